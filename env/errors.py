@@ -1,0 +1,161 @@
+"""Every way the bundle can fail, each with its exit code. A new failure is one class here.
+
+A message says what happened, the likely cause, and the next command to type. Code raises;
+`run_main` catches once, prints, and exits. Exit codes 3 and 4 are left to the single commands
+that document them (`python -m env npu-smi`, `python -m env doctor`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import ClassVar, NoReturn
+
+
+class BundleError(Exception):
+    """A failure that the user can act on; never shown as a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, why: str = "", next: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.next = next
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.why:
+            lines.append(f"  why:  {self.why}")
+        if self.next:
+            lines.append(f"  next: {self.next}")
+        return "\n".join(lines)
+
+
+class UsageError(BundleError):
+    """An option or argument that does not make sense."""
+
+    exit_code = 2
+
+
+class HostError(BundleError):
+    """The machine lacks what was asked of it: driver, CANN, device nodes."""
+
+    exit_code = 10
+
+
+class PythonVersionError(BundleError):
+    """This Python is outside the declared stack."""
+
+    exit_code = 11
+
+
+class ResolutionError(BundleError):
+    """No configured source has a pinned package."""
+
+    exit_code = 12
+
+
+class InstallError(BundleError):
+    """The installer failed, or what it installed does not import."""
+
+    exit_code = 13
+
+
+class StorageError(BundleError):
+    """A disk is full, or a folder cannot be written."""
+
+    exit_code = 14
+
+
+class EnvironmentMissingError(BundleError):
+    """The pinned environment is absent, unfinished, or built from other locks."""
+
+    exit_code = 15
+
+
+class WheelhouseError(BundleError):
+    """A wheelhouse lacks a file, or a file in it is damaged."""
+
+    exit_code = 16
+
+
+class CheckpointError(BundleError):
+    """A checkpoint folder is missing, damaged, or of another model."""
+
+    exit_code = 20
+
+
+class DeviceError(BundleError):
+    """The asked device is absent or does not answer."""
+
+    exit_code = 21
+
+
+class InputError(BundleError):
+    """An input file, audio or manifest, cannot be used."""
+
+    exit_code = 22
+
+
+class OutOfMemoryError(BundleError):
+    """The device or the host ran out of memory."""
+
+    exit_code = 23
+
+
+class VerificationFailedError(BundleError):
+    """A check ran and failed."""
+
+    exit_code = 30
+
+
+class VerificationIncompleteError(BundleError):
+    """No check failed, but some broke, were stopped, or never ran."""
+
+    exit_code = 31
+
+
+class RecordError(BundleError):
+    """A run's records are absent or cannot be read."""
+
+    exit_code = 32
+
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
+    """The StorageError that tells a user about `error`, raised while writing `path`."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        next_step = f"free some space (df -h {os.fspath(path)}), then run the same command again"
+    else:
+        next_step = f"ls -ld {os.fspath(path)}"
+    return StorageError(f"cannot write {os.fspath(path)}: {reason}", why=reason, next=next_step)
+
+
+def report_error(error: BundleError) -> int:
+    """Print `error` on stderr and return its exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def run_main(main: Callable[[], int]) -> NoReturn:
+    """Run a program's `main` and exit: the one place where errors become messages and exit codes."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BundleError as error:
+        code = report_error(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`| head`): not our failure. Point stdout at /dev/null so that
+        # the interpreter's own flush at exit does not raise again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + 13
+    sys.exit(code)

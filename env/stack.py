@@ -1,0 +1,107 @@
+"""The declared stack, read from requirements/stack.toml: the only source of its versions."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements"
+MACHINES = ("x86_64", "aarch64")
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A pin that no public index has: installed after the lock, with --no-deps."""
+
+    name: str
+    version: str
+    machines: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One environment: which devices it serves, what must import in it, what stands apart from its lock."""
+
+    name: str
+    summary: str
+    devices: tuple[str, ...]
+    imports: tuple[str, ...]
+    apart: tuple[Apart, ...]
+
+    def apart_on(self, machine: str) -> tuple[Apart, ...]:
+        return tuple(pin for pin in self.apart if machine in pin.machines)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """requirements/stack.toml, typed."""
+
+    pythons: tuple[str, ...]
+    reference_python: str
+    packages: dict[str, str]
+    cann_series: str
+    seed: int
+    checkpoint: str
+    stand_in: str
+    profiles: dict[str, Profile]
+
+
+@cache
+def load_stack(path: Path = REQUIREMENTS / "stack.toml") -> Stack:
+    """The declared stack.
+
+    Raises:
+        OSError, tomllib.TOMLDecodeError, KeyError: the file is ours, so these are bugs, not user errors.
+    """
+    data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    profiles = {
+        name: Profile(
+            name=name,
+            summary=table["summary"],
+            devices=tuple(table["devices"]),
+            imports=tuple(table["imports"]),
+            apart=tuple(
+                Apart(pin["name"], pin["version"], tuple(pin["machines"]), pin["reason"])
+                for pin in table.get("apart", ())
+            ),
+        )
+        for name, table in data["profiles"].items()
+    }
+    return Stack(
+        pythons=tuple(data["python"]["supported"]),
+        reference_python=data["python"]["reference"],
+        packages=dict(data["packages"]),
+        cann_series=data["cann"]["series"],
+        seed=data["run"]["seed"],
+        checkpoint=data["run"]["checkpoint"],
+        stand_in=data["run"]["stand_in"],
+        profiles=profiles,
+    )
+
+
+def this_python() -> str:
+    """Major.minor of the running interpreter, as locks are named: "3.10"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def this_machine() -> str:
+    """The processor architecture as wheels name it: "x86_64" or "aarch64"."""
+    return platform.machine()
+
+
+def lock_path(profile: str, machine: str | None = None, python: str | None = None) -> Path:
+    """The hashed lock of a profile for one architecture and Python."""
+    machine = machine or this_machine()
+    python = (python or this_python()).replace(".", "")
+    return REQUIREMENTS / "locks" / f"{profile}-{machine}-py{python}.txt"

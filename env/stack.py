@@ -72,7 +72,12 @@ def load_stack(path: Path = REQUIREMENTS / "stack.toml") -> Stack:
             devices=tuple(table["devices"]),
             imports=tuple(table["imports"]),
             apart=tuple(
-                Apart(pin["name"], pin["version"], tuple(pin["machines"]), pin["reason"])
+                Apart(
+                    name=pin["name"],
+                    version=data["packages"][pin["name"]] + (f"+{pin['local']}" if "local" in pin else ""),
+                    machines=tuple(pin["machines"]),
+                    reason=pin["reason"],
+                )
                 for pin in table.get("apart", ())
             ),
         )

@@ -1,0 +1,1 @@
+"""The thing being adapted: device, checkpoint, audio, components, transcription."""

@@ -1,0 +1,1 @@
+"""The checks, their records, the verdict and the report."""

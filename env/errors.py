@@ -47,7 +47,7 @@ class HostError(BundleError):
 
 
 class PythonVersionError(BundleError):
-    """This Python is outside the declared stack."""
+    """The running Python is outside the declared stack."""
 
     exit_code = 11
 

@@ -7,18 +7,19 @@ finished one. The report reads these files and nothing else. The format is versi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from env.errors import RecordError, storage_error
+from env.atomic import write_json
+from env.errors import RecordError
 
 SCHEMA = 1
 RECORDS = "records"  # the folder of a run that holds its records
 RUN_FILE = "run.json"
+SETUP_FILE = "setup.json"  # what `python -m env setup` says of itself: status, reason, profile, lock, packages apart
 
 
 class Status(str, Enum):
@@ -77,15 +78,18 @@ class Run:
     planned: tuple[str, ...]  # check names, in order
     command: str  # the command that repeats the run
     project: Mapping[str, Any]  # version and git commit of the bundle
-    setup: Mapping[str, Any] = field(default_factory=dict)  # the setup's own record: profile, lock sha256, packages apart
     schema: int = SCHEMA
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A run read back: its records by check name, and what could not be read (file name -> why)."""
+    """A run read back: its records by check name, and what could not be read (file name -> why).
 
-    run: Run
+    `run` is None where verification never started (setup failed, say), `setup` where no setup belongs to this run.
+    """
+
+    run: Run | None
+    setup: Mapping[str, Any] | None
     records: Mapping[str, Record]
     damaged: Mapping[str, str]
 
@@ -93,26 +97,6 @@ class Evidence:
         if check in self.records:
             return self.records[check].status
         return Status.ERROR if f"{check}.json" in self.damaged else Status.NOT_RUN
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as JSON by atomic rename: a reader sees the old file or the whole new one.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written; the old file is untouched.
-    """
-    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise storage_error(error, path) from error
 
 
 def write_run(folder: Path, run: Run) -> None:
@@ -133,41 +117,52 @@ def _load(path: Path, kind: str) -> dict[str, Any]:
     return value
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run's run.json.
+def _read_run(path: Path) -> Run:
+    value = _load(path, RUN_FILE)
+    value["planned"] = tuple(value["planned"])
+    return Run(**value)
 
-    Raises:
-        RecordError: there is no such file, or it cannot be read as this version of the format.
-    """
-    path = folder / RUN_FILE
-    try:
-        value = _load(path, RUN_FILE)
-        value["planned"] = tuple(value["planned"])
-        return Run(**value)
-    except FileNotFoundError as error:
-        raise RecordError(f"no run in {folder}: {RUN_FILE} is missing", next="nox -s verify") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RecordError(f"cannot read {path}: {error}", why="the file is damaged", next="nox -s verify") from error
+
+def _read_record(path: Path) -> Record:
+    value = _load(path, "record")
+    value["status"] = Status(value["status"])
+    value["log"] = tuple(value["log"])
+    record = Record(**value)
+    if record.check != path.stem:
+        raise ValueError(f"is the record of {record.check}")
+    return record
 
 
 def read_evidence(folder: Path) -> Evidence:
-    """Read a run's folder. A damaged record is named in `damaged`, never an exception.
+    """Read a run's folder. A damaged file is named in `damaged`, never an exception.
 
     Raises:
-        RecordError: run.json is absent or unreadable.
+        RecordError: the folder holds neither a run.json nor a setup.json.
     """
-    run = read_run(folder)
-    records: dict[str, Record] = {}
     damaged: dict[str, str] = {}
+    unreadable = (OSError, ValueError, TypeError, KeyError)
+    run: Run | None = None
+    setup: Mapping[str, Any] | None = None
+    records: dict[str, Record] = {}
+    if not (folder / RUN_FILE).exists() and not (folder / SETUP_FILE).exists():
+        raise RecordError(f"no run in {folder}: neither {RUN_FILE} nor {SETUP_FILE} is there", next="nox -s verify")
+    try:
+        run = _read_run(folder / RUN_FILE)
+    except FileNotFoundError:
+        pass
+    except unreadable as error:
+        damaged[RUN_FILE] = str(error)
+    try:
+        setup = _load(folder / SETUP_FILE, SETUP_FILE)
+    except FileNotFoundError:
+        pass
+    except unreadable as error:
+        damaged[SETUP_FILE] = str(error)
     for path in sorted((folder / RECORDS).glob("*.json")):
         try:
-            value = _load(path, "record")
-            value["status"] = Status(value["status"])
-            value["log"] = tuple(value["log"])
-            record = Record(**value)
-            if record.check != path.stem:
-                raise ValueError(f"is the record of {record.check}")
-            records[record.check] = record
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            record = _read_record(path)
+        except unreadable as error:
             damaged[path.name] = str(error)
-    return Evidence(run, records, damaged)
+        else:
+            records[record.check] = record
+    return Evidence(run, setup, records, damaged)

@@ -1,0 +1,99 @@
+"""Whatever text npu-smi, a preload library or a broken terminal leaves: reading it never raises, and invents nothing.
+
+10,000 cases in all, in at most ten seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from env.npu_smi import Kind, Reading, parse
+from env.npu_smi_queries import card_ids, chip_map, fields, process_memory
+
+CASES = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+DATA = Path(__file__).resolve().parents[1] / "data" / "npu-smi"
+TABLES = [path.read_text(encoding="utf-8") for path in sorted(DATA.glob("*.txt"))]
+# One drawn byte is one piece: drawing bytes is the cheapest text hypothesis has, and still shrinks.
+PIECES = [
+    *("|", "||", "+", "=", "\n", "\r\n", "\0", "\x1b[31m", "\ufeff", "\u0663", "\u2028", "...", "/", " / ", "-", "NA"),
+    *("N/A", "9" * 5000, "x" * 100_000, "|" * 3000, "1e309", "-1", "0x10", "910B", "OK", "No running processes found"),
+    *("npu-smi", "Version:", "\n| NPU   Name | Health | x |", "\n| Chip  Phy-ID | Bus-Id | HBM-Usage(MB) |\n"),
+    *(
+        "\n| NPU Chip | Process id | Process name | Process memory(MB) |\n",
+        "ret is -8005",
+        "dcmi module initialize failed",
+    ),
+    *(
+        "\n| 0 0 | 1 | a | 2 |\n",
+        "\n| 7 910B | OK | 1 2 3 / 4 |",
+        "\n| 7 7 | 0:0 | 1 2/3 4/5 |\n",
+        "\ud800",
+        "\U0001f40d",
+    ),
+    *("NPU ID : 0\n", "0   0   -   Mcu\n", "\nProcess id:1  ", "Process name:", "Process memory(MB):7\n", ":"),
+]
+PIECES += [chr(code) for code in range(0x20, 0x7F)] + [" ", "\n", "0", "|"] * 26
+BYTES = st.binary(max_size=60)
+
+
+def pieced(data: bytes) -> str:
+    return "".join(PIECES[byte % len(PIECES)] for byte in data)
+
+
+def damaged(data: bytes) -> str:
+    """One of the tables with up to eight edits, each of four bytes: where (2), how much is cut, what is put there."""
+    text = TABLES[len(data) % len(TABLES)]
+    for edit in zip(*[iter(data[:32])] * 4, strict=False):
+        start = (edit[0] << 8 | edit[1]) % (len(text) + 1)
+        text = text[:start] + PIECES[edit[3] % len(PIECES)] + text[start + edit[2] % 40 :]
+    return text
+
+
+def hold(text: str, reading: Reading) -> None:
+    """What is true of every reading of every text."""
+    value = reading.as_dict()
+    assert json.loads(json.dumps(value)) == value
+    assert len({(chip.npu, chip.chip) for chip in reading.chips}) == len(reading.chips)
+    assert (reading.kind is Kind.FAILURE) <= (reading.error is not None)
+    assert bool(reading.chips or reading.processes) <= (reading.kind is Kind.TABLE)
+    assert all(len(line) <= 203 for line in reading.unread)
+    shown = re.sub(r"\x1b\[[0-9;]{0,20}[A-Za-z]", "", text)
+    for chip in reading.chips:
+        numbers = (chip.npu, chip.chip, chip.phy, chip.hbm_used_mb, chip.hbm_total_mb)
+        words = (chip.name, chip.health, chip.bus, *(str(number) for number in numbers if number is not None))
+        assert all(word is None or word in shown for word in words)
+
+
+@settings(CASES, max_examples=1000)
+@given(st.text())
+def test_any_text_is_read_without_an_exception(text: str) -> None:
+    hold(text, parse(text))
+
+
+@settings(CASES, max_examples=3000)
+@given(BYTES.map(pieced))
+def test_text_that_looks_like_a_table_is_read_without_an_exception(text: str) -> None:
+    hold(text, parse(text))
+
+
+@settings(CASES, max_examples=4000)
+@given(BYTES.map(damaged))
+def test_a_damaged_table_is_read_without_an_exception(text: str) -> None:
+    hold(text, parse(text))
+
+
+@settings(CASES, max_examples=2000)
+@given(BYTES.map(pieced))
+def test_any_text_is_read_as_an_answer_to_a_query(text: str) -> None:
+    assert all(isinstance(npu, int) for npu in card_ids(text))
+    for row in chip_map(text):
+        assert row.name in text
+    for process in process_memory(text, 0, 0):
+        assert str(process.pid) in text
+    for block in fields(text):
+        assert all(key and key in text for key in block)

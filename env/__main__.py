@@ -12,6 +12,7 @@ from env.errors import UsageError, run_main
 COMMANDS = {
     "npu-smi": ("env.npu_smi", "read what npu-smi printed, in any of its layouts"),
     "doctor": ("env.doctor", "find the known failures in a log: cause, check, fix, source"),
+    "probe": ("env.probe.command", "the facts of this machine, or of a captured one"),
 }
 
 

@@ -1,0 +1,207 @@
+"""Driver, firmware, kernel modules, PCI devices, and what npu-smi and the HAL library answer."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import sys
+from collections.abc import Sequence
+
+from env import npu_smi
+from env.probe import vendor
+from env.probe.host import HUAWEI_PCI_VENDOR, Driver, Firmware, Hal, Install, NpuSmi, PciDevice
+from env.probe.snapshot import NOT_CAPTURED, Commands
+from env.probe.tree import Tree
+from env.runner import NOT_FOUND, TIMED_OUT
+
+DEFAULT_ROOT = "/usr/local/Ascend"
+INSTALL_RECORD = "/etc/ascend_install.info"
+NPU_SMI_SECONDS = 30.0  # a healthy 16-die host answers in a few seconds; a hung driver never does
+HAL_SECONDS = 20.0
+
+_MODULES = re.compile(r"(drv_\w+|ascend_\w+|asdrv_\w+|davinci\w*|ts_agent)\Z")
+_ACCELERATOR = "0x1200"  # PCI class 12.00; Kunpeng hosts are full of other devices of the same vendor
+
+# Asked in a child process: a stub or a broken driver may crash or hang whoever loads it. The name alone comes first,
+# as torch_npu loads it (`_device_count_ascend_hal`), then the driver's own file.
+_ASK_HAL = """
+import ctypes, json, sys
+answer = {"count": None, "library": None, "error": None}
+for name in sys.argv[1:]:
+    try:
+        library = ctypes.CDLL(name)
+        count = ctypes.c_uint32(0)
+        code = library.drvGetDevNum(ctypes.byref(count))
+    except (OSError, AttributeError) as error:
+        answer["error"] = answer["error"] or str(error)
+        continue
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(None, 5)[5].strip() for line in maps if "libascend_hal" in line}
+    answer["library"] = min(paths, default=name)
+    answer["count"], answer["error"] = (count.value, None) if code == 0 else (None, f"drvGetDevNum returned {code}")
+    break
+print(json.dumps(answer))
+"""
+
+
+def install(tree: Tree) -> Install | None:
+    text = tree.read(INSTALL_RECORD)
+    if text is None:
+        return None
+    fields = vendor.assignments(text)
+    if not fields:
+        tree.note(INSTALL_RECORD, "no key=value line in it")
+    for_all = fields.get("Driver_Install_For_All")
+    return Install(
+        path=INSTALL_RECORD,
+        root=fields.get("Driver_Install_Path_Param"),
+        user=fields.get("UserName"),
+        group=fields.get("UserGroup"),
+        for_all=None if for_all is None else for_all.lower() == "yes",
+        status=fields.get("Driver_Install_Status"),
+    )
+
+
+def roots(record: Install | None) -> tuple[str, ...]:
+    """Where Ascend software is looked for: the recorded root, then the default one."""
+    recorded = record.root.rstrip("/") if record and record.root else DEFAULT_ROOT
+    return tuple(dict.fromkeys((recorded or DEFAULT_ROOT, DEFAULT_ROOT)))
+
+
+def driver(tree: Tree, places: Sequence[str]) -> Driver | None:
+    """The driver of the first root that has one; a folder without a readable version.info is still a driver."""
+    for place in places:
+        folder = f"{place}/driver"
+        libraries = any(
+            tree.exists(f"{folder}/lib64/{name}") for name in ("libascend_hal.so", "driver/libascend_hal.so")
+        )
+        text = tree.read(f"{folder}/version.info")
+        if text is None and not libraries:
+            continue
+        fields = vendor.assignments(text or "")
+        version = fields.get("package_version") or fields.get("Version")
+        if text is not None and version is None:
+            tree.note(f"{folder}/version.info", "no version in it")
+        pairs = vendor.ranges(fields.get("compatible_version_fw", ""))
+        return Driver(
+            path=folder,
+            release=version,
+            version=fields.get("Version"),
+            innerversion=fields.get("Innerversion") or fields.get("innerversion"),
+            cann_families=vendor.bracketed(fields.get("compatible_version", "")),
+            firmware_range=pairs[0] if pairs else None,
+            libraries=libraries,
+        )
+    return None
+
+
+def firmware(tree: Tree, places: Sequence[str], command: Commands) -> Firmware | None:
+    """The firmware record, else the lowest version that upgrade-tool reads off the chips."""
+    for place in places:
+        path = f"{place}/firmware/version.info"
+        text = tree.read(path)
+        if text is None:
+            continue
+        fields = vendor.assignments(text)
+        if "Version" not in fields and "package_version" not in fields:
+            tree.note(path, "no version in it")
+        return Firmware(
+            path=path,
+            release=fields.get("package_version"),
+            version=fields.get("Version"),
+            driver_ranges=vendor.ranges(fields.get("compatible_version_drv", "")),
+        )
+    for place in places:
+        tool = f"{place}/driver/tools/upgrade-tool"
+        if tree.exists(tool):
+            args = (tool, "--device_index", "-1", "--component", "-1", "--version")
+            answered = command("upgrade-tool", args, timeout=NPU_SMI_SECONDS)
+            versions = sorted({component.version for component in vendor.components(answered.stdout)})
+            if versions:
+                return Firmware(path=tool, version=versions[0])
+            if answered.returncode != NOT_CAPTURED:
+                tree.note(tool, f"no version in its answer (exit status {answered.returncode})")
+    return None
+
+
+def kernel_modules(tree: Tree) -> tuple[str, ...]:
+    text = tree.read("/proc/modules") or ""
+    names = (line.split(" ", 1)[0] for line in text.splitlines())
+    return tuple(sorted(name for name in names if _MODULES.match(name)))
+
+
+def pci(tree: Tree) -> tuple[PciDevice, ...]:
+    """Huawei's processing accelerators on the PCI bus, by /sys: no lspci is needed."""
+    folder = "/sys/bus/pci/devices"
+    found = []
+    for address in tree.names(folder):
+        vendor_id = (tree.read(f"{folder}/{address}/vendor") or "").strip().lower()
+        if vendor_id != HUAWEI_PCI_VENDOR:
+            continue
+        device = (tree.read(f"{folder}/{address}/device") or "").strip().lower()
+        pci_class = (tree.read(f"{folder}/{address}/class") or "").strip().lower()
+        if pci_class.startswith(_ACCELERATOR) or (not pci_class and device.startswith(("0xd1", "0xd5", "0xd8"))):
+            found.append(PciDevice(address, vendor_id, device, pci_class or None))
+    return tuple(found)
+
+
+def ask_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
+    """Run `npu-smi info`: by PATH, then where drivers put it. A tool that hangs or fails is a fact, not an error."""
+    programs = ["npu-smi", "/usr/local/bin/npu-smi", "/usr/local/sbin/npu-smi"]
+    programs += [f"{place}/driver/tools/npu-smi" for place in places]
+    answered = None
+    for program in programs:
+        if program != "npu-smi" and not tree.exists(program):
+            continue
+        answered = command("npu-smi-info", (program, "info"), timeout=NPU_SMI_SECONDS)
+        if answered.returncode != NOT_FOUND or "loading shared libraries" in answered.stderr:
+            break
+    if answered is None or answered.returncode == NOT_CAPTURED:
+        return NpuSmi("not captured")
+    if answered.returncode == TIMED_OUT:
+        return NpuSmi("timeout", TIMED_OUT, error=f"no answer in {NPU_SMI_SECONDS:g} s")
+    printed = f"{answered.stdout}\n{answered.stderr}"
+    if answered.returncode == NOT_FOUND and "loading shared libraries" not in printed:
+        return NpuSmi("missing", NOT_FOUND)
+    reading = npu_smi.parse(printed)
+    error = reading.error
+    if reading.kind is npu_smi.Kind.TABLE:
+        status = "ok"
+        for line in reading.unread:
+            tree.note("npu-smi info", f"unread: {line}")
+    elif reading.kind is npu_smi.Kind.FAILURE or answered.returncode != 0:
+        status = "failed"
+        error = error or next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), "no output")
+    else:
+        status, error = "unreadable", "neither a table nor a known message"
+    return NpuSmi(
+        status,
+        answered.returncode,
+        reading.tool_version,
+        reading.driver_version,
+        reading.chips,
+        reading.processes,
+        error,
+    )
+
+
+def ask_hal(found: Driver | None, command: Commands) -> Hal:
+    """drvGetDevNum, as torch_npu counts devices, in a child process with a time limit."""
+    names = ["libascend_hal.so"]
+    if found is not None:
+        names += [posixpath.join(found.path, "lib64", *sub, names[0]) for sub in (("driver",), ())]
+    args = (sys.executable, "-I", "-S", "-c", _ASK_HAL, *names)
+    answered = command("hal-count", args, timeout=HAL_SECONDS)
+    if answered.returncode == NOT_CAPTURED:
+        return Hal(error="not captured")
+    if answered.returncode == TIMED_OUT:
+        return Hal(error=f"no answer in {HAL_SECONDS:g} s")
+    if answered.returncode < 0:
+        return Hal(error=f"loading libascend_hal.so killed the process: signal {-answered.returncode}")
+    try:
+        value = json.loads(answered.stdout.strip().splitlines()[-1])
+        return Hal(value["count"], value["library"], value["error"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        last = next((line for line in reversed(answered.stderr.splitlines()) if line.strip()), "no output")
+        return Hal(error=f"exit status {answered.returncode}: {last.strip()}")

@@ -1,0 +1,100 @@
+"""Installed distributions by their metadata alone, and the folders that an import would take. Nothing is imported."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import posixpath
+from collections.abc import Mapping, Sequence
+
+from packaging.utils import canonicalize_name
+
+from env.probe.host import Distribution, Module
+from env.probe.tree import Tree
+
+# Packages that are known to be half removed or overwritten: the files that their RECORD lists are looked for.
+WATCHED = ("torch-npu", "triton-ascend")
+# Modules that are known to be shadowed, and the sub-folders that tell whose they are.
+MODULES: Mapping[str, tuple[str, ...]] = {"torch": (), "torch_npu": (), "triton": ("backends/ascend",)}
+_DEEPEST = 3  # how many parts a path of RECORD may have to be looked for: torch_npu/lib/libtorch_npu.so
+
+
+class _MetadataFile:
+    """A path of a tree, as much of `importlib.metadata.SimplePath` as a distribution asks for."""
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        self.tree = tree
+        self.path = path
+
+    def joinpath(self, *parts: str) -> _MetadataFile:
+        return _MetadataFile(self.tree, posixpath.join(self.path, *parts))
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        text = self.tree.read(self.path)
+        if text is None:
+            raise FileNotFoundError(self.path)
+        return text
+
+
+def distributions(tree: Tree, sites: Sequence[str]) -> tuple[Distribution, ...]:
+    """Every installed distribution, in the order of the sites. One whose metadata cannot be read is noted."""
+    found = []
+    for site in sites:
+        for folder in tree.names(site, "*.dist-info"):
+            path = f"{site}/{folder}"
+            read = importlib.metadata.PathDistribution(_MetadataFile(tree, path))  # type: ignore[arg-type]
+            headers = read.metadata if tree.read(f"{path}/METADATA") else None
+            name, version = (headers["Name"], headers["Version"]) if headers else (None, None)
+            if headers is None or not name or not version:
+                tree.note(f"{path}/METADATA", "no Name and Version in it")
+                name, _, version = folder.removesuffix(".dist-info").partition("-")
+            name = canonicalize_name(name)
+            requires = tuple(headers.get_all("Requires-Dist") or ()) if headers else ()
+            absent = _absent(tree, site, path) if name in WATCHED else ()
+            found.append(Distribution(name, version, site, requires, _tags(tree, path), absent))
+    return tuple(found)
+
+
+def _tags(tree: Tree, path: str) -> tuple[str, ...]:
+    lines = (tree.read(f"{path}/WHEEL") or "").splitlines()
+    return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Tag:"))
+
+
+def listed(record: str) -> list[str]:
+    """The files of a RECORD that are looked for: not byte code, not deep inside, not outside the site."""
+    paths = [row[0] for row in csv.reader(record.splitlines()) if row]
+    return [
+        path
+        for path in paths
+        if path.count("/") < _DEEPEST and not path.endswith(".pyc") and not path.startswith(("/", "../"))
+    ]
+
+
+def _absent(tree: Tree, site: str, path: str) -> tuple[str, ...]:
+    record = tree.read(f"{path}/RECORD")
+    if record is None:
+        return ()
+    try:
+        paths = listed(record)
+    except csv.Error as error:
+        tree.note(f"{path}/RECORD", str(error))
+        return ()
+    return tuple(name for name in paths if not tree.exists(f"{site}/{name}"))
+
+
+def modules(tree: Tree, folder: str, python_path: str, sites: Sequence[str]) -> tuple[Module, ...]:
+    """The folders that imports of the watched modules may take, in import order: working folder, PYTHONPATH, sites."""
+    places = [folder, *python_path.split(":"), *sites]
+    found = []
+    for name, parts in MODULES.items():
+        for place in dict.fromkeys(place.rstrip("/") for place in places if place.startswith("/")):
+            path = f"{place}/{name}"
+            if tree.is_folder(path):
+                there = tuple(part for part in parts if tree.exists(f"{path}/{part}"))
+                found.append(Module(name, path, tree.exists(f"{path}/__init__.py"), there))
+    return tuple(found)
+
+
+def leftovers(tree: Tree, sites: Sequence[str]) -> tuple[str, ...]:
+    """Folders that an interrupted pip renamed: "~orch_npu" of torch_npu."""
+    return tuple(f"{site}/{name}" for site in sites for name in tree.names(site, "~*"))

@@ -1,0 +1,205 @@
+"""What a machine answers rather than holds in files: its user, nodes, disks, interpreter, variables, commands.
+
+A live machine is asked; a captured one has the answers in .capture/. Either way the probe reads one `Snapshot` and
+calls one `Commands`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import platform
+import re
+import shutil
+import site
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from env.plain import build
+from env.probe.host import Disk, Node, Python, User
+from env.runner import Completed, Runner
+from env.stack import ROOT
+
+CAPTURE = ".capture"
+MANIFEST = "manifest.json"
+SCHEMA = 1
+NOT_CAPTURED = -1  # the return code of a command that a capture does not hold
+
+# Only these variables are ever looked at, kept or shown: any other may hold a secret.
+VARIABLES = re.compile(
+    r"(ASCEND_(HOME|TOOLKIT_HOME|OPP|AICPU|CUSTOM_OPP|RUNTIME|COMPILER|HCCL|LATEST_INSTALL)(_PATH)?"
+    r"|ASCEND_(VISIBLE_DEVICES|RT_VISIBLE_DEVICES|RUNTIME_OPTIONS|LAUNCH_BLOCKING|DEVICE_ID)"
+    r"|ATB_HOME_PATH|TOOLCHAIN_HOME|LD_LIBRARY_PATH|LD_PRELOAD|PYTHONPATH|TORCH_DEVICE_BACKEND_AUTOLOAD"
+    r"|PYTORCH_NPU_ALLOC_CONF|CONDA_PREFIX|VIRTUAL_ENV|OMP_NUM_THREADS|container)\Z"
+)
+_GROUPS = re.compile(r"Hw[A-Z]\w*\Z")  # HwHiAiUser, HwDmUser, HwBaseUser: no other group name is anybody's business
+_NODES = ("davinci*", "vdavinci*", "devmm_svm", "hisi_hdc")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The answers of one machine."""
+
+    machine: str
+    python: Python
+    kernel: str = ""
+    libc: str | None = None
+    cpus: int | None = None
+    user: User = field(default_factory=User)
+    environ: dict[str, str] = field(default_factory=dict)
+    kubernetes: bool = False
+    home: str = ""
+    folder: str = ""  # the working folder: an `import` there sees its sub-folders first
+    sites: tuple[str, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    schema: int = SCHEMA
+
+
+class Commands(Protocol):
+    """Runs an outside command by name, or finds what it printed when the machine was captured."""
+
+    def __call__(self, name: str, args: Sequence[str], *, timeout: float) -> Completed: ...
+
+
+class LiveCommands:
+    """Commands of this machine through the runner; `done` keeps what each printed, for a capture."""
+
+    def __init__(self, runner: Runner, environ: Mapping[str, str]) -> None:
+        self.runner = runner
+        self.environ = environ
+        self.done: dict[str, Completed] = {}
+
+    def __call__(self, name: str, args: Sequence[str], *, timeout: float) -> Completed:
+        self.done[name] = self.runner(args, timeout=timeout, environ=self.environ)
+        return self.done[name]
+
+
+class CapturedCommands:
+    """What the commands of a captured machine printed: .capture/commands/NAME.txt, and .err.txt beside it."""
+
+    def __init__(self, folder: Path, codes: Mapping[str, int]) -> None:
+        self.folder = folder
+        self.codes = codes
+
+    def __call__(self, name: str, args: Sequence[str], *, timeout: float) -> Completed:
+        if name not in self.codes:
+            return Completed(tuple(args), NOT_CAPTURED, stderr=f"{name}: not in the capture")
+        texts = []
+        for suffix in (".txt", ".err.txt"):
+            try:
+                texts.append((self.folder / f"{name}{suffix}").read_text(encoding="utf-8", errors="replace"))
+            except OSError:
+                texts.append("")
+        return Completed(tuple(args), self.codes[name], *texts)
+
+
+def default_sites() -> tuple[str, ...]:
+    """The site-packages that matter when none are named: the built environment's, else the base interpreter's."""
+    for profile in ("npu", "host"):
+        built = (ROOT / ".venvs" / profile / "lib").glob("python*/site-packages")
+        if found := sorted(str(path) for path in built):
+            return tuple(found)
+    return tuple(site.getsitepackages([sys.base_prefix, sys.base_exec_prefix]))
+
+
+def python_of(sites: Sequence[str], running: Python) -> Python:
+    """The interpreter that a site-packages belongs to, by its path; the running one where the path does not tell."""
+    for folder in sites:
+        match = re.search(r"/python(3\.[0-9]{1,3})/(site|dist)-packages\Z", folder.rstrip("/"))
+        if match and not f"{running.version}.".startswith(f"{match[1]}."):
+            return Python(match[1])
+    return running
+
+
+def live(environ: Mapping[str, str], sites: Sequence[str] | None) -> Snapshot:
+    """Ask this machine. What cannot be asked is left out."""
+    sites = tuple(sites) if sites else default_sites()
+    running = Python(platform.python_version(), platform.python_implementation(), sys.executable)
+    return Snapshot(
+        machine=platform.machine(),
+        python=python_of(sites, running),
+        kernel=platform.release(),
+        libc=_libc(),
+        cpus=os.cpu_count(),
+        user=User(os.getuid(), tuple(os.getgroups()), _group_names()),
+        environ={name: value for name, value in environ.items() if VARIABLES.match(name)},
+        kubernetes="KUBERNETES_SERVICE_HOST" in environ,
+        home=environ.get("HOME", ""),
+        folder=_folder(),
+        sites=sites,
+        nodes=_nodes(),
+        disks=_disks(),
+    )
+
+
+def captured(root: Path) -> tuple[Snapshot, CapturedCommands, str | None]:
+    """The snapshot of a captured tree, its commands, and why the manifest could not be read (None where it was).
+
+    A tree without a manifest (a mounted disk, a hand-copied folder) gives an empty snapshot: its files still count.
+    """
+    folder = root / CAPTURE
+    empty = Snapshot(machine="", python=Python(""))
+    try:
+        value: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            found = value.get("schema") if isinstance(value, dict) else value
+            raise ValueError(f"schema {SCHEMA} required, {found!r} found")
+        codes = value.pop("commands", {})
+        if not isinstance(codes, dict) or not all(isinstance(code, int) for code in codes.values()):
+            raise ValueError("commands: an object of return codes is needed")
+        return build(Snapshot, value), CapturedCommands(folder / "commands", codes), None
+    except FileNotFoundError:
+        return empty, CapturedCommands(folder, {}), "absent: only the files of the tree are known"
+    except (OSError, ValueError, RecursionError) as error:
+        return empty, CapturedCommands(folder, {}), str(error)
+
+
+def _libc() -> str | None:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION")
+    except (ValueError, OSError):
+        return None  # musl knows no such name
+
+
+def _folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""  # it was removed under us
+
+
+def _group_names() -> tuple[str, ...]:
+    names = []
+    for gid in {os.getgid(), *os.getgroups()}:
+        with contextlib.suppress(KeyError):
+            names.append(grp.getgrgid(gid).gr_name)
+    return tuple(sorted(name for name in names if _GROUPS.match(name)))
+
+
+def _nodes() -> tuple[Node, ...]:
+    nodes = []
+    for path in sorted(path for pattern in _NODES for path in Path("/dev").glob(pattern)):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        if stat.S_ISCHR(status.st_mode):
+            openable = os.access(path, os.R_OK | os.W_OK)
+            nodes.append(Node(str(path), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, openable))
+    return tuple(nodes)
+
+
+def _disks() -> tuple[Disk, ...]:
+    disks = []
+    for use, path in (("environments", str(ROOT)), ("temporary", "/tmp"), ("shared memory", "/dev/shm")):  # noqa: S108
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(path)
+            disks.append(Disk(use, path, usage.total, usage.free))
+    return tuple(disks)

@@ -1,0 +1,138 @@
+"""The files of a machine, this one's or a captured one's, read through one interface that remembers what was looked at.
+
+Paths are those of the machine ("/etc/os-release"); links are followed inside its root, so a capture's absolute links
+never lead out into the machine that reads it. Nothing raises: what is there and cannot be read is noted.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import posixpath
+import stat
+from pathlib import Path
+
+from env.probe.host import Unread
+
+LONGEST = 4 << 20  # bytes; no file that matters here is larger
+_MOST_LINKS = 40  # as Linux counts
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class Tree:
+    """A machine's files under `root`.
+
+    `texts`, `kinds` and `links` hold all that was read, seen and followed: a capture is made of exactly that, so
+    whatever the probe reads on a machine it finds again in the capture.
+    """
+
+    def __init__(self, root: Path | str = "/") -> None:
+        self.root = Path(root)
+        self.texts: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}  # "file" or "folder"
+        self.links: dict[str, str] = {}
+        self.unread: dict[str, str] = {}
+
+    def real(self, path: str) -> str:
+        """`path` with every link resolved inside the root; what does not exist is kept as written."""
+        resolved = "/"
+        rest = [part for part in path.split("/") if part not in ("", ".")]
+        followed = 0
+        while rest:
+            part = rest.pop(0)
+            if part == "..":
+                resolved = posixpath.dirname(resolved)
+                continue
+            here = posixpath.join(resolved, part)
+            target = self._target(here)
+            if target is None or followed == _MOST_LINKS:
+                resolved = here
+                continue
+            followed += 1
+            if target.startswith("/"):
+                resolved = "/"
+            rest = [piece for piece in target.split("/") if piece not in ("", ".")] + rest
+        return resolved
+
+    def read(self, path: str) -> str | None:
+        """The text of a file, or None where it is absent or cannot be read. UTF-8, with replacement."""
+        real = self.real(path)
+        if real in self.texts:
+            return self.texts[real]
+        try:
+            with self._on_disk(real).open("rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    self.note(path, "not a regular file")
+                    return None
+                data = file.read(LONGEST + 1)
+        except (OSError, ValueError) as error:
+            self._note_error(path, error)
+            return None
+        if len(data) > LONGEST:
+            self.note(path, f"larger than {LONGEST >> 20} MiB")
+            return None
+        self.texts[real] = data.decode("utf-8", "replace")
+        self.kinds[real] = "file"
+        return self.texts[real]
+
+    def exists(self, path: str) -> bool:
+        return self._kind(path) is not None
+
+    def is_folder(self, path: str) -> bool:
+        return self._kind(path) == "folder"
+
+    def names(self, path: str, pattern: str = "*") -> list[str]:
+        """The sorted names in a folder that match a shell pattern; none where there is no such folder."""
+        real = self.real(path)
+        try:
+            with os.scandir(self._on_disk(real)) as entries:
+                found = sorted(entry.name for entry in entries if fnmatch.fnmatchcase(entry.name, pattern))
+        except (OSError, ValueError) as error:
+            self._note_error(path, error)
+            return []
+        self.kinds[real] = "folder"
+        for name in found:
+            self._kind(posixpath.join(real, name))
+        return found
+
+    def note(self, where: str, why: str) -> None:
+        """Remember that something was there and could not be read."""
+        self.unread.setdefault(where, why)
+
+    def notes(self) -> tuple[Unread, ...]:
+        return tuple(Unread(where, why) for where, why in sorted(self.unread.items()))
+
+    def _kind(self, path: str) -> str | None:
+        real = self.real(path)
+        if real not in self.kinds:
+            try:
+                mode = self._on_disk(real).stat(follow_symlinks=False).st_mode
+            except (OSError, ValueError) as error:
+                self._note_error(path, error)
+                return None
+            self.kinds[real] = "folder" if stat.S_ISDIR(mode) else "file"
+        return self.kinds[real]
+
+    def _target(self, path: str) -> str | None:
+        """Where a link leads, or None where `path` is no link."""
+        if path in self.links:
+            return self.links[path]
+        if path in self.kinds:
+            return None
+        try:
+            target = str(self._on_disk(path).readlink())
+        except (OSError, ValueError):
+            return None
+        self.links[path] = target
+        return target
+
+    def _on_disk(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def _note_error(self, path: str, error: OSError | ValueError) -> None:
+        if isinstance(error, OSError):
+            if error.errno not in _ABSENT:
+                self.note(path, error.strerror or str(error))
+        else:
+            self.note(path, str(error))  # a NUL in a path, out of a damaged file

@@ -12,6 +12,9 @@ from env.errors import UsageError, run_main
 COMMANDS = {
     "npu-smi": ("env.npu_smi", "read what npu-smi printed, in any of its layouts"),
     "doctor": ("env.doctor", "find the known failures in a log: cause, check, fix, source"),
+    "setup": ("env.setup", "check the machine and build the pinned environment"),
+    "lock": ("env.lock", "write the hashed locks anew"),
+    "bench-setup": ("env.bench_setup", "time our setup beside venv and pip"),
     "probe": ("env.probe.command", "the facts of this machine, or of a captured one"),
 }
 

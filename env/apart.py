@@ -1,0 +1,308 @@
+"""Pins that no public index has: found in the base interpreter, a folder of wheels or an index, before any download.
+
+The order is the design's: what a CANN image brings preinstalled comes first, because it was built for that CANN.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import re
+import shutil
+import site
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from env.errors import InstallError, ResolutionError, WheelhouseError
+from env.installer import Sources
+from env.options import NEAREST
+from env.runner import Runner, run
+from env.stack import Apart
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a pin stands: `source` is "base interpreter", "wheel" or "index"; `place` a folder, a file or nothing."""
+
+    name: str
+    asked: str
+    found: str
+    source: str
+    place: str = ""
+    sha256: str = ""
+
+    @property
+    def substituted(self) -> bool:
+        return not same_release(self.asked, self.found)
+
+    def as_record(self) -> dict[str, Any]:
+        """What the run's record says of it; the place is left out, for it names a folder of this machine."""
+        record = asdict(self) | {"substituted": self.substituted}
+        record["place"] = Path(self.place).name if self.place else ""
+        return record
+
+
+def same_release(asked: str, found: str) -> bool:
+    """Whether `found` satisfies the pin: equal public versions, and equal local parts where the pin has one.
+
+    2.9.0.post1+gitee7ba04 satisfies 2.9.0.post1: vendors publish the same release with different build tags.
+    """
+    wanted, have = Version(asked), Version(found)
+    if wanted.local is not None:
+        return wanted == have
+    return wanted.public == have.public
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def base_site_packages() -> list[str]:
+    """The site-packages of the interpreter that the running virtual environment (if any) was made from."""
+    return site.getsitepackages([sys.base_prefix, sys.base_exec_prefix])
+
+
+def in_base(pin: Apart, folders: Sequence[str]) -> Found | None:
+    """The pin as preinstalled in the base interpreter, from metadata alone (nothing is imported)."""
+    for distribution in importlib.metadata.distributions(name=pin.name, path=list(folders)):
+        version = distribution.version
+        if same_release(pin.version, version):
+            record = distribution.read_text("RECORD") or ""
+            digest = hashlib.sha256(record.encode()).hexdigest() if record else ""
+            return Found(pin.name, pin.version, version, "base interpreter", str(distribution.locate_file("")), digest)
+    return None
+
+
+def _folders(find_links: Sequence[str]) -> list[Path]:
+    """The local folders among `find_links`."""
+    folders = []
+    for place in find_links:
+        url = urlparse(place)
+        path = Path(url2pathname(url.path)) if url.scheme == "file" else Path(place)
+        if path.is_dir():
+            folders.append(path)
+    return folders
+
+
+def _fits(path: Path, pin: Apart, python: str, machine: str) -> bool:
+    """Whether a wheel's name says it is this pin for this Python and machine."""
+    try:
+        name, version, _, tags = parse_wheel_filename(path.name)
+    except InvalidWheelFilename:
+        return False
+    if name != canonicalize_name(pin.name) or not same_release(pin.version, str(version)):
+        return False
+    interpreter = "cp" + python.replace(".", "")
+    return any(
+        tag.interpreter in (interpreter, "py3") and (tag.platform == "any" or tag.platform.endswith(machine))
+        for tag in tags
+    )
+
+
+def wheel_metadata(path: Path) -> tuple[str, str]:
+    """Name and version from the METADATA inside a wheel.
+
+    Raises:
+        WheelhouseError: the file is no readable wheel.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile("a member's checksum is wrong")
+            inner = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+            headers = HeaderParser().parsestr(archive.read(inner).decode("utf-8", "replace"))
+    except (OSError, zipfile.BadZipFile, StopIteration) as error:
+        raise WheelhouseError(
+            f"{path.name} is not a readable wheel",
+            why=str(error) or "it has no METADATA",
+            next=f"fetch {path.name} again",
+        ) from error
+    return canonicalize_name(headers.get("Name", "")), headers.get("Version", "")
+
+
+def in_folders(pin: Apart, find_links: Sequence[str], python: str, machine: str) -> Found | None:
+    """The pin as a wheel in one of the user's folders, its name and its metadata both fitting."""
+    for folder in _folders(find_links):
+        for path in sorted(folder.glob("*.whl")):
+            if _fits(path, pin, python, machine):
+                name, version = wheel_metadata(path)
+                if name != canonicalize_name(pin.name) or not same_release(pin.version, version):
+                    raise WheelhouseError(
+                        f"{path.name} holds {name} {version}",
+                        why="the file was renamed",
+                        next=f"fetch {path.name} again",
+                    )
+                return Found(pin.name, pin.version, version, "wheel", str(path), sha256_of(path))
+    return None
+
+
+def published(name: str, sources: Sources, runner: Runner = run) -> list[str]:
+    """The versions of `name` that the configured indexes have, newest first; empty where none answered."""
+    if sources.offline:
+        return []
+    command = [sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check"]
+    command += sources.arguments()
+    listing = runner(command, timeout=60.0)
+    match = re.search(r"Available versions: (.+)", listing.stdout)
+    return [version.strip() for version in match[1].split(",")] if match else []
+
+
+def nearest(asked: str, versions: Sequence[str]) -> list[str]:
+    """The published versions of the same base version (2.9.0, 2.9.0.post2, ...), oldest first."""
+    base = Version(asked).base_version
+    near = []
+    for text in versions:
+        try:
+            version = Version(text)
+        except InvalidVersion:
+            continue
+        if version.base_version == base and not version.is_prerelease:
+            near.append(version)
+    return [str(version) for version in sorted(near)]
+
+
+def locate(
+    pins: Sequence[Apart],
+    sources: Sources,
+    *,
+    python: str,
+    machine: str,
+    substitute: str | None = None,
+    explain: Callable[[str], str] = lambda version: "",
+    runner: Runner = run,
+    base: Sequence[str] | None = None,
+) -> list[Found]:
+    """Find every pin before anything is downloaded, or say of all of them what is missing.
+
+    `substitute` is the torch-npu version that may stand in for the pin where the pin is not to be had, or NEAREST;
+    `explain` says of a published version which CANN it needs.
+
+    Raises:
+        ResolutionError: no source has one of the pins; the message names what is published and what to type.
+    """
+    search = _Search(sources, python, machine, base_site_packages() if base is None else base, runner)
+    found: list[Found] = []
+    missing: list[str] = []
+    for pin in pins:
+        versions, place = search.find(pin)
+        if place is None and substitute and pin.name == "torch-npu":
+            version = _not_newer(pin.version, versions) if substitute == NEAREST else substitute
+            place = search.find(replace(pin, version=version))[1] if version else None
+        if place is None:
+            missing.append(_explain_missing(pin, versions, explain))
+        else:
+            found.append(replace(place, asked=pin.version))
+    if missing:
+        raise ResolutionError(
+            "no configured source has " + ", and none has ".join(missing),
+            why="looked in the base interpreter's site-packages, the --find-links folders and the configured index",
+            next=_ways_out(pins, machine),
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Search:
+    sources: Sources
+    python: str
+    machine: str
+    base: Sequence[str]
+    runner: Runner
+
+    def find(self, pin: Apart) -> tuple[list[str], Found | None]:
+        """The published versions (asked only where nothing local fits), and the pin where it was found."""
+        place = in_base(pin, self.base) or in_folders(pin, self.sources.find_links, self.python, self.machine)
+        if place:
+            return [], place
+        versions = published(pin.name, self.sources, self.runner)
+        if any(same_release(pin.version, version) for version in versions):
+            return versions, Found(pin.name, pin.version, pin.version, "index")
+        return versions, None
+
+
+def _not_newer(asked: str, versions: Sequence[str]) -> str | None:
+    """The newest published version of the same base version that is not newer than `asked`."""
+    older = [version for version in nearest(asked, versions) if Version(version) <= Version(asked)]
+    return older[-1] if older else None
+
+
+def _explain_missing(pin: Apart, versions: Sequence[str], explain: Callable[[str], str]) -> str:
+    near = nearest(pin.version, versions)
+    lines = [f"{pin.name} {pin.version} ({pin.reason})"]
+    if near:
+        rows = [f"{version} {explain(version)}".rstrip() for version in near]
+        lines.append("    published instead: " + ", ".join(rows))
+    elif versions:
+        lines.append(
+            f"    published: {', '.join(versions[:4])}, ...; none of them is a {Version(pin.version).base_version}"
+        )
+    else:
+        lines.append("    no index answered with any version of it")
+    return "\n".join(lines)
+
+
+def _ways_out(pins: Sequence[Apart], machine: str) -> str:
+    lines = [
+        "one of",
+        "    run inside a CANN 8.5.1 image, whose Python has torch-npu preinstalled",
+        "    nox -s setup -- --device npu:0 --find-links FOLDER_WITH_THE_WHEELS",
+        "    nox -s setup -- --device npu:0 --allow-substitute VERSION   (the record and the documents then say so)",
+    ]
+    if any(pin.version.endswith("+cpu") for pin in pins):
+        lines.append(f"    on {machine}, for the +cpu builds: add --extra-index-url URL_OF_PYTORCH'S_CPU_INDEX")
+    return "\n".join(lines)
+
+
+def copy_from_base(found: Found, target: Path) -> None:
+    """Copy an installed distribution, file by file as its RECORD lists it, into another site-packages.
+
+    Raises:
+        InstallError: it has no RECORD, or a listed file is missing (an installation half removed).
+    """
+    distribution = next(iter(importlib.metadata.distributions(name=found.name, path=[found.place])), None)
+    files = distribution.files if distribution else None
+    if not distribution or not files:
+        raise InstallError(f"{found.name} in {found.place} has no RECORD", next=f"pip show --files {found.name}")
+    for file in files:
+        if file.is_absolute() or ".." in file.parts or file.suffix == ".pyc":
+            continue  # scripts outside site-packages and byte code are the new environment's own affair
+        origin = Path(str(distribution.locate_file(file)))
+        if not origin.is_file():
+            raise InstallError(
+                f"{found.name} in {found.place} is damaged: {file} is missing",
+                why="it was half removed or half upgraded",
+                next=f"pip install --force-reinstall --no-deps {found.name}",
+            )
+        place = target / str(file)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(origin, place)
+
+
+def fetch(found: Found, folder: Path, sources: Sources, runner: Runner = run) -> Found:
+    """Download a pin's wheel from the index into `folder`, so that its sha256 can be kept.
+
+    Raises:
+        InstallError: the index listed the version and did not give it.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
+    command += [*sources.arguments(), f"{found.name}=={found.found}"]
+    done = runner(command, timeout=3600.0)
+    wheels = list(folder.glob("*.whl"))
+    if not done.ok or not wheels:
+        raise InstallError(f"cannot download {found.name} {found.found}", why=done.stderr.strip()[-1000:])
+    _, version = wheel_metadata(wheels[0])
+    return replace(found, found=version, place=str(wheels[0]), sha256=sha256_of(wheels[0]))

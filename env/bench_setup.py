@@ -1,0 +1,62 @@
+"""`nox -s bench-setup`: our first setup from warm caches beside the stock way, in one run on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from env import builder
+from env.errors import InstallError
+from env.installer import Sources, choose, configured
+from env.stack import ROOT
+
+
+def stock(lock: Path, folder: Path, sources: Sources) -> float:
+    """Seconds of `python -m venv` and `pip install -r` of the same lock."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*command, *sources.arguments(), "--requirement", str(lock)], check=False)
+    if done.returncode != 0:
+        raise InstallError("pip could not install the lock", next=f"pip install -r {lock.relative_to(ROOT)}")
+    return time.perf_counter() - start
+
+
+def ours(plan: builder.Plan, sources: Sources) -> float:
+    """Seconds of the builder, from nothing to the stamp, its import check included."""
+    start = time.perf_counter()
+    builder.build(plan, choose("auto"), sources)
+    return time.perf_counter() - start
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m env bench-setup", description="Time our setup beside venv and pip.", allow_abbrev=False
+    )
+    parser.add_argument("--profile", default="host", choices=("host", "dev", "tools"), help="default: host")
+    arguments = parser.parse_args(argv)
+    sources = configured(Sources())
+    # Beside .venvs, on the same file system as the caches, so that uv may link as it does in a real setup.
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as folder:
+        plan = replace(builder.plan(arguments.profile), path=Path(folder, "ours"))
+        warming = replace(plan, path=Path(folder, "warming"))
+        ours(warming, sources)  # fills the caches
+        seconds = {
+            "nox -s setup": ours(plan, sources),
+            "venv + pip install -r": stock(plan.lock, Path(folder, "stock"), sources),
+        }
+    for name, value in seconds.items():
+        print(f"{name:<24} {value:7.1f} s")
+    mine, theirs = seconds.values()
+    print(
+        f"ratio {mine / theirs:.3f} (1/{theirs / mine:.1f}), "
+        f"{plan.lock.name}, Python {sys.version.split()[0]}, {os.cpu_count()} cores"
+    )
+    return 0

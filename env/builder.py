@@ -1,0 +1,261 @@
+"""Makes the pinned environments, `.venvs/<profile>`: from a hashed lock, checked in the new interpreter, stamped last.
+
+The stamp holds the sha256 of what the environment was made from, so a second build is a no-op, and one that was
+interrupted leaves no stamp and is made anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from env import apart
+from env.atomic import write_json
+from env.errors import EnvironmentMissingError, InstallError, storage_error
+from env.installer import Installer, Sources
+from env.lock import pins
+from env.stack import REQUIREMENTS, ROOT, load_stack, lock_path, this_machine
+
+BUILDER = 1  # raise it when the way environments are made changes: every one is then made anew
+STAMP = "ready.json"
+VENVS = ROOT / ".venvs"
+TOOLS_IMPORTS = ("jinja2", "jsonschema", "packaging", "rich")
+DEV_IMPORTS = ("pytest", "hypothesis", "mypy", "torch", "transformers")
+LAST_LINES = 30
+
+# Run in the new interpreter: import everything, print name -> version of all that is installed.
+CHECK = """
+import importlib, importlib.metadata, json, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps({d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}, sort_keys=True))
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One environment to be made: where, from which lock, what must import in it, what stands apart."""
+
+    profile: str
+    path: Path
+    lock: Path
+    imports: tuple[str, ...]
+    apart: tuple[apart.Found, ...] = ()
+    base_python: str = field(default_factory=lambda: os.path.realpath(sys.executable))
+
+    @property
+    def python(self) -> Path:
+        return self.path / "bin" / "python"
+
+    def digest(self) -> str:
+        """sha256 of everything that decides what the environment holds."""
+        parts = [str(BUILDER), self.base_python, sys.version, self.lock.read_text(encoding="utf-8")]
+        parts += [f"{found.name}=={found.found} {found.source} {found.sha256}" for found in self.apart]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def plan(profile: str, found: Sequence[apart.Found] = (), venvs: Path = VENVS) -> Plan:
+    """The plan of "tools", "dev" or a declared profile on this machine and Python."""
+    if profile == "tools":
+        return Plan(profile, venvs / profile, REQUIREMENTS / "tools.txt", TOOLS_IMPORTS)
+    lock = lock_path(profile)
+    if profile == "dev":
+        return Plan(profile, venvs / profile, lock, DEV_IMPORTS)
+    return Plan(profile, venvs / profile, lock, load_stack().profiles[profile].imports, tuple(found))
+
+
+def read_stamp(path: Path) -> dict[str, Any] | None:
+    """The stamp of an environment, or None where it is absent, damaged, or its interpreter is gone."""
+    try:
+        stamp = json.loads((path / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return stamp if isinstance(stamp, dict) and (path / "bin" / "python").exists() else None
+
+
+def require(profile: str, venvs: Path = VENVS) -> tuple[Path, dict[str, Any]]:
+    """The interpreter and the stamp of a finished environment made from today's lock.
+
+    Raises:
+        EnvironmentMissingError: it is absent, unfinished, or made from another lock.
+    """
+    path = venvs / profile
+    stamp = read_stamp(path)
+    if stamp is None:
+        why = "it was never built" if not path.exists() else "building it did not finish"
+        raise EnvironmentMissingError(f"the {profile} environment is not there", why=why, next="nox -s setup")
+    if stamp.get("lock_sha256") != lock_sha256(lock_path(profile)):
+        raise EnvironmentMissingError(
+            f"the {profile} environment was built from another lock",
+            why="requirements/ changed since",
+            next="nox -s setup",
+        )
+    return path / "bin" / "python", stamp
+
+
+def lock_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool = False) -> tuple[dict[str, Any], bool]:
+    """Make `wanted` unless it is current; return its stamp and whether anything was done.
+
+    Raises:
+        InstallError: the installer failed, or what it installed does not import.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with _only_one(wanted.path):
+        stamp = read_stamp(wanted.path)
+        if stamp is not None and not fresh and stamp.get("digest") == wanted.digest():
+            return stamp, False
+        try:
+            if wanted.path.exists():
+                (wanted.path / STAMP).unlink(missing_ok=True)  # first, so that a half-removed one is never taken
+                shutil.rmtree(wanted.path)
+            wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, wanted.path) from error
+        print(f"{wanted.profile}: making {wanted.path} with {installer.name}", flush=True)
+        _stream(installer.venv_command(wanted.path, wanted.base_python), installer, "cannot make the environment")
+        words = ["--require-hashes", "--requirement", str(wanted.lock)]
+        _stream(installer.install_command(wanted.python, words, sources), installer, "the installation failed")
+        installed_apart = [_install_apart(found, wanted, installer, sources) for found in wanted.apart]
+        packages = _check_imports(wanted)
+        stamp = {
+            "digest": wanted.digest(),
+            "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "profile": wanted.profile,
+            "python": sys.version.split()[0],
+            "machine": this_machine(),
+            "lock": wanted.lock.name,
+            "lock_sha256": lock_sha256(wanted.lock),
+            "installer": installer.name,
+            "packages": packages,
+            "apart": [found.as_record() for found in installed_apart],
+        }
+        write_json(wanted.path / STAMP, stamp)
+        return stamp, True
+
+
+def tools_python(venvs: Path = VENVS) -> Path:
+    """An interpreter with the locked tools: `.venvs/tools` where it stands, else the running one if it has them all.
+
+    The second saves a download where requirements/nox.txt was installed.
+
+    Raises:
+        EnvironmentMissingError: neither has them.
+    """
+    wanted = plan("tools", venvs=venvs)
+    stamp = read_stamp(wanted.path)
+    if stamp is not None and stamp.get("lock_sha256") == lock_sha256(wanted.lock):
+        return wanted.python
+    if not missing_from(wanted.lock):
+        return Path(sys.executable)
+    raise EnvironmentMissingError("the tools environment is not there", next="nox -s setup")
+
+
+def missing_from(lock: Path) -> list[Requirement]:
+    """The pins of a lock that the running interpreter does not have installed at that version."""
+    missing = []
+    for requirement in pins(lock):
+        try:
+            fits = requirement.specifier.contains(version(requirement.name), prereleases=True)
+        except PackageNotFoundError:
+            fits = False
+        if not fits:
+            missing.append(requirement)
+    return missing
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold the environment's lock file, so that two builds of it never mix."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = (path.parent / f".{path.name}.lock").open("w")
+    except OSError as error:
+        raise storage_error(error, path.parent) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another build of {path.name} to end", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _stream(command: Sequence[str], installer: Installer, failure: str) -> None:
+    """Run an installer command, showing its output as it comes and keeping its last lines for the message."""
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    environ = {**os.environ, **installer.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environ
+    ) as child:
+        assert child.stdout is not None
+        for raw in child.stdout:
+            line = raw.decode("utf-8", "replace")
+            last.append(line.rstrip())
+            print(line, end="", flush=True)
+    if child.returncode != 0:
+        text = "\n".join(last)
+        if "No space left on device" in text or "os error 28" in text:
+            raise storage_error(OSError(28, "No space left on device"), VENVS)
+        raise InstallError(f"{failure}: {Path(command[0]).name} exited with {child.returncode}", why=_cause(text))
+
+
+def _cause(text: str) -> str:
+    """The installer's own last words, indented under our message."""
+    lines = [line for line in text.splitlines() if line.strip()][-8:]
+    return "\n        ".join(lines) or "the installer said nothing"
+
+
+def _install_apart(found: apart.Found, wanted: Plan, installer: Installer, sources: Sources) -> apart.Found:
+    """Install one pin that stands apart, without its dependencies; return it with the sha256 of what was installed."""
+    print(f"{wanted.profile}: {found.name} {found.found} from {found.source} {found.place}".rstrip(), flush=True)
+    if found.source == "base interpreter":
+        python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        apart.copy_from_base(found, wanted.path / "lib" / python / "site-packages")
+        return found
+    with tempfile.TemporaryDirectory(prefix="apart-") as folder:
+        if found.source == "index":
+            found = apart.fetch(found, Path(folder), sources)
+        words = ["--no-deps", found.place]
+        _stream(installer.install_command(wanted.python, words, sources), installer, f"cannot install {found.name}")
+    return found
+
+
+def _check_imports(wanted: Plan) -> dict[str, str]:
+    """Import the profile's packages in the new interpreter, and return what is installed in it."""
+    environ = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    done = subprocess.run(
+        [str(wanted.python), "-c", CHECK, *wanted.imports],
+        capture_output=True,
+        text=True,
+        env=environ,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode != 0:
+        raise InstallError(
+            f"the {wanted.profile} environment was installed but does not import",
+            why=_cause(done.stderr),
+            next="nox -s setup -- --fresh",
+        )
+    packages: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return packages

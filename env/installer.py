@@ -1,0 +1,122 @@
+"""The two installers behind one interface: uv where it is present, pip otherwise.
+
+Both read what the user configured. uv does not read pip's configuration, so its indexes are handed over.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from env.runner import Runner, run
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where packages may come from, as the user said: options first, then environment and pip's configuration."""
+
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    offline: bool = False
+
+    def arguments(self) -> list[str]:
+        """The same words for pip and for uv."""
+        words: list[str] = []
+        if self.offline:
+            words.append("--no-index")
+        else:
+            if self.index_url:
+                words += ["--index-url", self.index_url]
+            for url in self.extra_index_urls:
+                words += ["--extra-index-url", url]
+        for place in self.find_links:
+            words += ["--find-links", place]
+        return words
+
+
+@dataclass(frozen=True)
+class Installer:
+    """Makes a virtual environment and installs into it. `name` is "uv" or "pip"."""
+
+    name: str
+    program: tuple[str, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def venv_command(self, path: Path, python: str) -> list[str]:
+        if self.name == "uv":
+            return [*self.program, "venv", "--quiet", "--no-project", "--python", python, str(path)]
+        return [python, "-m", "venv", str(path)]
+
+    def install_command(self, python: Path, words: Sequence[str], sources: Sources) -> list[str]:
+        """The command that installs `words` (requirements or options) into the environment of `python`."""
+        if self.name == "uv":
+            # pip looks at every index; uv stops at the first one that has the name. The pins carry hashes.
+            command = [*self.program, "pip", "install", "--python", str(python)]
+            command += ["--index-strategy", "unsafe-best-match"]
+        else:
+            command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+        return [*command, "--only-binary", ":all:", *sources.arguments(), *words]
+
+
+def find_uv() -> str | None:
+    """Find uv: beside the running interpreter (pip installs it there), else on PATH."""
+    beside = Path(sysconfig.get_path("scripts"), "uv")
+    if beside.is_file():
+        return str(beside)
+    return shutil.which("uv")
+
+
+def choose(name: str = "auto") -> Installer:
+    """The installer called `name`; "auto" takes uv where it is present.
+
+    Raises:
+        LookupError: uv was asked for by name and is not installed.
+    """
+    uv = find_uv() if name in ("auto", "uv") else None
+    if uv:
+        # The interpreter is the user's choice: uv must not fetch another one.
+        return Installer("uv", (uv,), {"UV_PYTHON_DOWNLOADS": "never"})
+    if name == "uv":
+        raise LookupError("uv")
+    return Installer("pip", ())
+
+
+def _local_and_absent(place: str) -> bool:
+    """Whether `place` is a folder of this machine that does not exist. pip warns of it; uv would stop."""
+    url = urlparse(place)
+    if url.scheme == "file":
+        return not Path(url2pathname(url.path)).exists()
+    return not url.scheme and not Path(place).exists()
+
+
+def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, str] | None = None) -> Sources:
+    """`given`, completed with what pip is configured to use (its files and PIP_* variables).
+
+    An option beats the configuration, as it does for pip. UV_* variables are uv's own affair and left to it.
+    Folders that do not exist are left out.
+    """
+    environ = os.environ if environ is None else environ
+    settings: dict[str, str] = {}
+    listing = runner([sys.executable, "-m", "pip", "config", "list"], timeout=30.0, environ=environ)
+    for line in listing.stdout.splitlines():
+        key, equals, value = line.partition("=")
+        section, _, option = key.strip().partition(".")
+        if equals and section in ("global", "install", ":env:"):
+            settings[option] = value.strip().strip("'\"").replace("\\n", " ")
+    index_url = given.index_url or settings.get("index-url")
+    extra = (*given.extra_index_urls, *settings.get("extra-index-url", "").split())
+    links = (*given.find_links, *settings.get("find-links", "").split())
+    return Sources(
+        index_url=index_url,
+        extra_index_urls=tuple(dict.fromkeys(url for url in extra if not _local_and_absent(url))),
+        find_links=tuple(dict.fromkeys(place for place in links if not _local_and_absent(place))),
+        offline=given.offline,
+    )

@@ -1,0 +1,106 @@
+"""`nox -s lock`: hashed requirements files from requirements/*.in and the declared stack.
+
+One file a profile, architecture and Python, all made on any machine (uv resolves for a platform it does not run on).
+They hold no index address, so they work against any mirror.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from env.errors import InstallError, ResolutionError
+from env.installer import find_uv
+from env.runner import Runner, run
+from env.stack import MACHINES, REQUIREMENTS, Stack, load_stack, lock_path
+
+LOCKED_PROFILES = ("host", "npu", "dev")
+UNIVERSAL = ("nox", "tools")  # small pure-Python sets: one file serves every machine and Python
+# Every wheel of the stack is manylinux_2_28 or older, and CANN 8.5 supports no older glibc.
+PLATFORM = "{machine}-manylinux_2_28"
+
+
+def constraints(stack: Stack) -> str:
+    """The declared versions as constraints. torch-npu is never resolved from an index: see stack.toml."""
+    lines = []
+    for name, version in sorted(stack.packages.items()):
+        lines.append(f"{name}{version}" if version[0] in "<>=!~" else f"{name}=={version}")
+    return "\n".join(lines) + "\n"
+
+
+def overrides(stack: Stack, profile: str, machine: str) -> str:
+    """Requirements that must not be resolved, because they are installed apart from this lock."""
+    if profile not in stack.profiles:
+        return ""
+    return "".join(f"{pin.name}; sys_platform == 'never'\n" for pin in stack.profiles[profile].apart_on(machine))
+
+
+def pins(lock: Path) -> list[Requirement]:
+    """The pins of a hashed lock that apply to the running interpreter, in its order."""
+    lines = (line for line in lock.read_text(encoding="utf-8").splitlines() if line and line[0] not in " #-")
+    requirements = (Requirement(line.rstrip(" \\")) for line in lines)
+    return [one for one in requirements if one.marker is None or one.marker.evaluate()]
+
+
+def _compile(uv: str, source: Path, target: Path, options: Sequence[str], runner: Runner) -> None:
+    environ = {**os.environ, "UV_CUSTOM_COMPILE_COMMAND": "nox -s lock", "UV_PYTHON_DOWNLOADS": "never"}
+    command = [uv, "pip", "compile", str(source), "--output-file", str(target)]
+    command += ["--generate-hashes", "--no-annotate", "--only-binary", ":all:", "--quiet", *options]
+    done = runner(command, timeout=600, environ=environ)
+    if not done.ok:
+        raise ResolutionError(
+            f"cannot lock {target.name}", why=done.stderr.strip()[-2000:], next=f"edit requirements/{source.name}"
+        )
+
+
+def lock_all(*, upgrade: bool = False, runner: Runner = run) -> list[Path]:
+    """Write every lock, and return their paths.
+
+    Raises:
+        InstallError: uv is not installed (pip cannot resolve for another platform).
+        ResolutionError: a set does not resolve.
+    """
+    uv = find_uv()
+    if uv is None:
+        raise InstallError("locking needs uv", next="pip install -r requirements/nox.txt")
+    stack = load_stack()
+    written = []
+    extra = ["--upgrade"] if upgrade else []
+    with tempfile.TemporaryDirectory() as folder:
+        constraint_file = Path(folder, "stack.txt")
+        constraint_file.write_text(constraints(stack), encoding="utf-8")
+        override_file = Path(folder, "apart.txt")
+        for name in UNIVERSAL:
+            target = REQUIREMENTS / f"{name}.txt"
+            oldest = stack.pythons[0]
+            _compile(
+                uv, REQUIREMENTS / f"{name}.in", target, ["--universal", "--python-version", oldest, *extra], runner
+            )
+            written.append(target)
+        for profile in LOCKED_PROFILES:
+            for machine in MACHINES:
+                override_file.write_text(overrides(stack, profile, machine), encoding="utf-8")
+                for python in stack.pythons:
+                    target = lock_path(profile, machine, python)
+                    options = ["--python-version", python, "--python-platform", PLATFORM.format(machine=machine)]
+                    options += ["--constraint", str(constraint_file), "--override", str(override_file), *extra]
+                    _compile(uv, REQUIREMENTS / f"{profile}.in", target, options, runner)
+                    written.append(target)
+    return written
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m env lock", description="Write the hashed locks.", allow_abbrev=False
+    )
+    parser.add_argument("--upgrade", action="store_true", help="take newer versions where the inputs allow them")
+    arguments = parser.parse_args(argv)
+    for path in lock_all(upgrade=arguments.upgrade):
+        print(path.relative_to(REQUIREMENTS.parent), file=sys.stdout)
+    return 0

@@ -1,0 +1,44 @@
+"""The options of `nox -s setup` and of the environment that the later sessions use."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+PROFILES = ("auto", "host", "npu")
+SERVICE = ("tools", "dev")  # environments of the bundle itself: what renders, and what tests
+NEAREST = "nearest"  # --allow-substitute without a version
+
+
+def add_setup_options(parser: argparse.ArgumentParser) -> None:
+    """Options that only the builder reads."""
+    group = parser.add_argument_group("setup")
+    group.add_argument("--index-url", metavar="URL", help="the package index (default: what pip is configured with)")
+    group.add_argument("--extra-index-url", metavar="URL", action="append", default=[], help="one more index")
+    group.add_argument("--find-links", metavar="PLACE", action="append", default=[], help="a folder of wheels")
+    group.add_argument("--offline", action="store_true", help="use no index: everything comes from --wheelhouse")
+    group.add_argument("--wheelhouse", metavar="DIR", help="a folder made by `nox -s wheelhouse`")
+    group.add_argument(
+        "--allow-substitute",
+        metavar="VERSION",
+        nargs="?",
+        const=NEAREST,
+        help="where the pinned torch-npu is not to be had, take this version (without one: the nearest published one "
+        "that is not newer); the record and both documents then say so",
+    )
+    group.add_argument("--fresh", action="store_true", help="build anew even where the environment is current")
+    group.add_argument("--installer", choices=("auto", "uv", "pip"), default="auto", help="default: uv where present")
+
+
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say what is set up and verified."""
+    group = parser.add_argument_group("target")
+    group.add_argument("--device", default="auto", help="npu:N, cuda:N, cpu or auto (npu, then cuda, then cpu)")
+    group.add_argument("--profile", choices=(*PROFILES, *SERVICE), default="auto", help="default: by device")
+    group.add_argument("--run", metavar="RUN", help="a run's id or folder (default: a new one under --results)")
+    group.add_argument("--results", metavar="DIR", default="results", help="where runs are kept (default: results)")
+
+
+def run_folder(results: str, run: str) -> Path:
+    """The folder of a run that is given by its id under `results`, or by its path."""
+    return Path(run) if Path(run).name != run or Path(run).is_dir() else Path(results) / run

@@ -1,0 +1,130 @@
+"""`nox -s setup`: look at the machine, find every pin, and only then download and build the environments."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from env import apart, builder
+from env.atomic import write_json
+from env.errors import BundleError, InstallError, PythonVersionError
+from env.installer import Installer, Sources, choose, configured
+from env.options import SERVICE, add_setup_options, add_target_options, run_folder
+from env.stack import load_stack, this_machine, this_python
+
+SCHEMA = 1
+SETUP_FILE = "setup.json"
+
+
+def profile_for(profile: str, device: str, ascend_host: bool) -> str:
+    """The profile that serves `device`; "auto" means npu on an Ascend host and host elsewhere."""
+    if profile != "auto":
+        return profile
+    if device == "auto":
+        return "npu" if ascend_host else "host"
+    kind = device.partition(":")[0]
+    return next((name for name, one in load_stack().profiles.items() if kind in one.devices), "host")
+
+
+def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
+    """Do all that setup does, filling `data`, the record's figures, as it goes."""
+    from env.preflight import preflight
+    from env.probe import probe
+
+    stack = load_stack()
+    host = probe()
+    profile = profile_for(arguments.profile, arguments.device, host.ascend)
+    data |= {
+        "profile": profile,
+        "device": arguments.device,
+        "python": this_python(),
+        "machine": this_machine(),
+        "lock": builder.plan(profile).lock.name,
+    }
+    if not builder.plan(profile).lock.exists():
+        raise PythonVersionError(
+            f"there is no lock for Python {this_python()} on {this_machine()}",
+            why=f"the declared stack supports Python {' and '.join(stack.pythons)} on x86_64 and aarch64 Linux",
+            next=f"python{stack.reference_python} -m venv venv && . venv/bin/activate, then the main job again",
+        )
+    if profile not in SERVICE:
+        preflight(host, device=arguments.device, profile=profile)
+    installer = _installer(arguments.installer)
+    given = Sources(
+        arguments.index_url, tuple(arguments.extra_index_url), tuple(arguments.find_links), offline=arguments.offline
+    )
+    sources = configured(given)
+    found = [] if profile in SERVICE else _locate(profile, arguments, sources)
+    if profile not in SERVICE:
+        builder.build(builder.plan("tools"), installer, sources)
+    stamp, built = builder.build(builder.plan(profile, found), installer, sources, fresh=arguments.fresh)
+    data |= {key: stamp[key] for key in ("lock_sha256", "installer", "packages", "apart", "python")} | {"built": built}
+    print(f"{profile}: {'built' if built else 'up to date'} (.venvs/{profile})")
+
+
+def _installer(name: str) -> Installer:
+    try:
+        return choose(name)
+    except LookupError as error:
+        raise InstallError(f"{error} is not installed", next="pip install -r requirements/nox.txt") from error
+
+
+def _locate(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:
+    return apart.locate(
+        load_stack().profiles[profile].apart_on(this_machine()),
+        sources,
+        python=this_python(),
+        machine=this_machine(),
+        substitute=arguments.allow_substitute,
+    )
+
+
+def setup(arguments: argparse.Namespace, command: str) -> None:
+    """Run setup and leave results/<run>/setup.json, whatever happens.
+
+    Raises:
+        BundleError: what stopped it, after it is recorded.
+    """
+    folder = run_folder(arguments.results, arguments.run) if arguments.run else None
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    clock = time.monotonic()
+    data: dict[str, Any] = {}
+    status, reason = "error", "stopped before it ended"
+    try:
+        prepare(arguments, data)
+        status, reason = "pass", ""
+    except BundleError as error:
+        status, reason = "fail", str(error)
+        raise
+    except KeyboardInterrupt:
+        reason = "interrupted"
+        raise
+    finally:
+        if folder is not None:
+            record = {
+                "schema": SCHEMA,
+                "status": status,
+                "reason": reason,
+                "started": started,
+                "seconds": round(time.monotonic() - clock, 3),
+                "command": command,
+                "data": data,
+            }
+            write_json(folder / SETUP_FILE, record)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m env setup",
+        description="Check the machine and build the pinned environment.",
+        allow_abbrev=False,
+    )
+    add_target_options(parser)
+    add_setup_options(parser)
+    setup(parser.parse_args(words), " ".join(["nox", "-s", "setup", *(["--", *words] if words else [])]))
+    return 0

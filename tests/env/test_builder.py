@@ -1,0 +1,190 @@
+"""The builder, with the real uv and the real pip, on wheels made here and no index."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from env import builder
+from env.apart import Found, in_folders, sha256_of
+from env.builder import Plan, build, read_stamp
+from env.errors import EnvironmentMissingError, InstallError, StorageError
+from env.installer import Installer, Sources, choose, find_uv
+from env.stack import Apart, this_machine, this_python
+from tests.env.wheels import lock_line, make_wheel
+
+INSTALLERS = ["uv", pytest.param("pip", marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    return tmp_path / "wheels"
+
+
+def make_plan(tmp_path: Path, *wheels: Path, imports: tuple[str, ...] = (), apart: tuple[Found, ...] = ()) -> Plan:
+    lock = tmp_path / "demo.txt"
+    lock.write_text("".join(lock_line(wheel) for wheel in wheels), encoding="utf-8")
+    return Plan("demo", tmp_path / "venvs" / "demo", lock, imports, apart)
+
+
+def sources(wheels: Path) -> Sources:
+    return Sources(find_links=(str(wheels),), offline=True)
+
+
+@pytest.mark.parametrize("name", INSTALLERS)
+def test_builds_from_the_lock_and_the_second_time_does_nothing(tmp_path: Path, wheels: Path, name: str) -> None:
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), imports=("demo_core",))
+    stamp, built = build(plan, choose(name), sources(wheels))
+    assert built
+    assert stamp["packages"]["demo-core"] == "1.0"
+    assert stamp["installer"] == name
+    assert build(plan, choose(name), sources(wheels)) == (stamp, False)
+    assert subprocess.run([str(plan.python), "-c", "import demo_core"], check=False).returncode == 0
+
+
+def test_a_changed_lock_is_built_anew(tmp_path: Path, wheels: Path) -> None:
+    build(make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0")), choose("uv"), sources(wheels))
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "2.0"))
+    stamp, built = build(plan, choose("uv"), sources(wheels))
+    assert (built, stamp["packages"]["demo-core"]) == (True, "2.0")
+
+
+def test_fresh_builds_anew_what_is_current(tmp_path: Path, wheels: Path) -> None:
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"))
+    build(plan, choose("uv"), sources(wheels))
+    (plan.path / "left-behind").touch()
+    assert build(plan, choose("uv"), sources(wheels), fresh=True)[1]
+    assert not (plan.path / "left-behind").exists()
+
+
+def test_an_interrupted_build_leaves_no_stamp_and_the_next_repairs_it(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"))
+
+    def interrupted(wanted: Plan) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder, "_check_imports", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build(plan, choose("uv"), sources(wheels))
+    assert plan.python.exists()
+    assert read_stamp(plan.path) is None
+    assert build(plan, choose("uv"), sources(wheels))[1]
+    assert read_stamp(plan.path) is not None
+
+
+def test_a_rebuild_that_fails_takes_the_old_stamp_away(tmp_path: Path, wheels: Path) -> None:
+    build(make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0")), choose("uv"), sources(wheels))
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "2.0"))
+    for wheel in wheels.glob("*-2.0-*"):
+        wheel.unlink()
+    with pytest.raises(InstallError):
+        build(plan, choose("uv"), sources(wheels))
+    assert read_stamp(plan.path) is None
+
+
+@pytest.mark.parametrize("name", INSTALLERS)
+def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, wheels: Path, name: str) -> None:
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"))
+    make_wheel(wheels, "demo-core", "1.0", code="raise SystemExit('other code')\n")
+    with pytest.raises(InstallError) as refused:
+        build(plan, choose(name), sources(wheels))
+    assert "hash" in str(refused.value).lower()
+
+
+def test_what_does_not_import_is_no_environment(tmp_path: Path, wheels: Path) -> None:
+    wheel = make_wheel(wheels, "demo-core", "1.0", code="raise OSError('libhccl.so: cannot open shared object file')\n")
+    plan = make_plan(tmp_path, wheel, imports=("demo_core",))
+    with pytest.raises(InstallError, match=r"does not import(.|\n)*libhccl\.so"):
+        build(plan, choose("uv"), sources(wheels))
+    assert read_stamp(plan.path) is None
+
+
+def test_a_wheel_that_stands_apart_is_installed_without_its_dependencies(tmp_path: Path, wheels: Path) -> None:
+    interpreter = "cp" + this_python().replace(".", "")
+    tag = f"{interpreter}-{interpreter}-manylinux_2_28_{this_machine()}"
+    wheel = make_wheel(wheels, "torch-npu", "2.9.0.post1+gitee7ba04", tag=tag, requires=("torch==2.9.0+cpu",))
+    pin = Apart("torch-npu", "2.9.0.post1", (this_machine(),), "not on an index")
+    found = in_folders(pin, [str(wheels)], this_python(), this_machine())
+    assert found is not None
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), apart=(found,))
+    stamp, _ = build(plan, choose("uv"), sources(wheels))
+    assert stamp["packages"]["torch-npu"] == "2.9.0.post1+gitee7ba04"
+    assert stamp["apart"] == [
+        {
+            "name": "torch-npu",
+            "asked": "2.9.0.post1",
+            "found": "2.9.0.post1+gitee7ba04",
+            "source": "wheel",
+            "place": wheel.name,
+            "sha256": sha256_of(wheel),
+            "substituted": False,
+        }
+    ]
+
+
+def test_what_the_base_interpreter_has_is_copied_whole(tmp_path: Path, wheels: Path) -> None:
+    base = tmp_path / "base"
+    wheel = make_wheel(wheels, "torch-npu", "2.9.0.post1+gitee7ba04")
+    subprocess.run([str(find_uv()), "pip", "install", "-q", "--no-deps", "--target", str(base), str(wheel)], check=True)
+    found = Found("torch-npu", "2.9.0.post1", "2.9.0.post1+gitee7ba04", "base interpreter", str(base))
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), imports=("torch_npu",), apart=(found,))
+    stamp, _ = build(plan, choose("uv"), sources(wheels))
+    assert stamp["packages"]["torch-npu"] == "2.9.0.post1+gitee7ba04"
+    (base / "torch_npu" / "__init__.py").unlink()
+    with pytest.raises(InstallError, match=r"torch_npu/__init__\.py is missing"):
+        build(plan, choose("uv"), sources(wheels), fresh=True)
+
+
+def test_a_full_disk_is_said_as_such(tmp_path: Path) -> None:
+    script = "import sys; print('error: failed to write: No space left on device (os error 28)'); sys.exit(2)"
+    full = Installer("uv", (sys.executable, "-c", script))
+    plan = make_plan(tmp_path)
+    with pytest.raises(StorageError, match="No space left on device"):
+        build(plan, full, Sources())
+
+
+def test_a_damaged_stamp_is_no_stamp(tmp_path: Path, wheels: Path) -> None:
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"))
+    build(plan, choose("uv"), sources(wheels))
+    (plan.path / builder.STAMP).write_text('{"digest": "', encoding="utf-8")
+    assert build(plan, choose("uv"), sources(wheels))[1]
+
+
+def test_verification_refuses_an_environment_that_is_absent_unfinished_or_of_another_lock(tmp_path: Path) -> None:
+    def refusal() -> str:
+        with pytest.raises(EnvironmentMissingError) as refused:
+            builder.require("host", tmp_path)
+        return str(refused.value)
+
+    assert "never built" in refusal()
+    (tmp_path / "host" / "bin").mkdir(parents=True)
+    (tmp_path / "host" / "bin" / "python").symlink_to(sys.executable)
+    assert "did not finish" in refusal()
+    (tmp_path / "host" / builder.STAMP).write_text(json.dumps({"lock_sha256": "of another lock"}), encoding="utf-8")
+    assert "another lock" in refusal()
+    assert "next: nox -s setup" in refusal()
+
+
+def test_the_running_interpreter_serves_as_tools_where_it_has_them_all(tmp_path: Path) -> None:
+    assert builder.tools_python(tmp_path) == Path(sys.executable)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_pins_of_a_lock_are_named(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text(
+        "# made by hand\npytest==0.0.1 \\\n    --hash=sha256:00\nno-such-package==1.0 ; python_version > '3'\n"
+        "only-elsewhere==1.0 ; sys_platform == 'never'\n",
+        encoding="utf-8",
+    )
+    assert [str(pin) for pin in builder.missing_from(lock)] == [
+        "pytest==0.0.1",
+        'no-such-package==1.0; python_version > "3"',
+    ]

@@ -1,0 +1,129 @@
+"""The engine keeps its promises whatever a check does: a record each, the rest done, nothing left running."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from env import atomic
+from env.errors import StorageError
+from verify import engine, records
+from verify.context import Context
+from verify.plan import Check
+from verify.records import Record, Status, read_evidence
+
+
+def check(name: str, limit: float = 20.0) -> Check:
+    return Check(name, 1, f"tests.verify.bad_checks:{name}", limit)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context("cpu", "synthetic:tiny", "auto", 42, 1, tmp_path)
+
+
+def run(context: Context, *checks: Check) -> list[Record]:
+    return engine.run_checks(checks, context, Path(sys.executable), lambda name: f"again {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason", "logged"),
+    [
+        ("passes", Status.PASS, "", ""),
+        ("fails", Status.FAIL, "encoder: relative L2 0.5, expected below 0.01", "the encoder is wrong"),
+        ("skips", Status.SKIP, "needs two devices", ""),
+        ("raises", Status.ERROR, "ZeroDivisionError: by a check", "Traceback (most recent call last)"),
+        (
+            "raises_for_the_user",
+            Status.ERROR,
+            "no npu:0\n  why:  the driver is not loaded\n  next: npu-smi info",
+            "no npu:0",
+        ),
+        ("has_no_json", Status.ERROR, "the check's figures are no JSON: ", ""),
+        ("segfaults", Status.ERROR, "the worker was ended by SIGSEGV", "about to read address 0"),
+        ("leaves", Status.ERROR, "the worker ended with exit code 3", "the vendor runtime calls exit"),
+        ("asks_for_nothing_there", Status.ERROR, "AttributeError: ", "Traceback (most recent call last)"),
+    ],
+)
+def test_every_end_is_a_record_and_the_next_check_runs(
+    context: Context, name: str, status: Status, reason: str, logged: str
+) -> None:
+    first, second = run(context, check(name), check("passes"))
+    assert (first.check, first.status) == (name, status)
+    assert first.reason.startswith(reason) if reason.endswith(" ") else first.reason == reason
+    assert logged in "\n".join(first.log)
+    assert first.rerun == f"again {name}"
+    assert second.status is Status.PASS
+
+
+def test_a_hang_is_ended_and_the_log_says_where_it_stood(context: Context) -> None:
+    hung, after = run(context, check("hangs", limit=1.5), check("passes"))
+    assert hung.status is Status.ERROR
+    assert hung.reason.startswith("no answer in 1.5 s")
+    log = "\n".join(hung.log)
+    assert "waiting for a device that never answers" in log
+    assert "in hangs" in log  # faulthandler's stack of the worker
+    assert after.status is Status.PASS
+
+
+def test_checks_share_one_warm_worker_until_it_dies(context: Context) -> None:
+    one, two, _, fresh = run(context, check("passes"), check("passes"), check("leaves"), check("passes"))
+    assert one.data["pid"] == two.data["pid"]
+    assert two.data["runs"] == 2
+    assert fresh.data["pid"] != one.data["pid"]
+    assert fresh.data["runs"] == 1
+
+
+def test_each_record_is_on_disk_before_the_next_check_begins(context: Context) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def watch(step: engine.Progress) -> None:
+        if step.record is None:
+            seen.append((step.check, sorted(path.stem for path in (context.run_folder / "records").glob("*.json"))))
+
+    checks = [check("passes"), check("fails"), check("skips")]
+    engine.run_checks(checks, context, Path(sys.executable), str, watch)
+    assert seen == [("passes", []), ("fails", ["passes"]), ("skips", ["fails", "passes"])]
+
+
+def test_ctrl_c_records_the_check_it_stopped_and_ends_the_worker(context: Context) -> None:
+    records.write_record(context.run_folder, run(context, check("passes"))[0])
+    pid = read_record(context, "passes").data["pid"]
+    with pytest.raises(KeyboardInterrupt):
+        run(context, check("asks_for_ctrl_c"), check("skips"))
+    assert read_record(context, "asks_for_ctrl_c").reason == "interrupted"
+    assert not (context.run_folder / "records" / "skips.json").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_full_disk_loses_no_finished_record(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = atomic.write_json
+
+    def full(path: Path, value: object) -> None:
+        if path.stem == "fails":
+            raise StorageError(f"cannot write {path}: {os.strerror(errno.ENOSPC)}")
+        whole(path, value)
+
+    monkeypatch.setattr(records, "write_json", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        run(context, check("passes"), check("fails"), check("skips"))
+    assert read_record(context, "passes").status is Status.PASS
+    assert sorted(path.name for path in (context.run_folder / "records").iterdir()) == ["passes.json"]
+
+
+def test_records_of_an_emulated_run_say_so_even_when_the_worker_died(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(engine.EMULATED, "1")
+    assert [record.emulated for record in run(context, check("passes"), check("leaves"))] == [True, True]
+
+
+def read_record(context: Context, name: str) -> Record:
+    if not (context.run_folder / records.RUN_FILE).exists():
+        records.write_run(context.run_folder, engine.new_run("run", context, [check(name)], "cpu", "nox -s verify"))
+    return read_evidence(context.run_folder).records[name]

@@ -1,0 +1,54 @@
+"""The options of `nox -s verify` and `nox -s report`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from env.stack import ROOT, load_stack
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+LEVELS = (1, 2, 3)
+
+
+def add_verify_options(parser: argparse.ArgumentParser) -> None:
+    """Options that only the checks read."""
+    stack = load_stack()
+    group = parser.add_argument_group("verify")
+    group.add_argument(
+        "--level", type=int, choices=LEVELS, default=2, help="1 readiness, 2 function, 3 full (default: 2)"
+    )
+    group.add_argument(
+        "--model-dir",
+        metavar="DIR",
+        help=f"the checkpoint folder, synthetic:tiny or synthetic:full (default: {stack.checkpoint} here or beside "
+        f"this folder, else {stack.stand_in})",
+    )
+    group.add_argument(
+        "--dtype", choices=DTYPES, default="auto", help="default: bfloat16 on npu and cuda, float32 on cpu"
+    )
+    group.add_argument("--seed", type=int, default=stack.seed, help=f"default: {stack.seed}")
+    group.add_argument("--check", metavar="NAME", action="append", default=[], help="run only this check (repeatable)")
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Options that only the report reads."""
+    group = parser.add_argument_group("report")
+    group.add_argument("--output", metavar="DIR", help="where the documents go (default: the run's folder)")
+    group.add_argument("--strict", action="store_true", help="exit with the verdict's code")
+
+
+def default_model_dir() -> str:
+    """The checkpoint folder of the public recipe, in this project or beside it, else the stand-in."""
+    stack = load_stack()
+    for folder in (ROOT, ROOT.parent):
+        if (folder / stack.checkpoint).is_dir():
+            return str(folder / stack.checkpoint)
+    return stack.stand_in
+
+
+def resolve_model_dir(given: str | None) -> str:
+    """`given` with a folder made absolute (the checks may run elsewhere); a stand-in's name is left as it is."""
+    if given is None:
+        return default_model_dir()
+    return given if given.startswith("synthetic:") else str(Path(given).resolve())

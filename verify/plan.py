@@ -1,0 +1,40 @@
+"""Which checks there are: name, level, function and time limit. Nothing is imported until a check runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. `function` is "module:name"; `limit` is in seconds, by level where a level changes it."""
+
+    name: str
+    level: int
+    function: str
+    limit: float
+    limit_full: float | None = None  # at level 3 and above, where the weights are full-size
+
+    def limit_at(self, level: int) -> float:
+        return self.limit_full if level >= 3 and self.limit_full is not None else self.limit
+
+
+# In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
+CHECKS = (
+    Check("machine", 1, "verify.checks.machine:machine", 60),
+    Check("packages", 1, "verify.checks.packages:packages", 60),
+    Check("checkpoint", 1, "verify.checks.checkpoint:checkpoint", 300, 900),
+    Check("device", 1, "verify.checks.device:device", 180),
+    Check("load", 2, "verify.checks.model:load", 180, 1200),
+    Check("shapes", 2, "verify.checks.model:shapes", 120, 900),
+    Check("splice", 2, "verify.checks.model:splice", 120, 900),
+    Check("generate", 2, "verify.checks.model:generate", 120, 900),
+    Check("determinism", 2, "verify.checks.model:determinism", 120, 1200),
+    Check("parity", 2, "verify.checks.model:parity", 120, 1800),
+    Check("benchmark", 2, "verify.checks.benchmark:benchmark", 120, 1800),
+)
+
+
+def planned(level: int) -> tuple[Check, ...]:
+    """The checks that `level` requires, in order."""
+    return tuple(check for check in CHECKS if check.level <= level)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -117,16 +117,36 @@ def _load(path: Path, kind: str) -> dict[str, Any]:
     return value
 
 
+_NOT_TEXT: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("level", "seed", "schema"), int),
+    **dict.fromkeys(("planned", "log"), list),
+    **dict.fromkeys(("data", "signature", "project"), dict),
+    "seconds": (int, float),
+    "emulated": bool,
+}
+
+
+def _expect_fields(value: Mapping[str, Any], of: type[Run] | type[Record]) -> None:
+    """Hold the types that readers rely on, so that a damaged file is found here and not in a judge or a template."""
+    for name in (each.name for each in fields(of)):
+        if name not in value:
+            raise ValueError(f"{name} is missing")
+        if not isinstance(value[name], _NOT_TEXT.get(name, str)):
+            raise ValueError(f"{name} is a {type(value[name]).__name__}")
+
+
 def _read_run(path: Path) -> Run:
     value = _load(path, RUN_FILE)
-    value["planned"] = tuple(value["planned"])
+    _expect_fields(value, Run)
+    value["planned"] = tuple(map(str, value["planned"]))
     return Run(**value)
 
 
 def _read_record(path: Path) -> Record:
     value = _load(path, "record")
+    _expect_fields(value, Record)
     value["status"] = Status(value["status"])
-    value["log"] = tuple(value["log"])
+    value["log"] = tuple(map(str, value["log"]))
     record = Record(**value)
     if record.check != path.stem:
         raise ValueError(f"is the record of {record.check}")
@@ -140,7 +160,7 @@ def read_evidence(folder: Path) -> Evidence:
         RecordError: the folder holds neither a run.json nor a setup.json.
     """
     damaged: dict[str, str] = {}
-    unreadable = (OSError, ValueError, TypeError, KeyError)
+    unreadable = (OSError, ValueError, TypeError, KeyError, RecursionError)
     run: Run | None = None
     setup: Mapping[str, Any] | None = None
     records: dict[str, Record] = {}

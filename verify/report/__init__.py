@@ -1,0 +1,4 @@
+"""The adaptation document: a run's records rendered as Markdown in Chinese and English. Nothing else knows of it.
+
+The document is a function of the records alone: no clock, no environment, no path of the machine that renders.
+"""

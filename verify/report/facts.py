@@ -1,0 +1,155 @@
+"""What the templates may ask of a run's evidence. A figure that no record holds is None here, and is said as such."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from verify.records import Evidence, Record, Status
+from verify.verdict import Judged, Verdict
+
+COMPONENTS = ("encoder", "ctc_head", "projector", "language_model")
+DEPTH = 6  # of nested mappings that `figures` goes into
+
+
+def pick(value: object, *path: str) -> Any:
+    """The value under nested keys, or None where a key is missing or something else than a mapping is on the way."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def is_scalar(value: object) -> bool:
+    return not isinstance(value, (Mapping, list, tuple))
+
+
+def figures(value: object, prefix: str = "", depth: int = DEPTH) -> Iterator[tuple[str, object]]:
+    """The scalars of nested mappings with dotted names, in stored order; of a list of tables, how many it holds."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items() if depth else ():
+            yield from figures(inner, f"{prefix}.{key}" if prefix else str(key), depth - 1)
+    elif isinstance(value, (list, tuple)) and not all(map(is_scalar, value)):
+        yield f"{prefix} (n)", len(value)
+    elif value is not None:
+        yield prefix, value
+
+
+def number(value: object, spec: str) -> str | None:
+    """`value` formatted as a float, or None where it is not a finite number (JSON's true is none)."""
+    try:
+        finite = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+        return format(value, spec) if finite else None
+    except OverflowError:  # JSON's integers have no bound
+        return None
+
+
+def size(value: object) -> str | None:
+    """Bytes in GiB, or in MiB below one."""
+    if number(value, "f") is None:
+        return None
+    count = float(value)  # type: ignore[arg-type]
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One component's row: what `shapes`, `parity` and `determinism` say of it, joined."""
+
+    name: str
+    status: Status
+    shape: Mapping[str, Any]
+    parity: Mapping[str, Any]
+    repeat: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The evidence of one run with its verdict, as templates see it."""
+
+    evidence: Evidence
+    verdict: Verdict
+
+    def record(self, check: str) -> Record | None:
+        return self.evidence.records.get(check)
+
+    def of(self, check: str, *path: str) -> Any:
+        """A figure of a check's data, or None. "setup" is the setup's."""
+        if check == "setup":
+            return pick(self.evidence.setup, "data", *path)
+        record = self.record(check)
+        return pick(record.data, *path) if record else None
+
+    def rows(self, check: str, *path: str) -> list[Mapping[str, Any]]:
+        """A list of mappings in a check's data; what else is in the list is left out."""
+        value = self.of(check, *path)
+        return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+
+    def named(self, check: str, *path: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """A mapping of mappings in a check's data, as pairs in stored order."""
+        value = self.of(check, *path)
+        return [(n, row) for n, row in value.items() if isinstance(row, Mapping)] if isinstance(value, Mapping) else []
+
+    def figures(self, check: str, *path: str) -> list[tuple[str, object]]:
+        return list(figures(self.of(check, *path)))
+
+    def taken_with(self, check: str, *path: str) -> Any:
+        """An entry of a check's signature, or None."""
+        record = self.record(check)
+        return pick(record.signature, *path) if record else None
+
+    @property
+    def signatures(self) -> list[tuple[Mapping[str, Any], list[str]]]:
+        """The distinct signatures of the run, each with the checks whose figures were taken with it."""
+        distinct: list[tuple[Mapping[str, Any], list[str]]] = []
+        for judged in self.verdict.checks:
+            record = self.record(judged.check)
+            if record and record.signature:
+                same = next((checks for signature, checks in distinct if signature == record.signature), None)
+                if same is None:
+                    distinct.append((record.signature, same := []))
+                same.append(judged.check)
+        return distinct
+
+    def signature(self, check: str) -> str | None:
+        """The label of a check's signature in the table of signatures: "S1"."""
+        labels = (f"S{i}" for i, (_, checks) in enumerate(self.signatures, start=1) if check in checks)
+        return next(labels, None)
+
+    def judged(self, check: str) -> Judged:
+        """What became of a check; one that was neither planned nor run is not-run."""
+        return next((j for j in self.verdict.checks if j.check == check), Judged(check, Status.NOT_RUN))
+
+    def accuracy(self) -> list[Accuracy]:
+        """The accuracy table's rows. A component passes when its shape, finiteness and parity all did."""
+        sources = [dict(self.named(check, "components")) for check in ("shapes", "parity", "determinism")]
+        names = dict.fromkeys((*COMPONENTS, *(name for source in sources for name in source)))
+        return [self._accuracy(name, *(source.get(name, {}) for source in sources)) for name in names]
+
+    def _accuracy(
+        self, name: str, shape: Mapping[str, Any], parity: Mapping[str, Any], repeat: Mapping[str, Any]
+    ) -> Accuracy:
+        found, expected = shape.get("shape"), shape.get("expected")
+        fits = None if found is None or expected is None else found == expected
+        known = (fits, shape.get("finite"), parity.get("passed"))
+        if all(passed is True for passed in known):
+            status = Status.PASS
+        elif any(passed is False for passed in known):
+            status = Status.FAIL
+        else:
+            broken = (self.judged("shapes").status, self.judged("parity").status)
+            status = next((s for s in broken if s in (Status.ERROR, Status.SKIP)), Status.NOT_RUN)
+        return Accuracy(name, status, shape, parity, repeat)
+
+    @property
+    def device(self) -> str:
+        """The device to name in commands: the one that was used, or else asked for."""
+        return self.verdict.device.used or self.verdict.device.asked or "auto"
+
+    def command(self, program: str, **options: object) -> str:
+        """A command line of `program` for this run's checkpoint and device, quoted for a shell."""
+        run = self.evidence.run
+        words = [program, *(("--model-dir", run.model_dir) if run else ()), "--device", self.device]
+        return "python " + shlex.join([*words, *(part for k, v in options.items() for part in (f"--{k}", str(v)))])

@@ -1,0 +1,39 @@
+"""Text from records made safe for Markdown: whatever a log or a reason holds, it stays text and stays in its cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from verify.text import one_line
+
+LOG_LINES = 20  # of a failed check's log; the record holds all that was kept
+LOG_WIDTH = 300
+
+_MARKS = re.compile(r"[\\`*<\[\]|~$&]|(?<![^\W_])_|_(?![^\W_])")  # GFM's inline marks; `_` inside a word is none
+
+
+def cell(value: object) -> str:
+    """`value` as plain text that is safe in a table cell and in a sentence."""
+    return _MARKS.sub(r"\\\g<0>", one_line(str(value)))
+
+
+def code(value: object) -> str:
+    """`value` as inline code. Where backticks cannot hold it inside a table, HTML's code element does."""
+    text = one_line(str(value))
+    if not set("`|\\") & set(text):
+        return f"`{text}`" if text else ""
+    return "<code>" + re.sub(r"[^\w\s./:=,-]", lambda mark: f"&#{ord(mark[0])};", text) + "</code>"
+
+
+def tail(lines: Iterable[str]) -> list[str]:
+    """The last lines of a log, each on one printable line of bounded width; blank ones are dropped."""
+    kept = [one_line(line)[:LOG_WIDTH] for text in lines for line in text.splitlines() if line.strip()]
+    return kept[-LOG_LINES:]
+
+
+def block(lines: Iterable[object], language: str) -> str:
+    """Lines as a fenced block with a fence longer than any run of backticks inside."""
+    text = "\n".join(one_line(str(line)) for line in lines)
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
+    return f"{fence}{language}\n{text}\n{fence}"

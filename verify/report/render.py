@@ -1,0 +1,95 @@
+"""The documents from the templates: one set of templates for both languages, so that neither says less."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from env.atomic import write_text
+from verify.records import Evidence
+from verify.report import markdown
+from verify.report.facts import Facts, figures, is_scalar, number, pick, size
+from verify.verdict import Language, in_language, judge
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+LANGUAGES: tuple[Language, ...] = ("zh", "en")  # Chinese first, as the field publishes
+FIGURES_SHOWN = 40  # of the host, and of a check that has no section of its own
+
+
+def render(evidence: Evidence, language: Language) -> str:
+    """The document of a run in one language. The same evidence gives the same text."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 (the output is Markdown, which the filters escape)
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def say(zh: str, en: str) -> str:
+        return zh if language == "zh" else en
+
+    environment.filters.update(_filters(language, say))
+    verdict = judge(evidence)
+    text = environment.get_template("report.md.j2").render(
+        run=evidence.run,
+        setup=evidence.setup,
+        damaged=evidence.damaged,
+        verdict=verdict,
+        facts=Facts(evidence, verdict),
+        language=language,
+        say=say,
+        pick=pick,
+        figures_shown=FIGURES_SHOWN,
+    )
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
+
+
+def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str, Callable[..., str]]:
+    """How values become text. What is None, empty or of the wrong type is said to be not recorded."""
+    missing = say("未记录", "not recorded")
+
+    def text(value: object) -> str:
+        if isinstance(value, bool):
+            return say("是", "yes") if value else say("否", "no")
+        if isinstance(value, (list, tuple)) and all(map(is_scalar, value)):
+            return ", ".join(map(text, value))
+        return "" if value is None else str(value)
+
+    def figure(value: object, name: str) -> str:
+        return (size(value) if name.endswith("bytes") else None) or cell(value)
+
+    def cell(value: object) -> str:
+        return markdown.cell(text(value)) or missing
+
+    def shape(value: Any) -> str:
+        return f"[{cell(value)}]" if isinstance(value, list) and value else missing
+
+    return {
+        "cell": cell,
+        "code": lambda value: markdown.code(text(value)) or missing,
+        "block": markdown.block,
+        "tail": markdown.tail,  # type: ignore[dict-item]
+        "figure": figure,
+        "num": lambda value, spec: number(value, spec) or missing,
+        "pairs": lambda value: " · ".join(f"{cell(name)}={cell(inner)}" for name, inner in figures(value)) or missing,
+        "shape": shape,
+        "size": lambda value: size(value) or missing,
+        "word": lambda value: in_language(value, language),
+    }
+
+
+def write_documents(evidence: Evidence, folder: Path) -> list[Path]:
+    """Write report.zh.md and report.en.md into `folder` and return their paths.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    paths = [folder / f"report.{language}.md" for language in LANGUAGES]
+    for path, language in zip(paths, LANGUAGES, strict=True):
+        write_text(path, render(evidence, language))
+    return paths

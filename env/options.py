@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 PROFILES = ("auto", "host", "npu")
@@ -37,6 +39,16 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--profile", choices=(*PROFILES, *SERVICE), default="auto", help="default: by device")
     group.add_argument("--run", metavar="RUN", help="a run's id or folder (default: a new one under --results)")
     group.add_argument("--results", metavar="DIR", default="results", help="where runs are kept (default: results)")
+
+
+def repeating(session: str, words: Sequence[str]) -> str:
+    """The nox command that does the same again: `words` without the run that this one was given."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != "--run" and not word.startswith("--run="):
+            kept.append(word)
+        skip = word == "--run"
+    return shlex.join(["nox", "-s", session, *(["--", *kept] if kept else [])])
 
 
 def run_folder(results: str, run: str) -> Path:

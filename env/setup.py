@@ -13,11 +13,11 @@ from env import apart, builder
 from env.atomic import write_json
 from env.errors import BundleError, InstallError, PythonVersionError
 from env.installer import Installer, Sources, choose, configured
-from env.options import SERVICE, add_setup_options, add_target_options, run_folder
+from env.options import SERVICE, add_setup_options, add_target_options, repeating, run_folder
 from env.stack import load_stack, this_machine, this_python
 
 SCHEMA = 1
-SETUP_FILE = "setup.json"
+SETUP_FILE = "setup.json"  # in the run's folder: status, reason, profile, lock, packages apart
 
 
 def profile_for(profile: str, device: str, ascend_host: bool) -> str:
@@ -126,5 +126,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_target_options(parser)
     add_setup_options(parser)
-    setup(parser.parse_args(words), " ".join(["nox", "-s", "setup", *(["--", *words] if words else [])]))
+    setup(parser.parse_args(words), repeating("setup", words))
     return 0

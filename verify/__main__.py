@@ -22,7 +22,7 @@ from env.errors import (
     VerificationIncompleteError,
     run_main,
 )
-from env.options import add_target_options, run_folder
+from env.options import add_target_options, repeating, run_folder
 from env.probe import probe
 from env.setup import profile_for
 from verify import engine, plan
@@ -151,7 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = make_parser().parse_args(words)
-    return verify(arguments, shlex.join(["nox", "-s", "verify", *(["--", *words] if words else [])]))
+    return verify(arguments, repeating("verify", words))
 
 
 if __name__ == "__main__":

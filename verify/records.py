@@ -15,11 +15,11 @@ from typing import Any
 
 from env.atomic import write_json
 from env.errors import RecordError
+from env.setup import SETUP_FILE
 
 SCHEMA = 1
 RECORDS = "records"  # the folder of a run that holds its records
 RUN_FILE = "run.json"
-SETUP_FILE = "setup.json"  # what `python -m env setup` says of itself: status, reason, profile, lock, packages apart
 
 
 class Status(str, Enum):

@@ -1,0 +1,123 @@
+"""Setup looks before it downloads, and leaves a record however it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from env import setup as setup_module
+from env.errors import BundleError, HostError, InstallError
+from env.options import repeating, run_folder
+from env.preflight import preflight
+from env.probe.host import Disk, Driver, Host, Node, NpuSmi, Python, System, Toolkit
+from env.setup import main, profile_for
+
+BARE = Host(System("x86_64", disks=(Disk("environments", "/data", 100 * 2**30, 50 * 2**30),)), Python("3.10.13"))
+BARE = Host(BARE.system, BARE.python, npu_smi=NpuSmi("missing"))
+
+
+@pytest.mark.parametrize(
+    ("profile", "device", "ascend", "expected"),
+    [
+        ("auto", "auto", False, "host"),
+        ("auto", "auto", True, "npu"),
+        ("auto", "npu:0", False, "npu"),
+        ("auto", "npu", True, "npu"),
+        ("auto", "cuda:1", True, "host"),
+        ("auto", "cpu", True, "host"),
+        ("host", "npu:0", True, "host"),
+    ],
+)
+def test_the_profile_follows_the_device_unless_it_is_named(
+    profile: str, device: str, ascend: bool, expected: str
+) -> None:
+    assert profile_for(profile, device, ascend) == expected
+
+
+def test_a_machine_without_npu_is_told_everything_it_lacks_at_once() -> None:
+    with pytest.raises(HostError) as stopped:
+        preflight(BARE, device="npu:0", profile="npu")
+    for lack in ("driver", "/dev/davinci0", "npu-smi", "CANN 8.5"):
+        assert lack in str(stopped.value)
+    assert "next: python -m env probe" in str(stopped.value)
+
+
+def test_a_whole_ascend_host_passes() -> None:
+    host = Host(
+        BARE.system,
+        BARE.python,
+        driver=Driver("/usr/local/Ascend/driver", "25.5.1"),
+        nodes=(Node("/dev/davinci0", 0o660, 1000, 1000, True),),
+        npu_smi=NpuSmi("ok"),
+        toolkits=(Toolkit("/usr/local/Ascend/cann-8.5.1", "cann-<version>", "8.5.1"),),
+    )
+    preflight(host, device="npu:0", profile="npu")
+
+
+@pytest.mark.parametrize(
+    ("host", "profile", "exit_code"),
+    [
+        (Host(BARE.system, Python("3.12.1")), "host", 11),
+        (Host(System("x86_64", disks=(Disk("environments", "/data", 2**40, 2**30),)), BARE.python), "host", 14),
+    ],
+)
+def test_another_python_or_a_small_disk_stops_setup(host: Host, profile: str, exit_code: int) -> None:
+    with pytest.raises(BundleError) as stopped:
+        preflight(host, device="cpu", profile=profile)
+    assert stopped.value.exit_code == exit_code
+
+
+def run_setup(folder: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException | None) -> dict[str, Any]:
+    def prepare(arguments: object, data: dict[str, Any]) -> None:
+        data["profile"] = "host"
+        if end is not None:
+            raise end
+
+    monkeypatch.setattr(setup_module, "prepare", prepare)
+    words = ["--device", "cpu", "--results", str(folder), "--run", "r1"]
+    if end is None:
+        assert main(words) == 0
+    else:
+        with pytest.raises(type(end)):
+            main(words)
+    record: dict[str, Any] = json.loads((folder / "r1" / "setup.json").read_text(encoding="utf-8"))
+    return record
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "reason"),
+    [
+        (None, "pass", ""),
+        (InstallError("pip failed", next="try again"), "fail", "pip failed\n  next: try again"),
+        (KeyboardInterrupt(), "error", "interrupted"),
+        (ZeroDivisionError(), "error", "stopped before it ended"),
+    ],
+)
+def test_setup_leaves_its_record_however_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException | None, status: str, reason: str
+) -> None:
+    record = run_setup(tmp_path, monkeypatch, end)
+    assert (record["status"], record["reason"], record["data"]) == (status, reason, {"profile": "host"})
+    assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ([], "nox -s verify"),
+        (["--run", "r1"], "nox -s verify"),
+        (["--run=r1", "--level", "3"], "nox -s verify -- --level 3"),
+        (["--model-dir", "my model", "--run", "r1"], "nox -s verify -- --model-dir 'my model'"),
+    ],
+)
+def test_the_repeating_command_names_no_run(words: list[str], command: str) -> None:
+    assert repeating("verify", words) == command
+
+
+def test_a_run_is_an_id_or_a_folder(tmp_path: Path) -> None:
+    assert run_folder("results", "20261123T000000Z-abcd") == Path("results/20261123T000000Z-abcd")
+    assert run_folder("results", str(tmp_path)) == tmp_path
+    assert run_folder("results", "elsewhere/run") == Path("elsewhere/run")

@@ -24,11 +24,11 @@ from env.errors import (
 )
 from env.options import add_target_options, repeating, run_folder
 from env.probe import probe
-from env.setup import profile_for
+from env.setup import SETUP_FILE, profile_for
 from verify import engine, plan
 from verify.context import Context
 from verify.options import add_verify_options, resolve_model_dir
-from verify.records import SCHEMA, SETUP_FILE, Record, Status, read_evidence, write_run
+from verify.records import SCHEMA, Record, Status, read_evidence, write_run
 
 
 def new_run_id() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from env import setup as setup_module
+from env import setup as env_setup
 from env.errors import BundleError, HostError, InstallError
 from env.options import repeating, run_folder
 from env.preflight import preflight
@@ -76,7 +76,7 @@ def run_setup(folder: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException 
         if end is not None:
             raise end
 
-    monkeypatch.setattr(setup_module, "prepare", prepare)
+    monkeypatch.setattr(env_setup, "prepare", prepare)
     words = ["--device", "cpu", "--results", str(folder), "--run", "r1"]
     if end is None:
         assert main(words) == 0

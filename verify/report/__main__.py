@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from env.errors import RecordError, run_main
-from verify.records import RUN_FILE, SETUP_FILE, read_evidence
+from env.setup import SETUP_FILE
+from verify.records import RUN_FILE, read_evidence
 from verify.verdict import judge
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -20,7 +20,7 @@ class Check:
 
 
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
-CHECKS = (
+CHECKS: tuple[Check, ...] = (
     Check("machine", 1, "verify.checks.machine:machine", 60),
     Check("packages", 1, "verify.checks.packages:packages", 60),
     Check("checkpoint", 1, "verify.checks.checkpoint:checkpoint", 300, 900),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 NOT_FOUND = 127  # a shell's exit status for a command that does not exist
+NOT_RUNNABLE = 126  # and for one that cannot be executed
 TIMED_OUT = 124  # as coreutils' timeout reports it
 
 
@@ -49,8 +50,8 @@ def run(args: Sequence[str], *, timeout: float = 10.0, environ: Mapping[str, str
         )
     except (FileNotFoundError, NotADirectoryError):
         return Completed(command, NOT_FOUND, stderr=f"{command[0]}: command not found")
-    except PermissionError:
-        return Completed(command, 126, stderr=f"{command[0]}: permission denied")
+    except OSError as error:  # no permission, or made for another architecture
+        return Completed(command, NOT_RUNNABLE, stderr=f"{command[0]}: {error.strerror}")
     except subprocess.TimeoutExpired as error:
         out = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else error.stdout or ""
         return Completed(command, TIMED_OUT, stdout=out, stderr=f"{command[0]}: no answer in {timeout:g} s")

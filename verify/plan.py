@@ -23,15 +23,15 @@ class Check:
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, "verify.checks.machine:machine", 60),
     Check("packages", 1, "verify.checks.packages:packages", 60),
-    Check("checkpoint", 1, "verify.checks.checkpoint:checkpoint", 300, 900),
-    Check("device", 1, "verify.checks.device:device", 180),
-    Check("load", 2, "verify.checks.model:load", 180, 1200),
-    Check("shapes", 2, "verify.checks.model:shapes", 120, 900),
-    Check("splice", 2, "verify.checks.model:splice", 120, 900),
-    Check("generate", 2, "verify.checks.model:generate", 120, 900),
-    Check("determinism", 2, "verify.checks.model:determinism", 120, 1200),
-    Check("parity", 2, "verify.checks.model:parity", 120, 1800),
-    Check("benchmark", 2, "verify.checks.benchmark:benchmark", 120, 1800),
+    Check("checkpoint", 1, "verify.checks.readiness:checkpoint", 300, 900),
+    Check("device", 1, "verify.checks.readiness:device", 180),
+    Check("load", 2, "verify.checks.function:load", 180, 1200),
+    Check("shapes", 2, "verify.checks.function:shapes", 120, 900),
+    Check("splice", 2, "verify.checks.function:splice", 120, 900),
+    Check("generate", 2, "verify.checks.function:generate", 120, 900),
+    Check("determinism", 2, "verify.checks.function:determinism", 120, 1200),
+    Check("parity", 2, "verify.checks.function:parity", 120, 1800),
+    Check("benchmark", 2, "verify.checks.performance:benchmark", 120, 1800),
 )
 
 

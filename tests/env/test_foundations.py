@@ -118,7 +118,7 @@ def test_what_stands_apart_is_kept_out_of_the_lock(profile: str, machine: str, n
 def test_pins_are_those_of_the_running_interpreter(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text(
-        "# made by\nhere==1.0 \\\n    --hash=sha256:00\nelsewhere==2.0 ; sys_platform == 'never' \\\n    --hash=sha256:1\n",
+        "# made by\nhere==1.0 \\\n    --hash=sha256:00\nelsewhere==2 ; sys_platform == 'no' \\\n    --hash=sha256:1\n",
         encoding="utf-8",
     )
     assert [str(pin) for pin in pins(lock)] == ["here==1.0"]

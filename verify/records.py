@@ -153,6 +153,11 @@ def _read_record(path: Path) -> Record:
     return record
 
 
+def _why(error: BaseException) -> str:
+    """What is wrong with a file, without its path: a document must not name the machine that renders it."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
 def read_evidence(folder: Path) -> Evidence:
     """Read a run's folder. A damaged file is named in `damaged`, never an exception.
 
@@ -171,18 +176,18 @@ def read_evidence(folder: Path) -> Evidence:
     except FileNotFoundError:
         pass
     except unreadable as error:
-        damaged[RUN_FILE] = str(error)
+        damaged[RUN_FILE] = _why(error)
     try:
         setup = _load(folder / SETUP_FILE, SETUP_FILE)
     except FileNotFoundError:
         pass
     except unreadable as error:
-        damaged[SETUP_FILE] = str(error)
+        damaged[SETUP_FILE] = _why(error)
     for path in sorted((folder / RECORDS).glob("*.json")):
         try:
             record = _read_record(path)
         except unreadable as error:
-            damaged[path.name] = str(error)
+            damaged[path.name] = _why(error)
         else:
             records[record.check] = record
     return Evidence(run, setup, records, damaged)

@@ -300,6 +300,7 @@ def _device_notes(evidence: Evidence, asked: str, records: list[Record]) -> Iter
     target = used if asked == "auto" else asked
     if not _same_device(used, target):
         yield Note(Caveat.OTHER_DEVICE, f"{asked} asked, {used} used", Word.INCOMPLETE)
+        return
     elsewhere = [
         f"{r.check} on {r.signature['device']}"
         for r in records

@@ -34,6 +34,6 @@ def tail(lines: Iterable[str]) -> list[str]:
 
 def block(lines: Iterable[object], language: str) -> str:
     """Lines as a fenced block with a fence longer than any run of backticks inside."""
-    text = "\n".join(one_line(str(line)) for line in lines)
+    text = "".join(f"{one_line(str(line))}\n" for line in lines)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}{fence}"

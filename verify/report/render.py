@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,23 @@ FIGURES_SHOWN = 40  # of the host, and of a check that has no section of its own
 
 def render(evidence: Evidence, language: Language) -> str:
     """The document of a run in one language. The same evidence gives the same text."""
+    verdict = judge(evidence)
+    text = (
+        _environment(language)
+        .get_template("report.md.j2")
+        .render(
+            run=evidence.run,
+            setup=evidence.setup,
+            damaged=evidence.damaged,
+            verdict=verdict,
+            facts=Facts(evidence, verdict),
+        )
+    )
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
+
+
+@cache
+def _environment(language: Language) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -33,20 +51,9 @@ def render(evidence: Evidence, language: Language) -> str:
     def say(zh: str, en: str) -> str:
         return zh if language == "zh" else en
 
+    environment.globals.update(say=say, language=language, pick=pick, figures_shown=FIGURES_SHOWN)
     environment.filters.update(_filters(language, say))
-    verdict = judge(evidence)
-    text = environment.get_template("report.md.j2").render(
-        run=evidence.run,
-        setup=evidence.setup,
-        damaged=evidence.damaged,
-        verdict=verdict,
-        facts=Facts(evidence, verdict),
-        language=language,
-        say=say,
-        pick=pick,
-        figures_shown=FIGURES_SHOWN,
-    )
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
+    return environment
 
 
 def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str, Callable[..., str]]:

@@ -1,0 +1,137 @@
+"""Whatever a reason, a log or a figure holds, a document renders, keeps its tables, and shows the text as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from verify.records import Evidence, Record, Status, read_evidence
+from verify.report.markdown import block, cell, code, tail
+from verify.report.render import LANGUAGES, render
+from verify.text import one_line
+from verify.verdict import judge
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "report"
+HEALTHY = read_evidence(DATA / "cpu-stand-in")
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+
+# Rendering takes milliseconds here and more on a busy machine: no deadline, and fewer examples than the default.
+whole_documents = settings(deadline=None, max_examples=60)
+
+hostile = st.text(
+    st.one_of(st.sampled_from("|`\\*_<>[]()~$&#-+=!.:1\n\r\t\x0b\x1b\u2028\u202e\ud800 "), st.characters())
+)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | hostile
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(hostile, inner, max_size=4)
+)
+checks = st.sampled_from(sorted(HEALTHY.records))
+
+
+def plain(token: Token) -> str:
+    """An inline token as a reader sees it."""
+    return "".join(child.content for child in token.children or [] if child.type in ("text", "code_inline"))
+
+
+def cells(document: str) -> list[str]:
+    tokens = MARKDOWN.parse(document)
+    return [plain(tokens[i + 1]) for i, token in enumerate(tokens) if token.type in ("td_open", "th_open")]
+
+
+def tables(document: str) -> list[int]:
+    """How many rows each table has."""
+    rows: list[int] = []
+    for token in MARKDOWN.parse(document):
+        if token.type == "table_open":
+            rows.append(0)
+        elif token.type == "tr_open":
+            rows[-1] += 1
+    return rows
+
+
+def with_record(check: str, **changes: Any) -> Evidence:
+    return replace(HEALTHY, records={**HEALTHY.records, check: replace(HEALTHY.records[check], **changes)})
+
+
+@given(hostile)
+def test_a_cell_shows_exactly_its_text(text: str) -> None:
+    document = f"| a | b |\n| --- | --- |\n| x{cell(text)}x | c |\n"
+    assert cells(document) == ["a", "b", f"x{one_line(text)}x".strip(), "c"]
+
+
+@given(hostile)
+def test_inline_code_shows_exactly_its_text_and_keeps_its_cell(text: str) -> None:
+    assert cells(f"| a | b |\n| --- | --- |\n| {code(text)} | c |\n") == ["a", "b", one_line(text), "c"]
+
+
+@given(st.lists(hostile))
+def test_a_block_ends_where_it_should(lines: list[str]) -> None:
+    tokens = MARKDOWN.parse(block(tail(lines), "text") + "\n\nafter\n")
+    assert [token.type for token in tokens] == ["fence", "paragraph_open", "inline", "paragraph_close"]
+    assert tokens[0].content.splitlines() == tail(lines)
+
+
+@whole_documents
+@given(checks, st.sampled_from(list(Status)), hostile, st.lists(hostile), st.sampled_from(LANGUAGES))
+def test_no_reason_or_log_breaks_a_table(
+    check: str, status: Status, reason: str, log: list[str], language: Any
+) -> None:
+    calm = render(with_record(check, status=status, reason="why" if reason.split() else "", log=("line",)), language)
+    document = render(with_record(check, status=status, reason=reason, log=tuple(log)), language)
+    assert tables(document) == tables(calm)
+
+
+@whole_documents
+@given(checks, st.dictionaries(hostile, anything, max_size=4), st.dictionaries(hostile, anything, max_size=4))
+def test_no_data_or_signature_stops_a_document(check: str, data: dict[str, Any], signature: dict[str, Any]) -> None:
+    for language in LANGUAGES:
+        render(with_record(check, data=data, signature=signature), language).encode()
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Evidence:
+    """The healthy run with one value somewhere in one record's data replaced by anything."""
+    check = draw(checks)
+    data = json.loads(json.dumps(HEALTHY.records[check].data))
+    place = data
+    while place:
+        key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        inner = place[key]
+        if not isinstance(inner, (dict, list)) or not inner or draw(st.booleans()):
+            place[key] = draw(anything)
+            break
+        place = inner
+    return with_record(check, data=data)
+
+
+@settings(deadline=None, max_examples=150)
+@given(mutated())
+def test_no_mutated_figure_stops_a_document(evidence: Evidence) -> None:
+    for language in LANGUAGES:
+        render(evidence, language).encode()
+
+
+@whole_documents
+@given(anything, anything)
+def test_no_setup_stops_a_document(data: Any, status: Any) -> None:
+    evidence = replace(HEALTHY, setup={"schema": 1, "status": status, "reason": status, "data": data})
+    for language in LANGUAGES:
+        render(evidence, language).encode()
+
+
+@given(st.dictionaries(checks, st.sampled_from(list(Status))))
+def test_verified_is_never_said_of_a_run_with_a_check_that_did_not_pass(statuses: dict[str, Status]) -> None:
+    records: dict[str, Record] = {
+        name: replace(record, status=statuses.get(name, record.status)) for name, record in HEALTHY.records.items()
+    }
+    verdict = judge(replace(HEALTHY, records=records))
+    worse = {record.status for record in records.values()} - {Status.PASS, Status.SKIP}
+    assert (verdict.exit_code == 0) <= (not worse)
+    assert verdict.headline() != "verified"  # the weights are a stand-in

@@ -1,0 +1,320 @@
+"""What may be said of a run: every combination of evidence that changes the word, the line or the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from verify.records import Evidence, Record, Run, Status
+from verify.verdict import CHINESE, Caveat, Verdict, Word, judge
+
+LEVEL_1 = ("machine", "packages", "checkpoint", "device")
+LEVEL_2 = (*LEVEL_1, "load", "shapes", "splice", "generate", "determinism", "parity", "benchmark")
+
+Change = Callable[[Evidence], Evidence]
+
+
+def record(check: str, status: Status = Status.PASS, reason: str = "", **changes: Any) -> Record:
+    started = "2026-08-01T10:00:00Z"
+    plain = Record(check, 2, status, reason, started, 1.0, {}, {}, f"nox -s verify -- --only {check}")
+    return replace(plain, **changes)
+
+
+def healthy(device: str = "npu:0", kind: str = "checkpoint", level: int = 2) -> Evidence:
+    """A run in which everything passed on the asked device."""
+    planned = LEVEL_1 if level == 1 else LEVEL_2
+    run = Run("20260801T100000Z-1", "2026-08-01T10:00:00Z", level, device, "model", "bfloat16", 42, planned, "nox", {})
+    kind_of_device, _, index = device.partition(":")
+    data: dict[str, Mapping[str, Any]] = {
+        "checkpoint": {"kind": kind},
+        "device": {"kind": kind_of_device, "index": int(index or 0), "emulated": False},
+        "load": {"dtype": "bfloat16"},
+    }
+    signature = {"device": device, "weights_kind": kind}
+    records = {
+        name: record(name, data=data.get(name, {}), signature={} if name in LEVEL_1 else signature) for name in planned
+    }
+    return Evidence(run, {"status": "pass", "data": {"apart": []}}, records, {})
+
+
+def with_record(check: str, status: Status = Status.PASS, reason: str = "", **changes: Any) -> Change:
+    def change(evidence: Evidence) -> Evidence:
+        changed = replace(evidence.records.get(check, record(check)), status=status, reason=reason, **changes)
+        return replace(evidence, records={**evidence.records, check: changed})
+
+    return change
+
+
+def without(*checks: str) -> Change:
+    return lambda evidence: replace(evidence, records={n: r for n, r in evidence.records.items() if n not in checks})
+
+
+def with_run(**changes: Any) -> Change:
+    def change(evidence: Evidence) -> Evidence:
+        assert evidence.run is not None
+        return replace(evidence, run=replace(evidence.run, **changes))
+
+    return change
+
+
+def with_setup(**setup: Any) -> Change:
+    return lambda evidence: replace(evidence, setup=setup)
+
+
+def with_damaged(**damaged: str) -> Change:
+    names = {f"{name}.json": why for name, why in damaged.items()}
+    return lambda evidence: replace(without(*damaged)(evidence), damaged=names)
+
+
+def nothing_verified(evidence: Evidence) -> Evidence:
+    return replace(evidence, run=None, records={})
+
+
+def lose_run_file(evidence: Evidence) -> Evidence:
+    return replace(evidence, run=None, damaged={"run.json": "not JSON"})
+
+
+POST2 = {"name": "torch-npu", "asked": "2.9.0.post1", "found": "2.9.0.post2", "substituted": True}
+ALL_SKIPPED = tuple(with_record(name, Status.SKIP, "not here") for name in LEVEL_2)
+
+CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
+    "everything passed": ((), "verified · npu:0 · bfloat16 · level 2 · 11 pass", 0),
+    "npu is npu:0": ((with_run(device="npu"),), "verified · npu:0 · bfloat16 · level 2 · 11 pass", 0),
+    "auto is said": ((with_run(device="auto"),), "verified · npu:0 (auto) · bfloat16 · level 2 · 11 pass", 0),
+    "another dtype than asked is said": (
+        (with_run(dtype="float16"),),
+        "verified · npu:0 · bfloat16 (float16 asked) · level 2 · 11 pass",
+        0,
+    ),
+    "a failure fails": (
+        (with_record("parity", Status.FAIL, "rel_l2 3e-2 > 1e-2"),),
+        "failed · npu:0 · bfloat16 · level 2 · 10 pass, 1 fail (parity: rel_l2 3e-2 > 1e-2)",
+        30,
+    ),
+    "a failure outweighs what broke or is missing": (
+        (with_record("parity", Status.FAIL, "far"), with_record("shapes", Status.ERROR, "SIGSEGV"), without("splice")),
+        "failed · npu:0 · bfloat16 · level 2 · 8 pass, 1 fail (parity: far), 1 error (shapes: SIGSEGV), "
+        "1 not-run (splice)",
+        30,
+    ),
+    "an unplanned failure counts": (
+        (with_record("wer", Status.FAIL, "31 %"),),
+        "failed · npu:0 · bfloat16 · level 2 · 11 pass, 1 fail (wer: 31 %)",
+        30,
+    ),
+    "a broken check leaves the run incomplete": (
+        (with_record("benchmark", Status.ERROR, "out of memory"),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 10 pass, 1 error (benchmark: out of memory)",
+        31,
+    ),
+    "a missing check leaves the run incomplete": (
+        (without("parity", "benchmark"),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 9 pass, 2 not-run (parity, benchmark)",
+        31,
+    ),
+    "a damaged record leaves the run incomplete": (
+        (with_damaged(parity="not JSON"),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 10 pass, 1 error (parity: damaged record: not JSON)",
+        31,
+    ),
+    "a damaged record of an unplanned check counts": (
+        (with_damaged(wer="not JSON"),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 11 pass, 1 error (wer: damaged record: not JSON)",
+        31,
+    ),
+    "without run.json nobody knows what was planned": (
+        (lose_run_file,),
+        "incomplete · npu:0 · bfloat16 · 11 pass · damaged: run.json: not JSON",
+        31,
+    ),
+    "a damaged setup.json leaves the run incomplete": (
+        (with_damaged(setup="not JSON"),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 11 pass · damaged: setup.json: not JSON",
+        31,
+    ),
+    "a skip is named": (
+        (with_record("benchmark", Status.SKIP, "0 rounds asked"),),
+        "verified · npu:0 · bfloat16 · level 2 · 10 pass, 1 skip (benchmark: 0 rounds asked)",
+        0,
+    ),
+    "an essential check cannot be skipped": (
+        (with_record("parity", Status.SKIP, "no reference"),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 10 pass, 1 skip (parity: no reference) · "
+        "essential check skipped: parity",
+        31,
+    ),
+    "a run of chosen checks is not the level": (
+        (with_run(planned=("device", "parity")), without(*(set(LEVEL_2) - {"device", "parity"}))),
+        "incomplete · npu:0 · bfloat16 asked · level 2 · 2 pass · not part of this run: packages, checkpoint, load, "
+        "shapes, splice, generate, determinism",
+        31,
+    ),
+    "level 1 needs no model": (
+        (with_run(level=1, planned=LEVEL_1), without(*(set(LEVEL_2) - set(LEVEL_1)))),
+        "verified · npu:0 · bfloat16 asked · level 1 · 4 pass",
+        0,
+    ),
+    "nothing ran": (
+        (without(*LEVEL_2),),
+        f"not verified · npu:0 asked · bfloat16 asked · level 2 · 11 not-run ({', '.join(LEVEL_2)})",
+        31,
+    ),
+    "only skips are nothing": (ALL_SKIPPED, "not verified", 31),
+    "nothing was planned": ((with_run(planned=()), without(*LEVEL_2)), "not verified", 31),
+    "a stand-in is said": (
+        (with_record("checkpoint", data={"kind": "stand-in"}),),
+        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 11 pass",
+        0,
+    ),
+    "a synthetic model is a stand-in whatever its record says": (
+        (with_run(model_dir="synthetic:full"),),
+        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 11 pass",
+        0,
+    ),
+    "weights that no record names are not real": (
+        (with_record("checkpoint", data={}),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 11 pass · weights not identified",
+        31,
+    ),
+    "a check on other weights proves nothing": (
+        (with_record("parity", signature={"device": "npu:0", "weights_kind": "stand-in"}),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 11 pass · not on the checkpoint: parity",
+        31,
+    ),
+    "a check beyond the essential ones may use its own weights": (
+        (with_record("float32", signature={"device": "npu:0", "weights_kind": "stand-in"}),),
+        "verified · npu:0 · bfloat16 · level 2 · 12 pass",
+        0,
+    ),
+    "an emulated record is said": (
+        (with_record("splice", emulated=True),),
+        "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 11 pass",
+        0,
+    ),
+    "an emulated device is said": (
+        (with_record("device", data={"kind": "npu", "index": 0, "emulated": True}),),
+        "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 11 pass",
+        0,
+    ),
+    "an emulated failure is said to be emulated": (
+        (with_record("parity", Status.FAIL, "far", emulated=True),),
+        "failed (EMULATED) · npu:0 · bfloat16 · level 2 · 10 pass, 1 fail (parity: far)",
+        30,
+    ),
+    "a substitution is said": (
+        (with_setup(status="pass", data={"apart": [POST2]}),),
+        "verified (substituted versions) · npu:0 · bfloat16 · level 2 · 11 pass",
+        0,
+    ),
+    "all qualifiers, in one order": (
+        (
+            with_setup(status="pass", data={"apart": [POST2]}),
+            with_record("checkpoint", data={"kind": "stand-in"}),
+            with_record("machine", emulated=True),
+        ),
+        "verified (EMULATED, stand-in weights, substituted versions) · npu:0 · bfloat16 · level 2 · 11 pass",
+        0,
+    ),
+    "another device than asked is no verification": (
+        (with_record("device", data={"kind": "cpu", "index": 0}),),
+        "incomplete · cpu (npu:0 asked) · bfloat16 · level 2 · 11 pass · "
+        "not on the asked device: npu:0 asked, cpu used",
+        31,
+    ),
+    "another card than asked is no verification": (
+        (with_run(device="npu:1"),),
+        "incomplete · npu:0 (npu:1 asked) · bfloat16 · level 2 · 11 pass · "
+        "not on the asked device: npu:1 asked, npu:0 used",
+        31,
+    ),
+    "one check that fell back to the CPU is found": (
+        (with_record("generate", signature={"device": "cpu"}),),
+        "incomplete · npu:0 · bfloat16 · level 2 · 11 pass · not on the asked device: generate on cpu",
+        31,
+    ),
+    "a device that no record names is not the asked one": (
+        (with_record("device", data={}),),
+        "incomplete · npu:0 asked · bfloat16 · level 2 · 11 pass · device not identified",
+        31,
+    ),
+    "setup failed before anything ran": (
+        (nothing_verified, with_setup(status="fail", reason="no driver", data={"device": "npu:0"})),
+        "failed · npu:0 asked · setup did not succeed: no driver · verification never started",
+        30,
+    ),
+    "setup broke before anything ran": (
+        (nothing_verified, with_setup(status="error", reason="interrupted", data={})),
+        "not verified · setup did not succeed: interrupted · verification never started",
+        31,
+    ),
+    "a failed setup outweighs passes": (
+        (with_setup(status="fail", reason="no torch-npu", data={}),),
+        "failed · npu:0 · bfloat16 · level 2 · 11 pass · setup did not succeed: no torch-npu",
+        30,
+    ),
+    "setup without verification": (
+        (nothing_verified,),
+        "not verified · verification never started",
+        31,
+    ),
+    "a run without a setup of its own": (
+        (lambda evidence: replace(evidence, setup=None),),
+        "verified · npu:0 · bfloat16 · level 2 · 11 pass",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verdict_line_and_exit_code(case: str) -> None:
+    changes, line, exit_code = CASES[case]
+    evidence = healthy()
+    for change in changes:
+        evidence = change(evidence)
+    verdict = judge(evidence)
+    assert verdict.exit_code == exit_code
+    if line in {word.value for word in Word}:
+        assert verdict.word.value == line
+    else:
+        assert verdict.line() == line
+
+
+def test_cpu_has_no_index() -> None:
+    assert judge(healthy("cpu")).line() == "verified · cpu · bfloat16 · level 2 · 11 pass"
+
+
+def test_chinese_line_says_the_same() -> None:
+    evidence = with_record("benchmark", Status.SKIP, "0 rounds")(healthy("cpu", kind="stand-in"))
+    evidence = with_run(device="auto")(evidence)
+    expected = "验证通过（替代权重） · cpu（auto） · bfloat16 · 级别 2 · 10 通过，1 跳过（benchmark: 0 rounds）"
+    assert judge(evidence).line("zh") == expected
+
+
+def test_every_word_has_a_chinese_one() -> None:
+    assert {word.value for enum in (Word, Caveat, Status) for word in enum} == set(CHINESE)
+
+
+@pytest.mark.parametrize("status", [Status.FAIL, Status.ERROR, Status.NOT_RUN])
+@pytest.mark.parametrize("check", LEVEL_2)
+def test_no_check_may_miss_from_a_verified_run(check: str, status: Status) -> None:
+    change = without(check) if status is Status.NOT_RUN else with_record(check, status, "why")
+    verdict = judge(change(healthy()))
+    assert verdict.word is not Word.VERIFIED
+    assert check in verdict.line()
+
+
+def test_a_reason_stays_on_the_line_and_is_cut() -> None:
+    evidence = with_record("parity", Status.FAIL, "first\nsecond\x1b[31m " + "x" * 500)(healthy())
+    line = judge(evidence).line()
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert "first second\\x1b[31m xxx" in line
+    assert len(line) < 250
+
+
+def test_counts_cover_every_check() -> None:
+    verdict: Verdict = judge(with_record("parity", Status.FAIL)(without("splice")(healthy())))
+    assert verdict.counts == {Status.PASS: 9, Status.FAIL: 1, Status.NOT_RUN: 1}

@@ -100,13 +100,19 @@ def require(profile: str, venvs: Path = VENVS) -> tuple[Path, dict[str, Any]]:
     if stamp is None:
         why = "it was never built" if not path.exists() else "building it did not finish"
         raise EnvironmentMissingError(f"the {profile} environment is not there", why=why, next="nox -s setup")
-    if stamp.get("lock_sha256") != lock_sha256(lock_path(profile)):
+    if not is_built(profile, venvs):
         raise EnvironmentMissingError(
             f"the {profile} environment was built from another lock",
             why="requirements/ changed since",
             next="nox -s setup",
         )
     return path / "bin" / "python", stamp
+
+
+def is_built(profile: str, venvs: Path = VENVS) -> bool:
+    """Whether the environment stands, made from today's lock."""
+    stamp = read_stamp(venvs / profile)
+    return stamp is not None and stamp.get("lock_sha256") == lock_sha256(plan(profile, venvs=venvs).lock)
 
 
 def lock_sha256(path: Path) -> str:
@@ -162,8 +168,7 @@ def tools_python(venvs: Path = VENVS) -> Path:
         EnvironmentMissingError: neither has them.
     """
     wanted = plan("tools", venvs=venvs)
-    stamp = read_stamp(wanted.path)
-    if stamp is not None and stamp.get("lock_sha256") == lock_sha256(wanted.lock):
+    if is_built("tools", venvs):
         return wanted.python
     if not missing_from(wanted.lock):
         return Path(sys.executable)

@@ -11,9 +11,9 @@ from typing import Any
 
 from env import apart, builder
 from env.atomic import write_json
-from env.errors import BundleError, InstallError, PythonVersionError
+from env.errors import BundleError, InstallError, PythonVersionError, StorageError
 from env.installer import Installer, Sources, choose, configured
-from env.options import SERVICE, add_setup_options, add_target_options, repeating, run_folder
+from env.options import NEAREST, SERVICE, add_setup_options, add_target_options, repeating, run_folder
 from env.stack import load_stack, this_machine, this_python
 
 SCHEMA = 1
@@ -32,7 +32,7 @@ def profile_for(profile: str, device: str, ascend_host: bool) -> str:
 
 def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
     """Do all that setup does, filling `data`, the record's figures, as it goes."""
-    from env.preflight import preflight
+    from env.audit.preflight import preflight
     from env.probe import probe
 
     stack = load_stack()
@@ -52,7 +52,13 @@ def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
             next=f"python{stack.reference_python} -m venv venv && . venv/bin/activate, then the main job again",
         )
     if profile not in SERVICE:
-        preflight(host, device=arguments.device, profile=profile)
+        substitute = arguments.allow_substitute
+        torch_npu = None if substitute == NEAREST else substitute
+        try:
+            preflight(host, stack, arguments.device, profile, torch_npu=torch_npu)
+        except StorageError:
+            if not builder.is_built(profile):  # what stands needs no more room
+                raise
     installer = _installer(arguments.installer)
     given = Sources(
         arguments.index_url, tuple(arguments.extra_index_url), tuple(arguments.find_links), offline=arguments.offline
@@ -73,6 +79,14 @@ def _installer(name: str) -> Installer:
         raise InstallError(f"{error} is not installed", next="pip install -r requirements/nox.txt") from error
 
 
+def canns(torch_npu: str) -> str:
+    """The CANN releases that a published torch-npu pairs with: "(CANN 8.5.0)"."""
+    from env.audit.compat import load_compat
+
+    pairs = [pair.cann for pair in load_compat().canns(torch_npu)]
+    return f"(CANN {', '.join(pairs)})" if pairs else ""
+
+
 def _locate(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:
     return apart.locate(
         load_stack().profiles[profile].apart_on(this_machine()),
@@ -80,6 +94,7 @@ def _locate(profile: str, arguments: argparse.Namespace, sources: Sources) -> li
         python=this_python(),
         machine=this_machine(),
         substitute=arguments.allow_substitute,
+        explain=canns,
     )
 
 

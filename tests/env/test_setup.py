@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 
 from env import setup as env_setup
-from env.errors import BundleError, HostError, InstallError
+from env.errors import InstallError
 from env.options import repeating, run_folder
-from env.preflight import preflight
-from env.probe.host import Disk, Driver, Host, Node, NpuSmi, Python, System, Toolkit
-from env.setup import main, profile_for
-
-BARE = Host(System("x86_64", disks=(Disk("environments", "/data", 100 * 2**30, 50 * 2**30),)), Python("3.10.13"))
-BARE = Host(BARE.system, BARE.python, npu_smi=NpuSmi("missing"))
+from env.setup import canns, main, profile_for
 
 
 @pytest.mark.parametrize(
@@ -37,37 +32,10 @@ def test_the_profile_follows_the_device_unless_it_is_named(
     assert profile_for(profile, device, ascend) == expected
 
 
-def test_a_machine_without_npu_is_told_everything_it_lacks_at_once() -> None:
-    with pytest.raises(HostError) as stopped:
-        preflight(BARE, device="npu:0", profile="npu")
-    for lack in ("driver", "/dev/davinci0", "npu-smi", "CANN 8.5"):
-        assert lack in str(stopped.value)
-    assert "next: python -m env probe" in str(stopped.value)
-
-
-def test_a_whole_ascend_host_passes() -> None:
-    host = Host(
-        BARE.system,
-        BARE.python,
-        driver=Driver("/usr/local/Ascend/driver", "25.5.1"),
-        nodes=(Node("/dev/davinci0", 0o660, 1000, 1000, True),),
-        npu_smi=NpuSmi("ok"),
-        toolkits=(Toolkit("/usr/local/Ascend/cann-8.5.1", "cann-<version>", "8.5.1"),),
-    )
-    preflight(host, device="npu:0", profile="npu")
-
-
-@pytest.mark.parametrize(
-    ("host", "profile", "exit_code"),
-    [
-        (Host(BARE.system, Python("3.12.1")), "host", 11),
-        (Host(System("x86_64", disks=(Disk("environments", "/data", 2**40, 2**30),)), BARE.python), "host", 14),
-    ],
-)
-def test_another_python_or_a_small_disk_stops_setup(host: Host, profile: str, exit_code: int) -> None:
-    with pytest.raises(BundleError) as stopped:
-        preflight(host, device="cpu", profile=profile)
-    assert stopped.value.exit_code == exit_code
+def test_a_published_release_is_named_with_the_cann_it_needs() -> None:
+    assert canns("2.9.0") == "(CANN 8.5.0, 8.5.1)"
+    assert canns("2.9.0.post2") == "(CANN 9.0.0)"
+    assert canns("0.1") == ""
 
 
 def run_setup(folder: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException | None) -> dict[str, Any]:

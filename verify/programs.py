@@ -1,4 +1,4 @@
-"""The options that inference.py and eval.py share, and the Context that they make of them."""
+"""What inference.py and eval.py share: their common options, the Context made of them, the JSON file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from env import stack
+from env import atomic, stack
+from verify.options import DTYPES
 
 if TYPE_CHECKING:
     from verify.context import Context
     from verify.records import Outcome
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -82,8 +81,6 @@ def write_json(
     """
     if path is None:
         return
-    from env import atomic
-
     results = {
         name: {"status": outcome.status.value, "reason": outcome.reason, "data": dict(outcome.data)}
         for name, outcome in outcomes.items()

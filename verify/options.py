@@ -24,9 +24,7 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
         help=f"the checkpoint folder, synthetic:tiny or synthetic:full (default: {stack.checkpoint} here or beside "
         f"this folder, else {stack.stand_in})",
     )
-    group.add_argument(
-        "--dtype", choices=DTYPES, default="auto", help="default: bfloat16 on npu and cuda, float32 on cpu"
-    )
+    group.add_argument("--dtype", choices=DTYPES, default="auto", help="default: the checkpoint's own")
     group.add_argument("--seed", type=int, default=stack.seed, help=f"default: {stack.seed}")
     group.add_argument("--check", metavar="NAME", action="append", default=[], help="run only this check (repeatable)")
 

@@ -1,0 +1,101 @@
+"""The reference evaluation program: every part's numbers against a wider CPU reference, and against itself."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from env.errors import VerificationFailedError, run_main
+from verify import programs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from verify.records import Outcome
+
+SUMMARY = "Check every part of Granite-Speech: finite, repeatable, and equal to a wider CPU reference within limits."
+CHECKS = ("shapes", "splice", "generate", "determinism", "parity")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = programs.parser("eval.py", SUMMARY)
+    parser.add_argument("--runs", type=programs.at_least(2), default=3, metavar="N", help="repeats that must agree")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    asked = parse(arguments)
+    # torch and transformers take ten seconds and more; --help must not.
+    from verify import subject, tables
+    from verify.checks import function
+    from verify.records import Status
+
+    context = programs.context(asked, level=2)
+    context.shared["runs"] = asked.runs
+    subject.the_device(context)
+    subject.the_checkpoint(context)
+    loaded = subject.the_model(context)
+    signature = subject.signature(context, n=asked.runs)
+    print(tables.heading(signature, loaded.checkpoint.parameters, loaded.seconds), end="\n\n", flush=True)
+
+    outcomes = {name: getattr(function, name)(context) for name in CHECKS}
+    print(accuracy_table(outcomes), end="\n\n")
+    for name, outcome in outcomes.items():
+        print(f"{name:12} {outcome.status.value.upper():5} {outcome.reason}")
+    programs.write_json(asked.json, "eval.py", outcomes, signature)
+    failed = [name for name, outcome in outcomes.items() if outcome.status is Status.FAIL]
+    if failed:
+        raise VerificationFailedError(f"failed: {', '.join(failed)}", next="the same with --dtype float32 is sharper")
+    return 0
+
+
+def accuracy_table(outcomes: Mapping[str, Outcome]) -> str:
+    """A row per component: shape, the recipe's run-to-run error, and the comparison with the reference."""
+    from verify.tables import table
+
+    shapes = outcomes["shapes"].data["components"]
+    repeats = outcomes["determinism"].data["components"]
+    parity = outcomes["parity"].data
+    rows = [_row(name, shapes.get(name, {}), repeats[name], entry) for name, entry in parity["components"].items()]
+    reference = f"{parity['reference']['dtype']} on {parity['reference']['device']}"
+    header = [
+        "component",
+        "output",
+        "finite",
+        "same bits",
+        "run to run",
+        "rel L2",
+        "limit",
+        "max abs",
+        "cosine",
+        "top-1",
+    ]
+    runs = outcomes["determinism"].data["runs"]
+    notes = [
+        "run to run: the public recipe's relative error, which is to be below 1 %",
+        f"same bits:  in {runs} runs",
+        f"rel L2, max abs, cosine, top-1: against the same weights and inputs in {reference}",
+    ]
+    return "\n".join([table([*header, "parity"], rows), "", *notes])
+
+
+def _row(name: str, shape: Mapping[str, Any], repeat: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
+    from verify.tables import number
+
+    return [
+        name.replace("_", " "),
+        str(shape.get("shape", "-")),
+        "yes" if entry["finite"] and repeat["finite"] else "NO",
+        "yes" if repeat["identical"] else "NO",
+        number(repeat["rel_l2"], ".1e"),
+        number(entry["rel_l2"], ".2e"),
+        number(entry["limits"].get("rel_l2"), ".1e"),
+        number(entry["max_abs"], ".2e"),
+        number(entry["cosine"], ".6f"),
+        number(entry["top1"], ".1%"),
+        "PASS" if entry["passed"] else "FAIL",
+    ]
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,302 @@
+"""The model's parts, run one at a time on raw tensors: encoder, CTC head, projector, splice, language model, generate.
+
+The model is the library's own, from `AutoModelForSpeechSeq2Seq.from_pretrained`. Encoder and projector outputs are
+taken with `getattr(x, "last_hidden_state", x)`: transformers 5.x returns objects where 4.57.6 returns tensors.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from env.errors import CheckpointError, UsageError
+from model.architecture import Architecture
+from model.checkpoint import Checkpoint
+from model.device import Device, failures, set_threads
+
+if TYPE_CHECKING:
+    import torch
+    from numpy import float64
+    from numpy.typing import NDArray
+
+DTYPES = ("float32", "bfloat16", "float16")
+# The prompt of the real model: 3 tokens ("USER: ") before the audio, 16 after it (raw transcription instruction).
+PREFIX_TOKENS = 3
+SUFFIX_TOKENS = 16
+
+
+@dataclass
+class Loaded:
+    """A checkpoint on a device, ready to run."""
+
+    model: Any
+    device: Device
+    checkpoint: Checkpoint
+    dtype: str
+    attention: str
+    seconds: float  # from_pretrained and the move to the device
+    threads: int
+    first_ms: dict[str, float] = field(default_factory=dict)  # each component's first call in this process
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.checkpoint.architecture
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return torch_dtype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Seeded raw inputs, on the CPU. Rows are of equal length, so nothing is padded."""
+
+    features: torch.Tensor  # [B, T, input_dim], float32
+    input_ids: torch.Tensor  # [B, S], int64, audio_tokens(T) of them the audio token
+
+    @property
+    def batch(self) -> int:
+        return int(self.features.shape[0])
+
+    @property
+    def frames(self) -> int:
+        return int(self.features.shape[1])
+
+    @property
+    def positions(self) -> int:
+        return int(self.input_ids.shape[1])
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    import torch
+
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def choose_dtype(asked: str, checkpoint: Checkpoint) -> str:
+    """`auto` is the checkpoint's own dtype: what ships is what is verified.
+
+    Raises:
+        UsageError: no such dtype.
+    """
+    if asked == "auto":
+        return checkpoint.dtype
+    if asked not in DTYPES:
+        raise UsageError(f"no dtype {asked!r}", next=f"--dtype auto, {', '.join(DTYPES)}")
+    return asked
+
+
+def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
+    """Load an inspected checkpoint with the library's own loader.
+
+    Raises:
+        CheckpointError: the loader left a tensor out or found another one, whatever the headers said.
+        OutOfMemoryError: the device cannot hold it.
+    """
+    threads = set_threads(checkpoint.parameters)
+    quiet()
+    # The class is imported before the clock starts: its 10 s are the process's, not the checkpoint's.
+    from transformers import AutoModelForSpeechSeq2Seq, GraniteSpeechForConditionalGeneration  # noqa: F401
+
+    full_precision(device, dtype)
+    started = time.perf_counter()
+    with failures(device, f"loading {checkpoint.name}"):
+        model, info = AutoModelForSpeechSeq2Seq.from_pretrained(
+            checkpoint.folder, dtype=torch_dtype(dtype), output_loading_info=True, local_files_only=True
+        )
+        model = model.to(device.torch_device).eval()
+        device.synchronize()
+    seconds = time.perf_counter() - started
+    left = {kind: sorted(map(str, names)) for kind, names in info.items() if names}
+    if left:
+        raise CheckpointError(f"{checkpoint.folder} was not loaded whole: {left}", next="nox -s verify -- --level 1")
+    return Loaded(model, device, checkpoint, dtype, str(model.config._attn_implementation), seconds, threads)
+
+
+def full_precision(device: Device, dtype: str) -> None:
+    """Make float32 mean float32: convolutions default to HF32 on NPU and to TF32 on CUDA."""
+    if dtype != "float32" or device.kind == "cpu":
+        return
+    import torch
+
+    if device.kind == "npu":
+        torch.npu.conv.allow_hf32 = False  # type: ignore[attr-defined]
+        torch.npu.matmul.allow_hf32 = False  # type: ignore[attr-defined]
+    else:
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def quiet() -> None:
+    """Silence the library's advice: what matters is checked here and said in this bundle's words."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|torch_npu)(\.|$)")
+
+
+def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int) -> Inputs:
+    """Seeded inputs: `seq_len` encoder frames, and as many language-model positions.
+
+    The positions are never fewer than a real prompt has: 3 before the audio tokens, 16 after them. Features are normal
+    with the front end's spread (about -1.5 to 2), text tokens are uniform over the vocabulary without special tokens.
+
+    Raises:
+        UsageError: the positions do not fit the language model.
+    """
+    import torch
+
+    audio = architecture.audio_tokens(seq_len)
+    positions = max(seq_len, PREFIX_TOKENS + audio + SUFFIX_TOKENS)
+    limit = architecture.text.max_position_embeddings
+    if positions > limit:
+        raise UsageError(
+            f"--seq-len {seq_len} needs {positions} positions, the language model has {limit}",
+            next="a smaller --seq-len",
+        )
+    generator = torch.Generator().manual_seed(seed)
+    features = 0.7 * torch.randn(batch, seq_len, architecture.encoder.input_dim, generator=generator)
+    special = architecture.special_tokens | {architecture.audio_token}
+    words = torch.tensor([token for token in range(architecture.text.vocab_size) if token not in special])
+    ids = words[torch.randint(len(words), (batch, positions), generator=generator)]
+    ids[:, PREFIX_TOKENS : PREFIX_TOKENS + audio] = architecture.audio_token
+    return Inputs(features, ids)
+
+
+def encode(model: Any, features: torch.Tensor) -> torch.Tensor:
+    """[B, T, input_dim] -> [B, T, hidden_dim]."""
+    return _tensor(model.encoder(features))
+
+
+def ctc_head(model: Any, encoded: torch.Tensor) -> torch.Tensor:
+    """[B, T, hidden_dim] -> [B, T, output_dim]; inside the encoder the same layer feeds its middle back."""
+    return _tensor(model.encoder.out(encoded))
+
+
+def project(model: Any, encoded: torch.Tensor) -> torch.Tensor:
+    """[B, T, hidden_dim] -> [B, queries * ceil(T / window), text hidden_size]."""
+    return _tensor(model.projector(encoded))
+
+
+def splice(model: Any, input_ids: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+    """Text embeddings [B, S, hidden] with `audio` put, in order, where the ids hold the audio token."""
+    return _tensor(model.get_merged_audio_embeddings(input_ids=input_ids, audio_features=audio))
+
+
+def language_model(model: Any, embeddings: torch.Tensor) -> torch.Tensor:
+    """[B, S, hidden] -> logits [B, S, vocab_size]."""
+    return _tensor(model.language_model(inputs_embeds=embeddings, use_cache=False).logits)
+
+
+def forward(model: Any, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+    """Audio features and prompt to logits [B, S, vocab_size], through everything."""
+    return _tensor(model(input_ids=input_ids, input_features=features, use_cache=False).logits)
+
+
+def _tensor(output: Any) -> torch.Tensor:
+    found: torch.Tensor = getattr(output, "last_hidden_state", output)
+    return found
+
+
+@dataclass(frozen=True)
+class Step:
+    """One component with its input bound: calling it runs it on the device."""
+
+    name: str
+    run: Callable[[], torch.Tensor]
+    output: torch.Tensor
+
+
+def run_parts(loaded: Loaded, inputs: Inputs) -> dict[str, Step]:
+    """Run every component once, each on its predecessor's output, and keep them to be run again.
+
+    Besides the four components of `COMPONENTS` there are "splice" and "end_to_end", the library's own forward pass.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    import torch
+
+    model, device = loaded.model, loaded.device
+    features = inputs.features.to(loaded.torch_dtype).to(device.torch_device)
+    ids = inputs.input_ids.to(device.torch_device)
+    steps: dict[str, Step] = {}
+
+    def step(name: str, run: Callable[[], torch.Tensor]) -> torch.Tensor:
+        with failures(device, f"running {name}"), torch.inference_mode():
+            started = time.perf_counter()
+            output = run()
+            device.synchronize()
+            loaded.first_ms.setdefault(name, (time.perf_counter() - started) * 1e3)
+        steps[name] = Step(name, run, output)
+        return output
+
+    encoded = step("encoder", lambda: encode(model, features))
+    step("ctc_head", lambda: ctc_head(model, encoded))
+    audio = step("projector", lambda: project(model, encoded))
+    merged = step("splice", lambda: splice(model, ids, audio))
+    step("language_model", lambda: language_model(model, merged))
+    step("end_to_end", lambda: forward(model, features, ids))
+    return steps
+
+
+def generate(loaded: Loaded, inputs: Inputs, new_tokens: int, on_token: Callable[[], None] | None = None) -> Any:
+    """Greedy decoding of exactly `new_tokens` tokens a row by the library's `generate`; returns ids [B, new_tokens].
+
+    The end token is kept from being chosen, so that a time per token is over a known number of them.
+    `on_token` is called after each token.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class AfterToken(StoppingCriteria):  # type: ignore[misc]
+        """The hook that `generate` offers after each token; it never stops the decoding."""
+
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+            if on_token is not None:
+                on_token()
+            return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    device = loaded.device
+    ids = inputs.input_ids.to(device.torch_device)
+    with failures(device, "generating"), torch.inference_mode():
+        output = loaded.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            input_features=inputs.features.to(loaded.torch_dtype).to(device.torch_device),
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            do_sample=False,
+            num_beams=1,
+            stopping_criteria=StoppingCriteriaList([AfterToken()]),
+        )
+        device.synchronize()
+    return output[:, ids.shape[1] :].cpu()
+
+
+def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float64]:
+    """Scores [B, new, vocab] of one uncached pass for the positions where `tokens` [B, new] were taken, end token out.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    import torch
+
+    ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1).to(loaded.device.torch_device)
+    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
+    with failures(loaded.device, "scoring the generated tokens"), torch.inference_mode():
+        logits = forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
+    scores: NDArray[float64] = logits.double().numpy()
+    end = loaded.model.generation_config.eos_token_id
+    for token in [end] if isinstance(end, int) else end or []:
+        scores[..., token] = scores.min(axis=-1)
+    return scores

@@ -1,0 +1,120 @@
+"""The same checkpoint in float32 or float64 on the CPU, read from its files apart from the loaded model.
+
+Weights are read from the shards as each layer needs them and dropped after it, so the reference of a 2.3 billion
+parameter model takes a few hundred megabytes beside the model under test, not another nine gigabytes. What the device
+holds is never asked: a weight that was damaged on its way there shows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from model.checkpoint import Checkpoint
+from model.components import ctc_head, encode, language_model, project, quiet, splice, torch_dtype
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Reference:
+    """The model class on the CPU with weights that are only there while a layer runs."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: str) -> None:
+        quiet()
+        import torch
+        from accelerate import init_empty_weights
+        from transformers import AutoConfig, AutoModelForSpeechSeq2Seq
+
+        self.dtype = dtype
+        self._files = _Tensors(checkpoint, torch_dtype(dtype) if dtype != "float64" else torch.float64)
+        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+        # Parameters have no storage; computed buffers (positions, RoPE frequencies) are real.
+        with init_empty_weights(include_buffers=False):
+            self.model = AutoModelForSpeechSeq2Seq.from_config(config, dtype=torch.float32)
+        self.model.to(self._files.dtype).eval()
+        tied = bool(checkpoint.architecture.text.tie_word_embeddings)
+        for name, module in self.model.named_modules():
+            stored = "language_model.model.embed_tokens" if tied and name == "language_model.lm_head" else name
+            _Layer(self._files, stored, module).attach()
+
+    def encode(self, features: torch.Tensor) -> torch.Tensor:
+        return self._run(encode, features)
+
+    def ctc_head(self, encoded: torch.Tensor) -> torch.Tensor:
+        return self._run(ctc_head, encoded)
+
+    def project(self, encoded: torch.Tensor) -> torch.Tensor:
+        return self._run(project, encoded)
+
+    def splice(self, input_ids: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+        return self._run(splice, input_ids, audio)
+
+    def language_model(self, embeddings: torch.Tensor) -> torch.Tensor:
+        return self._run(language_model, embeddings)
+
+    def _run(self, component: Any, *tensors: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        wide = [tensor.to(self._files.dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+        with torch.inference_mode():
+            output: torch.Tensor = component(self.model, *wide)
+        return output
+
+
+class _Tensors:
+    """Tensors of a checkpoint by name, widened as they are read."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+        from safetensors import safe_open
+
+        self.dtype = dtype
+        self._where = {name: path for name, (path, _) in checkpoint.entries.items()}
+        self._open = {path: safe_open(path, framework="pt") for path in checkpoint.shards}
+
+    def get(self, name: str) -> torch.Tensor | None:
+        if name not in self._where:
+            return None
+        tensor: torch.Tensor = self._open[self._where[name]].get_tensor(name)  # type: ignore[no-untyped-call]
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+
+class _Layer:
+    """One module's own parameters and buffers, put in before it runs and taken out after."""
+
+    def __init__(self, files: _Tensors, name: str, module: torch.nn.Module) -> None:
+        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        prefix = f"{name}." if name else ""
+        self.module = module
+        self.empty = {key: tensor for key, tensor in own if files.get(prefix + key) is not None}
+        self._files = files
+        self._prefix = prefix
+
+    def attach(self) -> None:
+        if self.empty:
+            self.module.register_forward_pre_hook(lambda module, inputs: self._fill())
+            self.module.register_forward_hook(lambda module, inputs, output: self._drain())
+
+    def _fill(self) -> None:
+        import torch
+
+        for key in self.empty:
+            tensor = self._files.get(self._prefix + key)
+            assert tensor is not None
+            is_parameter = key in self.module._parameters
+            setattr(self.module, key, torch.nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
+
+    def _drain(self) -> None:
+        for key, tensor in self.empty.items():
+            setattr(self.module, key, tensor)
+
+
+def stored_rows(checkpoint: Checkpoint, token_ids: torch.Tensor) -> torch.Tensor:
+    """Rows [n, hidden] of the stored token embeddings for `token_ids` [n], as they lie in the file."""
+    import torch
+    from safetensors import safe_open
+
+    name = "language_model.model.embed_tokens.weight"
+    with safe_open(checkpoint.entries[name][0], framework="pt") as file:
+        rows = file.get_slice(name)
+        found: torch.Tensor = torch.cat([rows[token : token + 1] for token in token_ids.tolist()])
+    return found

@@ -1,0 +1,121 @@
+"""The safetensors file format, read by its header alone and written tensor by tensor.
+
+Eight bytes little-endian header length, a JSON header, then the tensors' bytes without gaps
+(huggingface/safetensors, README "Format"). The library is not used here because its reader stops at the first thing
+wrong with a file, and its writer wants a whole shard in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAXIMUM_HEADER = 100_000_000  # bytes; the library's own limit
+ITEM_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
+}
+DTYPE_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file: `dtype` as safetensors spells it, the byte range counted from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class DamagedFileError(ValueError):
+    """The file is not a whole safetensors file; the message says in what way."""
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """The tensors that a file declares, after checking that the file holds all of their bytes.
+
+    Raises:
+        DamagedFileError: garbage, a truncated file, overlapping or missing byte ranges.
+        OSError: the file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        if len(prefix) < 8:
+            raise DamagedFileError(f"{size} bytes long, not even a header")
+        (length,) = struct.unpack("<Q", prefix)
+        if length > MAXIMUM_HEADER:
+            raise DamagedFileError("not a safetensors file: its header length makes no sense")
+        if length > size - 8:
+            raise DamagedFileError(f"truncated inside its header: {size} bytes of at least {length + 8}")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+    except ValueError as error:
+        raise DamagedFileError("not a safetensors file: its header is no JSON") from error
+    if not isinstance(header, dict):
+        raise DamagedFileError("not a safetensors file: its header is no JSON object")
+    entries = {name: _entry(name, value) for name, value in header.items() if name != "__metadata__"}
+    _check_ranges(entries, size - 8 - length)
+    return entries
+
+
+def _entry(name: str, value: Any) -> Entry:
+    try:
+        begin, end = value["data_offsets"]
+        entry = Entry(value["dtype"], tuple(value["shape"]), begin, end)
+        whole = all(isinstance(n, int) and n >= 0 for n in (*entry.shape, begin, end))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"header entry of {name} is not a tensor's") from error
+    if not whole or entry.dtype not in ITEM_BYTES:
+        raise DamagedFileError(f"header entry of {name} makes no sense: {value}")
+    if math.prod(entry.shape) * ITEM_BYTES[entry.dtype] != end - begin:
+        raise DamagedFileError(f"{name}: {entry.dtype} {list(entry.shape)} does not take {end - begin} bytes")
+    return entry
+
+
+def _check_ranges(entries: Mapping[str, Entry], available: int) -> None:
+    position = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if entry.begin != position:
+            raise DamagedFileError(f"{name} begins at byte {entry.begin} of the data, {position} expected")
+        position = entry.end
+    if position > available:
+        raise DamagedFileError(f"truncated: {available:,} bytes of tensors, {position:,} declared")
+    if position < available:
+        raise DamagedFileError(f"{available - position:,} bytes too long for what its header declares")
+
+
+def write_file(
+    path: Path,
+    tensors: Iterable[tuple[str, str, tuple[int, ...]]],
+    data: Callable[[str], bytes | memoryview],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write `(name, dtype, shape)` tensors in order; `data(name)` gives each one's bytes when its turn comes.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    position = 0
+    order = list(tensors)
+    for name, dtype, shape in order:
+        end = position + math.prod(shape) * ITEM_BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes, as the format asks
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)))
+        file.write(text)
+        for name, _, _ in order:
+            file.write(data(name))

@@ -1,0 +1,200 @@
+"""How fast: device-synchronised times of each component and of real decoding, beside the machine's measured floors."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from model.components import Inputs, Loaded, Step, generate, torch_dtype
+from model.device import Device, failures
+
+DECODE_TOKENS = 16
+MINIMUM_ROUNDS = 3  # below this a percentile says nothing
+# Weights that fit a CPU's last-level cache are not read from memory again; only larger ones have a memory floor.
+BEYOND_CACHE_BYTES = 256 * 2**20
+READ_BYTES = 256 * 2**20
+GEMM_SIZE = 2048
+FLOOR_SECONDS = 1.0
+
+
+def summary(samples_ms: Sequence[float]) -> dict[str, float]:
+    """Mean and percentiles in milliseconds; percentiles are linearly interpolated between the ordered samples.
+
+    Raises:
+        ValueError: no samples.
+    """
+    if not samples_ms:
+        raise ValueError("no samples")
+    p50, p90, p99 = np.percentile(samples_ms, (50, 90, 99), method="linear")
+    return {"mean_ms": float(np.mean(samples_ms)), "p50_ms": float(p50), "p90_ms": float(p90), "p99_ms": float(p99)}
+
+
+def time_calls(
+    run: Callable[[], object],
+    synchronize: Callable[[], None],
+    *,
+    warmup: int,
+    rounds: int,
+    budget_s: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[list[float], list[float]]:
+    """(warm-up, steady) times in milliseconds; each call ends when the device has ended.
+
+    Once `budget_s` is spent no more rounds are begun, but `MINIMUM_ROUNDS` are always taken (or `rounds`, if fewer).
+    """
+
+    def one() -> float:
+        synchronize()
+        started = clock()
+        run()
+        synchronize()
+        return (clock() - started) * 1e3
+
+    warm = [one() for _ in range(warmup)]
+    steady: list[float] = []
+    while len(steady) < rounds:
+        if budget_s is not None and len(steady) >= MINIMUM_ROUNDS and sum(steady) / 1e3 > budget_s:
+            break
+        steady.append(one())
+    return warm, steady
+
+
+def measure(
+    loaded: Loaded,
+    inputs: Inputs,
+    parts: Mapping[str, Step],
+    *,
+    warmup: int,
+    rounds: int,
+    floors: bool = False,
+    budget_s: float | None = None,
+) -> dict[str, Any]:
+    """The benchmark record's data: load, components, total, decode, memory, floors.
+
+    `cold_ms` is a component's first call in this process, whichever check made it.
+
+    Raises:
+        OutOfMemoryError, DeviceError: the device failed.
+    """
+    device = loaded.device
+    reset = device.reset_peak_memory()
+    machine = measure_floors(device, loaded.dtype) if floors else None
+    work = loaded.architecture.work(inputs.batch, inputs.frames, inputs.positions)
+    times: dict[str, dict[str, Any]] = {}
+    for name, step in parts.items():
+        with failures(device, f"timing {name}"):
+            warm, steady = _time_step(device, step, warmup, rounds, budget_s)
+        figures = summary(steady)
+        times[name] = {
+            "cold_ms": loaded.first_ms[name],
+            "warm_ms": warm,
+            "samples_ms": steady,
+            **figures,
+            "steps_per_s": 1e3 / figures["mean_ms"],
+            "floor_ms": floor_ms(machine, *work[name], loaded) if name in work else None,
+        }
+    decode = measure_decode(loaded, inputs, runs=max(1, min(rounds, MINIMUM_ROUNDS)), budget_s=budget_s)
+    language = work["language_model"][0]
+    decode["floor_ms"] = floor_ms(machine, language, 2 * language * inputs.batch, loaded)
+    total = times.pop("end_to_end")
+    parts_floor = [
+        entry["floor_ms"] for name, entry in times.items() if name in ("encoder", "projector", "language_model")
+    ]
+    if all(value is not None for value in parts_floor):
+        total["floor_ms"] = sum(parts_floor)
+    return {
+        "load_s": loaded.seconds,
+        "components": times,
+        "total": total,
+        "decode": decode,
+        "memory": {**device.peak_memory(), "since": "benchmark" if reset else "process start"},
+        "floors": machine,
+        "percentiles": "linear interpolation",
+    }
+
+
+def _time_step(
+    device: Device, step: Step, warmup: int, rounds: int, budget_s: float | None
+) -> tuple[list[float], list[float]]:
+    import torch
+
+    with torch.inference_mode():
+        return time_calls(step.run, device.synchronize, warmup=warmup, rounds=rounds, budget_s=budget_s)
+
+
+def measure_decode(loaded: Loaded, inputs: Inputs, *, runs: int, budget_s: float | None = None) -> dict[str, Any]:
+    """Greedy decoding by the library's generate after one untimed run: time to the first token, then per token.
+
+    `tokens_per_s` counts the tokens after the first, of all rows of the batch.
+    """
+    generate(loaded, inputs, 2)
+    prefill: list[float] = []
+    steps: list[float] = []
+    for _ in range(runs):
+        stamps = [time.perf_counter()]
+
+        def stamp(stamps: list[float] = stamps) -> None:
+            loaded.device.synchronize()
+            stamps.append(time.perf_counter())
+
+        generate(loaded, inputs, DECODE_TOKENS, stamp)
+        durations = [(later - earlier) * 1e3 for earlier, later in itertools.pairwise(stamps)]
+        prefill.append(durations[0])
+        steps += durations[1:]
+        if budget_s is not None and sum(prefill + steps) / 1e3 > budget_s:
+            break
+    figures = summary(steps)
+    return {
+        "tokens": DECODE_TOKENS,
+        "runs": len(prefill),
+        "tokens_per_s": inputs.batch * 1e3 / figures["mean_ms"],
+        "prefill_ms": summary(prefill)["p50_ms"],
+        "per_token_ms": {name: figures[f"{name}_ms"] for name in ("p50", "p90", "p99")},
+        "samples_ms": steps,
+        "prefill_samples_ms": prefill,
+    }
+
+
+def measure_floors(device: Device, dtype: str) -> dict[str, float]:
+    """What this machine reaches with one plain operation: reading memory (GB/s) and multiplying matrices (GFLOP/s).
+
+    The best of the repeats within a second each: a floor is what the machine can do, not what it did on average.
+    """
+    import torch
+
+    with failures(device, "measuring the machine's floors"), torch.inference_mode():
+        block = torch.ones(READ_BYTES // 4, dtype=torch.float32, device=device.torch_device)
+        read = _fastest(device, block.sum)
+        del block
+        kind = torch_dtype(dtype)
+        left = torch.ones(GEMM_SIZE, GEMM_SIZE, dtype=kind, device=device.torch_device)
+        gemm = _fastest(device, lambda: left @ left)
+    device.empty_cache()
+    return {"read_gb_s": READ_BYTES / read / 1e9, "gemm_gflop_s": 2 * GEMM_SIZE**3 / gemm / 1e9}
+
+
+def _fastest(device: Device, run: Callable[[], object]) -> float:
+    """Seconds of the fastest call within `FLOOR_SECONDS`, after one call that does not count."""
+    run()
+    best = float("inf")
+    until = time.perf_counter() + FLOOR_SECONDS
+    while time.perf_counter() < until:
+        device.synchronize()
+        started = time.perf_counter()
+        run()
+        device.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def floor_ms(machine: Mapping[str, float] | None, weights: int, operations: int, loaded: Loaded) -> float | None:
+    """The larger of weights over bandwidth and operations over rate, in milliseconds; see Architecture.work."""
+    if machine is None:
+        return None
+    size = weights * torch_dtype(loaded.dtype).itemsize
+    reading = size / machine["read_gb_s"] / 1e6 if size > BEYOND_CACHE_BYTES else 0.0
+    return max(reading, operations / machine["gemm_gflop_s"] / 1e6)

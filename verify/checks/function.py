@@ -1,0 +1,143 @@
+"""Level 2: does every part of the model run, with the right shapes, values and joints?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model import components
+from model.architecture import COMPONENTS
+from model.reference import stored_rows
+from verify import determinism as repeats
+from verify import numerics
+from verify import parity as parities
+from verify.context import Context
+from verify.records import Outcome, Status
+from verify.subject import signature, the_checkpoint, the_inputs, the_model, the_parts
+
+NEW_TOKENS = 16
+RUNS = 3  # unless the caller of the check put another number in context.shared["runs"]
+
+
+def load(context: Context) -> Outcome:
+    """The library's own loader takes the checkpoint, whole, to the device."""
+    loaded = the_model(context)
+    data = {
+        "seconds": loaded.seconds,
+        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "dtype": loaded.dtype,
+        "attention": loaded.attention,
+        "class": type(loaded.model).__name__,
+    }
+    wanted = loaded.checkpoint.parameters
+    if data["parameters"] != wanted:
+        return Outcome(Status.FAIL, f"{data['parameters']:,} parameters loaded, {wanted:,} in the checkpoint", data)
+    return Outcome(Status.PASS, f"{data['class']}, {loaded.dtype}, {loaded.seconds:.1f} s", data, signature(context))
+
+
+def shapes(context: Context) -> Outcome:
+    """Every component gives the shape that the checkpoint's own config implies, all of it finite."""
+    inputs = the_inputs(context)
+    parts = the_parts(context)
+    expected = the_checkpoint(context).architecture.output_shapes(inputs.batch, inputs.frames, inputs.positions)
+    found: dict[str, dict[str, Any]] = {}
+    for name in COMPONENTS:
+        output = parts[name].output
+        found[name] = {
+            "shape": list(output.shape),
+            "expected": list(expected[name]),
+            "finite": bool(output.isfinite().all().item()),
+        }
+    wrong = [
+        f"{name} {'is ' + str(entry['shape']) if entry['shape'] != entry['expected'] else 'holds NaN or infinity'}"
+        for name, entry in found.items()
+        if entry["shape"] != entry["expected"] or not entry["finite"]
+    ]
+    data = {"components": found}
+    if wrong:
+        return Outcome(Status.FAIL, "; ".join(wrong), data, signature(context))
+    return Outcome(Status.PASS, f"{len(found)} components as the config implies", data, signature(context))
+
+
+def splice(context: Context) -> Outcome:
+    """Audio embeddings lie, in order and unchanged, where the audio token was; text embeddings are the stored ones."""
+    loaded, inputs, parts = the_model(context), the_inputs(context), the_parts(context)
+    merged = parts["splice"].output.cpu()
+    audio = parts["projector"].output.cpu()
+    is_audio = inputs.input_ids == loaded.architecture.audio_token
+    text = stored_rows(loaded.checkpoint, inputs.input_ids[~is_audio]).to(loaded.torch_dtype)
+    data: dict[str, Any] = {
+        "audio_tokens": int(is_audio.sum()),
+        "projector_outputs": int(audio.shape[0] * audio.shape[1]),
+        "positions_replaced": int((merged[is_audio] == audio.flatten(0, 1)).all(dim=-1).sum())
+        if int(is_audio.sum()) == audio.shape[0] * audio.shape[1]
+        else 0,
+    }
+    pairs = {"max_abs_text": (merged[~is_audio], text), "max_abs_audio": (merged[is_audio], audio.flatten(0, 1))}
+    problems = []
+    for name, (actual, wanted) in pairs.items():
+        comparison = numerics.compare(parities.as_array(actual), parities.as_array(wanted))
+        data[name] = comparison.as_json()["max_abs"]
+        if not comparison.identical:
+            problems.append(f"{name.removeprefix('max_abs_')} embeddings differ by {data[name]}")
+    if problems:
+        return Outcome(Status.FAIL, "; ".join(problems), data, signature(context))
+    return Outcome(Status.PASS, f"{data['positions_replaced']} audio positions", data, signature(context))
+
+
+def generate(context: Context) -> Outcome:
+    """Greedy decoding repeats itself, and each token that it took is the one a single uncached pass prefers.
+
+    The uncached pass over prompt and tokens sees the same prefixes as the cache held; a cache that is stale or
+    misplaced shows as a token that the pass would not have taken, by more than the dtype's noise.
+    """
+    loaded, inputs = the_model(context), the_inputs(context)
+    limit = loaded.architecture.text.max_position_embeddings - inputs.positions
+    if limit < NEW_TOKENS:
+        return Outcome(Status.SKIP, f"--seq-len {context.seq_len} leaves {limit} positions, {NEW_TOKENS} are decoded")
+    tokens = components.generate(loaded, inputs, NEW_TOKENS)
+    again = components.generate(loaded, inputs, NEW_TOKENS)
+    scores = components.score(loaded, inputs, tokens)
+    regret = numerics.regret(tokens.numpy(), scores)
+    layers = loaded.architecture.text.num_hidden_layers
+    limits = numerics.limits_for(loaded.device.kind, loaded.dtype, "end_to_end", layers=layers, classes=True)
+    allowed = limits.values["top1_regret"]
+    data = {
+        "prompt_tokens": inputs.positions,
+        "new_tokens": NEW_TOKENS,
+        "token_ids": tokens[0].tolist(),
+        "repeatable": bool((tokens == again).all()),
+        "uncached_regret": regret,
+        "uncached_regret_limit": allowed,
+    }
+    problems = []
+    if tuple(tokens.shape) != (inputs.batch, NEW_TOKENS):
+        problems.append(f"{list(tokens.shape)} tokens, {[inputs.batch, NEW_TOKENS]} asked for")
+    if not data["repeatable"]:
+        problems.append("a second decoding gave other tokens")
+    if not regret <= allowed:
+        problems.append(f"cached decoding took a token that the uncached pass rejects by {regret:.3g}")
+    if problems:
+        return Outcome(Status.FAIL, "; ".join(problems), data, signature(context))
+    return Outcome(Status.PASS, f"{NEW_TOKENS} tokens, repeatable", data, signature(context))
+
+
+def determinism(context: Context) -> Outcome:
+    """The same inputs give the same bits in every run."""
+    runs: int = context.shared.get("runs", RUNS)
+    data = repeats.measure(the_model(context).device, the_parts(context), runs)
+    differing = [name for name, entry in data["components"].items() if not entry["identical"]]
+    if differing:
+        worst = {name: data["components"][name]["rel_l2"] for name in differing}
+        listed = ", ".join(f"{name} ({value})" for name, value in worst.items())
+        return Outcome(Status.FAIL, f"not the same bits in {runs} runs: {listed}", data, signature(context, n=runs))
+    return Outcome(Status.PASS, f"{runs} runs, the same bits", data, signature(context, n=runs))
+
+
+def parity(context: Context) -> Outcome:
+    """Every component agrees with a wider CPU reference of the same weights, within the dtype's limits."""
+    data = parities.measure(the_model(context), the_inputs(context))
+    wrong = [f"{name}: {', '.join(e['problems'])}" for name, e in data["components"].items() if not e["passed"]]
+    if wrong:
+        return Outcome(Status.FAIL, "; ".join(wrong), data, signature(context))
+    worst = max(entry["rel_l2"] for entry in data["components"].values())
+    return Outcome(Status.PASS, f"relative error at most {worst:.1e}", data, signature(context))

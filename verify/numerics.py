@@ -1,0 +1,187 @@
+"""How far one tensor is from another, in float64: pure functions over NumPy arrays, and the limits they are held to."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Array = NDArray[np.float64]
+
+TOLERANCES = Path(__file__).with_name("tolerances.toml")
+MEASURES = ("rel_l2", "cosine", "top1_regret")  # what is judged; cosine from below, the others from above
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`actual` against `reference`. Where either holds a NaN or an infinity only `finite` and `identical` speak."""
+
+    finite: bool
+    identical: bool  # every value equal
+    rel_l2: float | None = None
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    cosine: float | None = None
+    top1: float | None = None  # share of positions with the same largest entry; None where not asked for
+    top1_regret: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as JSON can hold them: an infinity becomes None."""
+        figures = {
+            name: getattr(self, name) for name in ("rel_l2", "max_abs", "mean_abs", "cosine", "top1", "top1_regret")
+        }
+        finite = {
+            name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()
+        }
+        return {"finite": self.finite, "identical": self.identical, **finite}
+
+
+def relative_l2(actual: Array, reference: Array) -> float:
+    """|actual - reference| / |reference| in the Euclidean norm; 0 where both are zero, inf where only reference is.
+
+    Both are divided by the largest magnitude first, so that squares neither overflow nor vanish.
+    """
+    scale = max(_largest(actual), _largest(reference))
+    if scale == 0.0:
+        return 0.0
+    a, r = actual / scale, reference / scale
+    below = float(np.linalg.norm(r))
+    return float(np.linalg.norm(a - r)) / below if below > 0.0 else math.inf
+
+
+def cosine(actual: Array, reference: Array) -> float:
+    """The cosine of the angle between two tensors; 1 where both are zero, 0 where one is."""
+    largest, other = _largest(actual), _largest(reference)
+    if largest == 0.0 or other == 0.0:
+        return 1.0 if largest == other else 0.0
+    a, r = actual / largest, reference / other
+    return float(np.clip(np.vdot(a, r) / (np.linalg.norm(a) * np.linalg.norm(r)), -1.0, 1.0))
+
+
+def top1_agreement(actual: Array, reference: Array) -> float:
+    """Share of positions (all axes but the last) where both have their largest entry at the same index."""
+    return float(np.mean(actual.argmax(axis=-1) == reference.argmax(axis=-1)))
+
+
+def regret(chosen: NDArray[np.int64], reference: Array) -> float:
+    """The worst of the choices: by how much `reference` [..., classes] prefers its own largest entry over the `chosen`
+    [...] one, over the root mean square of its scores there. 0 where all choices agree; a tie costs nothing.
+    """
+    lost = reference.max(axis=-1) - np.take_along_axis(reference, chosen[..., None], axis=-1)[..., 0]
+    size = np.sqrt(np.mean(np.square(reference), axis=-1))
+    return float(np.max(np.divide(lost, size, out=np.zeros_like(lost), where=lost > 0)))
+
+
+def _largest(values: Array) -> float:
+    return float(np.max(np.abs(values)))
+
+
+def compare(actual: ArrayLike, reference: ArrayLike, *, classes: bool = False) -> Comparison:
+    """Compare two tensors of one shape; `classes` says that the last axis holds scores, of which the largest is chosen.
+
+    Raises:
+        ValueError: the shapes differ, or there is nothing to compare.
+    """
+    a, r = np.asarray(actual, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if a.shape != r.shape:
+        raise ValueError(f"shape {list(a.shape)}, {list(r.shape)} expected")
+    if a.size == 0:
+        raise ValueError(f"nothing to compare: shape {list(a.shape)}")
+    if not (np.isfinite(a).all() and np.isfinite(r).all()):
+        return Comparison(finite=False, identical=bool(np.array_equal(a, r, equal_nan=True)))
+    with np.errstate(over="ignore"):  # a difference beyond float64 is an infinity, and fails as one
+        difference = np.abs(a - r)
+        return Comparison(
+            finite=True,
+            identical=bool(np.array_equal(a, r)),
+            rel_l2=relative_l2(a, r),
+            max_abs=float(difference.max()),
+            mean_abs=float(difference.mean()),
+            cosine=cosine(a, r),
+            top1=top1_agreement(a, r) if classes else None,
+            top1_regret=regret(a.argmax(axis=-1), r) if classes else None,
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a component may differ by, by measure, and where the numbers come from."""
+
+    values: Mapping[str, float]
+    source: str
+
+
+def beyond(measure: str, value: float | None, limit: float) -> str:
+    """What is wrong with `value`, or "" where it is within `limit`; the limit itself is within.
+
+    Raises:
+        ValueError: the measure is unknown, or the limit is one that nothing could fail.
+    """
+    lower = measure == "cosine"
+    if measure not in MEASURES or not math.isfinite(limit) or limit < 0 or (lower and limit > 1):
+        raise ValueError(f"no limit on {measure}: {limit}")
+    if value is None or math.isnan(value):
+        return f"{measure} is not a number"
+    if lower and value < limit:
+        return f"{measure} {value:.6f}, at least {limit:.6f} required"
+    if not lower and not 0 <= value <= limit:
+        return f"{measure} {value:.3g}, at most {limit:.3g} allowed"
+    return ""
+
+
+def judge(comparison: Comparison, limits: Limits) -> list[str]:
+    """Everything in which `comparison` is beyond `limits`. A NaN or an infinity is beyond any.
+
+    Raises:
+        ValueError: no limit at all, which would let everything pass.
+    """
+    if not limits.values:
+        raise ValueError("no limits to judge by")
+    if not comparison.finite:
+        return ["holds NaN or infinity"]
+    found = (beyond(measure, getattr(comparison, measure), limit) for measure, limit in limits.values.items())
+    return [problem for problem in found if problem]
+
+
+@cache
+def tolerances() -> dict[str, Any]:
+    """tolerances.toml."""
+    table: dict[str, Any] = tomllib.loads(TOLERANCES.read_text(encoding="utf-8"))
+    return table
+
+
+def limits_for(device: str, dtype: str, component: str, *, layers: int, classes: bool) -> Limits:
+    """The limits on a component that has `layers` layers; a row for the device's kind goes before one for any device.
+
+    rel_l2 = the row's `rel_l2`, times sqrt(layers) where the row says that the error grows with depth; cosine follows
+    from it: an error of relative size e turns a vector by an angle whose cosine is at least sqrt(1 - e^2); top1_regret
+    is the row's `regret` times rel_l2.
+
+    Raises:
+        KeyError: the table has no such row.
+    """
+    rows = {
+        row["device"]: row
+        for row in tolerances()["limit"]
+        if row["dtype"] == dtype and row["component"] == component and row["device"] in (device, "any")
+    }
+    if not rows:
+        raise KeyError(f"{TOLERANCES.name} has no row for {component} in {dtype}")
+    row = rows.get(device) or rows["any"]
+    error = float(row["rel_l2"]) * (math.sqrt(layers) if row["grows_with_depth"] else 1.0)
+    values = {"rel_l2": error, "cosine": math.sqrt(max(0.0, 1.0 - error * error))}
+    if classes:
+        values["top1_regret"] = float(row["regret"]) * error
+    return Limits(values, str(row["source"]))

@@ -1,0 +1,93 @@
+"""The model on the device against a wider reference on the CPU: same weights, same inputs, component by component.
+
+Each component is fed the reference's own input, rounded to the device's dtype on both sides, so that one that is wrong
+does not blame its successors; "end_to_end" is the library's forward pass against the reference's chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from model import components
+from model.components import Inputs, Loaded
+from model.device import failures
+from model.reference import Reference
+from verify import numerics
+
+if TYPE_CHECKING:
+    import torch
+    from numpy import float64
+    from numpy.typing import NDArray
+
+CLASSES = ("ctc_head", "language_model", "end_to_end")  # whose last axis holds scores
+# A run must not be its own reference, so the reference is one step wider than what is verified.
+WIDER = {"bfloat16": "float32", "float16": "float32", "float32": "float64"}
+
+
+def as_array(tensor: torch.Tensor) -> NDArray[float64]:
+    """A tensor as float64 on the CPU. It is moved first: an NPU has no float64 and would give float32."""
+    import torch
+
+    found: NDArray[float64] = tensor.detach().cpu().to(torch.float64).numpy()
+    return found
+
+
+def measure(loaded: Loaded, inputs: Inputs) -> dict[str, Any]:
+    """{"reference": ..., "components": {name: figures, limits, passed, problems}}, as the parity record holds it.
+
+    Raises:
+        OutOfMemoryError, DeviceError: the device failed.
+    """
+    reference = WIDER[loaded.dtype]
+    depth = {
+        "encoder": loaded.architecture.encoder.num_layers,
+        "ctc_head": 1,
+        "projector": loaded.architecture.projector.num_hidden_layers,
+        "language_model": loaded.architecture.text.num_hidden_layers,
+        "end_to_end": loaded.architecture.text.num_hidden_layers,
+    }
+    found = {}
+    for name, actual, expected in _pairs(loaded, inputs, Reference(loaded.checkpoint, reference)):
+        classes = name in CLASSES
+        limits = numerics.limits_for(loaded.device.kind, loaded.dtype, name, layers=depth[name], classes=classes)
+        found[name] = judged(as_array(actual), as_array(expected), limits, classes=classes)
+    return {"reference": {"device": "cpu", "dtype": reference}, "components": found}
+
+
+def judged(actual: Any, expected: Any, limits: numerics.Limits, *, classes: bool) -> dict[str, Any]:
+    """One component's figures with the limits they were held to."""
+    try:
+        comparison = numerics.compare(actual, expected, classes=classes)
+        problems = numerics.judge(comparison, limits)
+    except ValueError as error:
+        comparison, problems = numerics.Comparison(finite=True, identical=False), [str(error)]
+    return {
+        **comparison.as_json(),
+        "limits": dict(limits.values),
+        "limit_source": limits.source,
+        "problems": problems,
+        "passed": not problems,
+    }
+
+
+def _pairs(loaded: Loaded, inputs: Inputs, reference: Reference) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    import torch
+
+    model, dtype = loaded.model, loaded.torch_dtype
+
+    def there(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(loaded.device.torch_device)
+
+    with failures(loaded.device, "comparing with the reference"), torch.inference_mode():
+        features = inputs.features.to(dtype)
+        encoded = reference.encode(features)
+        yield "encoder", components.encode(model, there(features)), encoded
+        rounded = encoded.to(dtype)
+        yield "ctc_head", components.ctc_head(model, there(rounded)), reference.ctc_head(rounded)
+        yield "projector", components.project(model, there(rounded)), reference.project(rounded)
+        merged = reference.splice(inputs.input_ids, reference.project(encoded))
+        rounded = merged.to(dtype)
+        yield "language_model", components.language_model(model, there(rounded)), reference.language_model(rounded)
+        logits = components.forward(model, there(features), there(inputs.input_ids))
+        yield "end_to_end", logits, reference.language_model(merged)

@@ -1,0 +1,96 @@
+"""What inference.py and eval.py share: their common options, the Context made of them, the JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from env import atomic, stack
+from verify.options import DTYPES
+
+if TYPE_CHECKING:
+    from verify.context import Context
+    from verify.records import Outcome
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `smallest`."""
+
+    def whole_number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = smallest - 1
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {smallest}")
+        return value
+
+    return whole_number
+
+
+def parser(program: str, summary: str) -> argparse.ArgumentParser:
+    """A parser with the shared options. Defaults are the public recipe's."""
+    declared = stack.load_stack()
+    found = argparse.ArgumentParser(
+        prog=program, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    found.add_argument(
+        "--model-dir",
+        default=declared.checkpoint,
+        metavar="DIR",
+        help="checkpoint folder, or synthetic:tiny or synthetic:full for a seeded stand-in",
+    )
+    found.add_argument("--device", default="npu:0", help="npu:N, cuda:N, cpu, or auto (npu, then cuda, then cpu)")
+    found.add_argument("--dtype", default="auto", choices=DTYPES, help="auto is the checkpoint's own")
+    found.add_argument(
+        "--seq-len", type=at_least(1), default=32, metavar="N", help="encoder frames and prompt positions"
+    )
+    found.add_argument("--batch-size", type=at_least(1), default=1, metavar="N", help="rows of equal length")
+    found.add_argument("--seed", type=at_least(0), default=declared.seed, metavar="N", help="of the inputs")
+    found.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
+    return found
+
+
+def context(options: argparse.Namespace, *, level: int, warmup: int = 0, rounds: int = 0) -> Context:
+    from verify.context import Context
+
+    return Context(
+        device=options.device,
+        model_dir=options.model_dir,
+        dtype=options.dtype,
+        seed=options.seed,
+        level=level,
+        run_folder=Path(),
+        batch_size=options.batch_size,
+        seq_len=options.seq_len,
+        warmup=warmup,
+        rounds=rounds,
+    )
+
+
+def write_json(
+    path: Path | None, program: str, outcomes: Mapping[str, Outcome], signature: Mapping[str, Any], **more: Any
+) -> None:
+    """Write what a program found, whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    if path is None:
+        return
+    results = {
+        name: {"status": outcome.status.value, "reason": outcome.reason, "data": dict(outcome.data)}
+        for name, outcome in outcomes.items()
+    }
+    value = {
+        "schema": 1,
+        "program": program,
+        "command": ["python", *sys.argv],
+        "signature": dict(signature),
+        "results": results,
+        **more,
+    }
+    atomic.write_json(path, value)

@@ -114,8 +114,8 @@ class Child:
 
 
 def tail(path: Path, offset: int = 0, lines: int = LOG_LINES) -> list[str]:
-    """The last lines of a log from byte `offset` on, decoded with replacement, this checkout's path left out."""
+    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out."""
     with path.open("rb") as file:
         file.seek(max(offset, path.stat().st_size - (1 << 16)))
         text = file.read().decode("utf-8", "replace")
-    return text.replace(f"{ROOT}/", "").splitlines()[-lines:]
+    return text.replace(f"{ROOT}/", "").replace(str(Path.home()), "~").splitlines()[-lines:]

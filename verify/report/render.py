@@ -73,6 +73,11 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
     def cell(value: object) -> str:
         return markdown.cell(text(value)) or missing
 
+    def num(value: object, spec: str) -> str:
+        if isinstance(value, list) and value:
+            return ", ".join(num(item, spec) for item in value if is_scalar(item)) or missing
+        return number(value, spec) or missing
+
     def shape(value: Any) -> str:
         return f"[{cell(value)}]" if isinstance(value, list) and value else missing
 
@@ -82,7 +87,7 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
         "block": markdown.block,
         "tail": markdown.tail,  # type: ignore[dict-item]
         "figure": figure,
-        "num": lambda value, spec: number(value, spec) or missing,
+        "num": num,
         "pairs": lambda value: " · ".join(f"{cell(name)}={cell(inner)}" for name, inner in figures(value)) or missing,
         "shape": shape,
         "size": lambda value: size(value) or missing,

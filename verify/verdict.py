@@ -240,6 +240,7 @@ def _word(checks: tuple[Judged, ...], notes: tuple[Note, ...]) -> Word:
 
 
 def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
+    yield from _substituted(evidence)
     yield from _setup_notes(evidence)
     for name in ("run.json", "setup.json"):
         if name in evidence.damaged:
@@ -263,6 +264,15 @@ def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
     yield from _device_notes(evidence, evidence.run.device, records)
 
 
+def _substituted(evidence: Evidence) -> Iterator[Note]:
+    """What setup installed in place of a pin, and what the running environment has in place of one."""
+    lists = _setup_data(evidence).get("apart"), _data(evidence, "packages").get("rows")
+    pins = [pin for each in lists if isinstance(each, list) for pin in each if isinstance(pin, Mapping)]
+    swapped = [f"{p.get('name')} {p.get('found')} for {p.get('asked')}" for p in pins if p.get("substituted")]
+    if swapped:
+        yield Note(Caveat.SUBSTITUTED, ", ".join(dict.fromkeys(swapped)))
+
+
 def _setup_notes(evidence: Evidence) -> Iterator[Note]:
     if evidence.setup is None:
         return
@@ -270,11 +280,6 @@ def _setup_notes(evidence: Evidence) -> Iterator[Note]:
     if status != Status.PASS.value:
         leaves = Word.FAILED if status == Status.FAIL.value else Word.INCOMPLETE
         yield Note(Caveat.SETUP, str(evidence.setup.get("reason") or f"status {status}"), leaves)
-    apart = _setup_data(evidence).get("apart")
-    pins = [pin for pin in apart if isinstance(pin, Mapping)] if isinstance(apart, list) else []
-    swapped = [f"{p.get('name')} {p.get('found')} for {p.get('asked')}" for p in pins if p.get("substituted")]
-    if swapped:
-        yield Note(Caveat.SUBSTITUTED, ", ".join(swapped))
 
 
 def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,7 @@ from env.apart import same_release
 from env.builder import missing_from, read_stamp
 from env.stack import REQUIREMENTS, ROOT, Stack, load_stack, this_python
 from verify.context import Context
+from verify.engine import EMULATED
 from verify.records import Outcome, Status
 
 
@@ -26,14 +28,14 @@ def installed(name: str) -> str | None:
 
 def declared_rows(stack: Stack, profile: str) -> list[dict[str, Any]]:
     """A row for each declared package of the profile: what was asked, what is there, whether it fits."""
-    stands_apart = {pin.name for one in stack.profiles.values() for pin in one.apart if "local" not in pin.version}
-    own = {pin.name for pin in stack.profiles[profile].apart} if profile in stack.profiles else set()
+    elsewhere = {pin.name for one in stack.profiles.values() for pin in one.apart}
     rows = []
     for name, asked in stack.packages.items():
-        if name in stands_apart and name not in own and installed(name) is None:
-            continue  # torch-npu has no place in the host profile
         found = installed(name)
-        rows.append({"name": name, "asked": asked, "found": found, "ok": found is not None and fits(asked, found)})
+        if found is None and name in elsewhere and profile != "npu":
+            continue  # torch-npu has no place in the host profile
+        ok = found is not None and fits(asked, found)
+        rows.append({"name": name, "asked": asked, "found": found, "ok": ok, "substituted": False})
     return rows
 
 
@@ -54,7 +56,11 @@ def packages(context: Context) -> Outcome:
     stack = load_stack()
     stamp = read_stamp(Path(sys.prefix)) or {}
     rows = declared_rows(stack, stamp.get("profile", "host"))
-    substituted = {row["name"] for row in stamp.get("apart", ()) if row.get("substituted")}
+    allowed = {row["name"] for row in stamp.get("apart", ()) if row.get("substituted")}
+    if EMULATED in os.environ:
+        allowed.add("torch-npu")  # the emulator brings a published one
+    for row in rows:
+        row["substituted"] = not row["ok"] and row["name"] in allowed and row["found"] is not None
     lock = next((path for path in REQUIREMENTS.rglob("*.txt") if path.name == stamp.get("lock")), None)
     loose = drifted(lock) if lock else []
     python_fits = this_python() in stack.pythons
@@ -64,8 +70,11 @@ def packages(context: Context) -> Outcome:
         "python": {"asked": list(stack.pythons), "found": sys.version.split()[0], "ok": python_fits},
         "lock": {"name": name, "drifted": loose},
     }
-    wrong = [f"{row['name']} {row['asked']} asked, {row['found']} found" for row in rows if not row["ok"]]
-    wrong = [text for text in wrong if text.split()[0] not in substituted]
+    wrong = [
+        f"{row['name']} {row['asked']} asked, {row['found'] or 'nothing'} found"
+        for row in rows
+        if not row["ok"] and not row["substituted"]
+    ]
     if not python_fits:
         wrong.append(f"Python {' or '.join(stack.pythons)} asked, {this_python()} found")
     if lock is None:

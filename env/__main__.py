@@ -13,6 +13,8 @@ COMMANDS = {
     "npu-smi": ("env.npu_smi", "read what npu-smi printed, in any of its layouts"),
     "doctor": ("env.doctor", "find the known failures in a log: cause, check, fix, source"),
     "probe": ("env.probe.command", "the facts of this machine, or of a captured one"),
+    "capture": ("env.capture", "all that the probe looks at, in a file, without secrets"),
+    "audit": ("env.audit.command", "what is wrong with this machine, why, and how to fix it"),
 }
 
 

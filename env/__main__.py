@@ -16,6 +16,8 @@ COMMANDS = {
     "lock": ("env.lock", "write the hashed locks anew"),
     "bench-setup": ("env.bench_setup", "time our setup beside venv and pip"),
     "probe": ("env.probe.command", "the facts of this machine, or of a captured one"),
+    "capture": ("env.capture", "all that the probe looks at, in a file, without secrets"),
+    "audit": ("env.audit.command", "what is wrong with this machine, why, and how to fix it"),
 }
 
 

@@ -112,9 +112,3 @@ def base(version: str) -> str:
         return PythonVersion(version).base_version
     except InvalidVersion:
         return version.partition("+")[0]
-
-
-def local(version: str) -> str | None:
-    """The local part of a Python version: "cpu" of 2.9.0+cpu."""
-    _, plus, part = version.partition("+")
-    return part if plus else None

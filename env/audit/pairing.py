@@ -88,7 +88,6 @@ def _cann_fields(case: Case) -> tuple[bool, bool, Fields]:
             "torch_npu": case.torch_npu_shown,
             "cann": f"{case.cann} ({build})" if build else case.cann,
             "canns": ", ".join(row.cann for row in rows),
-            "set_env": case.toolkit.set_env or "<CANN>/set_env.sh",
             "source": "; ".join(dict.fromkeys(f"{row.source} [{row.confidence}]" for row in rows)),
         },
     )

@@ -36,6 +36,8 @@ def probe(
         snapshot, commands, problem = captured(Path(root))
         if problem:
             tree.note(f"{CAPTURE}/{MANIFEST}", problem)
+        for each in snapshot.unread:
+            tree.note(each.where, each.why)
         return collect(tree, snapshot, commands, sites=sites, is_capture=True)
     environ = os.environ if environ is None else environ
     return collect(tree, live(environ, sites), LiveCommands(runner, environ))

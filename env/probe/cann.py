@@ -113,13 +113,14 @@ def _release_of_name(identity: str) -> str | None:
 
 
 def _kernels(tree: Tree, path: str) -> tuple[str, ...]:
-    names = tree.names(f"{path}/opp/{_KERNELS}")
-    return tuple(name for name in names if name.startswith("ascend"))
+    """The chips that there are operator binaries for: the toolkit alone brings folders with nothing but ops_oam."""
+    folder = f"{path}/opp/{_KERNELS}"
+    return tuple(name for name in tree.names(folder, "ascend*") if tree.holds_more_than(f"{folder}/{name}", "ops_oam"))
 
 
 def _set_env(tree: Tree, path: str, identity: str) -> str | None:
     parent = posixpath.dirname(identity)
-    for script in (f"{path}/set_env.sh", f"{identity}/set_env.sh", f"{parent}/cann/set_env.sh", f"{parent}/set_env.sh"):
+    for script in (f"{path}/set_env.sh", f"{identity}/set_env.sh", f"{parent}/set_env.sh"):
         if tree.exists(script):
             return script
     return None

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from env.plain import build
-from env.probe.host import Disk, Node, Python, User
+from env.probe.host import Disk, Node, Python, Unread, User
 from env.runner import Completed, Runner
 from env.stack import ROOT
 
@@ -59,6 +59,7 @@ class Snapshot:
     sites: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
     disks: tuple[Disk, ...] = ()
+    unread: tuple[Unread, ...] = ()  # what the user who captured the machine could not read
     schema: int = SCHEMA
 
 

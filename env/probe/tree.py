@@ -84,17 +84,15 @@ class Tree:
 
     def names(self, path: str, pattern: str = "*") -> list[str]:
         """The sorted names in a folder that match a shell pattern; none where there is no such folder."""
-        real = self.real(path)
-        try:
-            with os.scandir(self._on_disk(real)) as entries:
-                found = sorted(entry.name for entry in entries if fnmatch.fnmatchcase(entry.name, pattern))
-        except (OSError, ValueError) as error:
-            self._note_error(path, error)
-            return []
-        self.kinds[real] = "folder"
+        found = [name for name in self._scan(path) if fnmatch.fnmatchcase(name, pattern)]
         for name in found:
-            self._kind(posixpath.join(real, name))
+            self._kind(posixpath.join(self.real(path), name))
         return found
+
+    def holds_more_than(self, path: str, name: str) -> bool:
+        """Whether a folder holds anything but `name`. Of thousands of entries one is remembered."""
+        other = next((each for each in self._scan(path) if each != name), None)
+        return other is not None and self.exists(posixpath.join(path, other))
 
     def note(self, where: str, why: str) -> None:
         """Remember that something was there and could not be read."""
@@ -102,6 +100,17 @@ class Tree:
 
     def notes(self) -> tuple[Unread, ...]:
         return tuple(Unread(where, why) for where, why in sorted(self.unread.items()))
+
+    def _scan(self, path: str) -> list[str]:
+        real = self.real(path)
+        try:
+            with os.scandir(self._on_disk(real)) as entries:
+                found = sorted(entry.name for entry in entries)
+        except (OSError, ValueError) as error:
+            self._note_error(path, error)
+            return []
+        self.kinds[real] = "folder"
+        return found
 
     def _kind(self, path: str) -> str | None:
         real = self.real(path)

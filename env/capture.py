@@ -1,0 +1,207 @@
+"""`python -m env capture OUT.tar.gz`: all that the probe looks at on this machine, to be audited on another.
+
+What the probe read is what the capture holds, so `--root` finds there what it would have found here. Secrets never get
+in: only an allow-list of variables is looked at, package metadata is cut down to versions and requirements, and the
+host's name, the user's name and home, addresses and serial numbers are replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import ipaddress
+import json
+import os
+import posixpath
+import pwd
+import re
+import socket
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from env.errors import storage_error
+from env.probe import collect, packages
+from env.probe.snapshot import CAPTURE, MANIFEST, LiveCommands, Snapshot, live
+from env.probe.tree import Tree
+from env.runner import Completed, Runner, run
+
+LEFT_OUT = "left-out"
+HOME = "/home/user"
+_METADATA = ("Metadata-Version:", "Name:", "Version:", "Requires-Dist:", "Requires-Python:", "Provides-Extra:")
+_ADDRESS = re.compile(r"(?<![\w.:-])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]{3,45})(?![\w.:])")
+_MAC = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}(?![\w:])")
+_SERIAL = re.compile(r"^([^:\n]*\b(?:serial|sn|uuid|vdie)\b[^:\n]*:)[^\n]*", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Scrubber:
+    """Replaces what tells whose machine this is. Names that are also names of the vendor's files are not replaced."""
+
+    home: str
+    names: Mapping[str, str]  # name -> what stands in its place
+
+    def text(self, text: str) -> str:
+        if self.home not in ("", "/", "/root", HOME):
+            text = re.sub(rf"{re.escape(self.home)}(?![\w.-])", HOME, text)
+        for name, stand_in in self.names.items():
+            text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", stand_in, text)
+        return text
+
+    def output(self, text: str) -> str:
+        """What a command printed: addresses and serial numbers too. Versions look like addresses, so a line that
+        speaks of a version keeps its dotted numbers.
+        """
+        text = _SERIAL.sub(rf"\1 {LEFT_OUT}", _MAC.sub(LEFT_OUT, text))
+        lines = [line if "version" in line.lower() else _ADDRESS.sub(_hide, line) for line in text.split("\n")]
+        return self.text("\n".join(lines))
+
+    def value(self, value: Any) -> Any:
+        """Plain JSON with every string in it scrubbed."""
+        if isinstance(value, str):
+            return self.output(value)
+        if isinstance(value, Mapping):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value
+
+
+def _hide(match: re.Match[str]) -> str:
+    try:
+        address = ipaddress.ip_address(match[0])
+    except ValueError:
+        return match[0]  # a time, a bus id
+    return match[0] if address.is_unspecified else LEFT_OUT
+
+
+def scrubber(tree: Tree, home: str, user: str, host: str) -> Scrubber:
+    """A scrubber for this machine's names; short ones and those that occur in the paths of the capture are kept."""
+    paths = {
+        path.replace(home, "", 1) if home and path.startswith(home) else path for path in (*tree.kinds, *tree.links)
+    }
+    words = {part for path in paths for part in path.split("/")} | {*packages.MODULES, "root", "user", "localhost"}
+    names = {host: "host", host.partition(".")[0]: "host", user: "user"}
+    return Scrubber(home, {name: stand_in for name, stand_in in names.items() if len(name) > 2 and name not in words})
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m env capture",
+        description="Capture what the probe looks at on this machine, without secrets, host or user names. "
+        "Elsewhere: unpack it, then python -m env audit --root DIR.",
+    )
+    parser.add_argument("out", metavar="OUT.tar.gz")
+    parser.add_argument("--site", metavar="DIR", action="append", default=[], help="site-packages to look into")
+    arguments = parser.parse_args(argv)
+    for line in capture(Path(arguments.out), sites=arguments.site or None):
+        print(line)
+    return 0
+
+
+def capture(
+    out: Path,
+    *,
+    root: Path | str = "/",
+    runner: Runner = run,
+    environ: Mapping[str, str] | None = None,
+    sites: Sequence[str] | None = None,
+) -> list[str]:
+    """Write a capture of this machine and return what to tell the user about it.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    environ = os.environ if environ is None else environ
+    tree, snapshot, commands = Tree(root), live(environ, sites), LiveCommands(runner, environ)
+    host = collect(tree, snapshot, commands)
+    clean = scrubber(tree, snapshot.home, _user(), socket.gethostname())
+    members = dict(_members(tree, replace(snapshot, unread=host.unread), commands.done, clean))
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with tarfile.open(temporary, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+            for name in sorted(members):
+                _add(archive, name, members[name])
+        temporary.replace(out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise storage_error(error, out) from error
+    return _summary(out, tree, snapshot, commands.done, clean)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+
+
+@dataclass(frozen=True)
+class _Link:
+    target: str
+
+
+def _members(
+    tree: Tree, snapshot: Snapshot, done: Mapping[str, Completed], clean: Scrubber
+) -> Iterator[tuple[str, str | _Link | None]]:
+    """Name in the archive -> its text, a link, or None for a folder. A file that was only seen is empty."""
+    for path, kind in tree.kinds.items():
+        if path == "/":
+            continue
+        text = clean.text(_shortened(path, tree.texts.get(path, ""))) if kind == "file" else None
+        yield clean.text(path).lstrip("/"), text
+    for path, target in tree.links.items():
+        # Relative links stay inside the folder that a capture is unpacked to.
+        relative = posixpath.relpath(target, posixpath.dirname(path)) if target.startswith("/") else target
+        yield clean.text(path).lstrip("/"), _Link(clean.text(relative))
+    manifest = clean.value(asdict(snapshot)) | {"commands": {name: each.returncode for name, each in done.items()}}
+    manifest["home"] = HOME if clean.home not in ("", "/", "/root") else clean.home
+    yield f"{CAPTURE}/{MANIFEST}", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    for name, each in done.items():
+        yield f"{CAPTURE}/commands/{name}.txt", clean.output(each.stdout)
+        if each.stderr:
+            yield f"{CAPTURE}/commands/{name}.err.txt", clean.output(each.stderr)
+
+
+def _shortened(path: str, text: str) -> str:
+    """Package metadata without authors, addresses and descriptions; of RECORD, the files that are looked for."""
+    name = posixpath.basename(path)
+    if name == "METADATA":
+        head = text.partition("\n\n")[0].splitlines()
+        return "".join(f"{line}\n" for line in head if line.startswith(_METADATA))
+    if name == "RECORD":
+        return "".join(f"{line},,\n" for line in packages.listed(text))
+    return text
+
+
+def _add(archive: tarfile.TarFile, name: str, content: str | _Link | None) -> None:
+    """Add one member that says nothing of who made it, or when."""
+    member = tarfile.TarInfo(name)
+    if isinstance(content, _Link):
+        member.type, member.linkname = tarfile.SYMTYPE, content.target
+        archive.addfile(member)
+    elif content is None:
+        member.type, member.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(member)
+    else:
+        data = content.encode("utf-8", "replace")
+        member.size, member.mode = len(data), 0o644
+        archive.addfile(member, io.BytesIO(data))
+
+
+def _summary(out: Path, tree: Tree, snapshot: Snapshot, done: Mapping[str, Completed], clean: Scrubber) -> list[str]:
+    read = sorted(path for path in tree.texts if not path.endswith((".dist-info/METADATA", "/WHEEL", "/RECORD")))
+    metadata = len(tree.texts) - len(read)
+    lines = [f"wrote {out}: {out.stat().st_size / 1024:.0f} KiB"]
+    lines += ["it holds:"]
+    lines += [f"  the text of {len(read)} files:"] + [f"    {clean.text(path)}" for path in read if "/sys/" not in path]
+    lines += [f"    and {sum('/sys/' in path for path in read)} under /sys (PCI ids, memory limits)"]
+    lines += [f"  {metadata} files of package metadata, cut down to names, versions, requirements and tags"]
+    lines += [f"  the names of {len(tree.kinds) - len(tree.texts)} more files and folders, and {len(tree.links)} links"]
+    lines += [f"  what {len(done)} commands printed: {', '.join(sorted(done)) or 'none'}"]
+    lines += [f"  {len(snapshot.environ)} variables: {', '.join(sorted(snapshot.environ)) or 'none'}"]
+    lines += [f"  {len(snapshot.nodes)} device nodes, disks, user and group numbers, interpreter"]
+    lines += ["left out or replaced: every other variable, host and user name, home folder, addresses, serial numbers"]
+    return lines

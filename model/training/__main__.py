@@ -71,15 +71,15 @@ def _evaluate(trainer: Trainer, clips: Any) -> str:
 def _train(recipe: Recipe, arguments: argparse.Namespace, checkpoint: Path) -> None:
     from model.training.dataset import prepare
     from model.training.export import write_checkpoint
-    from model.training.speech import require_espeak
     from model.training.train import Trainer
 
     work: Path = arguments.work
     make = partial(prepare, recipe, folder=work, jobs=arguments.threads, progress=say)
     dev = make(split="dev").head(recipe.training.evaluation_clips)
+    clips = make(split="train")
     trainer = Trainer(
         recipe,
-        make(split="train"),
+        clips,
         work,
         device=arguments.device,
         steps_scale=arguments.steps_scale,
@@ -90,7 +90,7 @@ def _train(recipe: Recipe, arguments: argparse.Namespace, checkpoint: Path) -> N
     elif trainer.resume():
         say(f"going on from the saved state, {trainer.where}")
     trainer.run(partial(_evaluate, clips=dev))
-    facts = {**trainer.facts(), "espeak-ng": require_espeak()}
+    facts = {**trainer.facts(), "clips": len(clips), "hours": round(clips.hours, 2), "speech": clips.made_by}
     write_checkpoint(trainer.model, trainer.processor, recipe, checkpoint, facts)
     say(f"checkpoint written to {checkpoint}")
 

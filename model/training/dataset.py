@@ -82,11 +82,15 @@ def draw(recipe: Recipe, split: Split, index: int) -> Utterance:
 
 @dataclass(frozen=True)
 class Clips:
-    """Many clips of one split in one array: clip i is `samples[offsets[i]:offsets[i + 1]]`, 16 bit at 16 kHz."""
+    """Many clips of one split in one array: clip i is `samples[offsets[i]:offsets[i + 1]]`, 16 bit at 16 kHz.
+
+    `made_by` names the synthesiser and its version, where that is known.
+    """
 
     utterances: tuple[Utterance, ...]
     samples: npt.NDArray[np.int16]
     offsets: npt.NDArray[np.int64]
+    made_by: str = ""
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -107,19 +111,26 @@ class Clips:
     def head(self, count: int) -> Clips:
         """The first `count` clips."""
         end = int(self.offsets[count])
-        return Clips(self.utterances[:count], self.samples[:end], self.offsets[: count + 1])
+        return Clips(self.utterances[:count], self.samples[:end], self.offsets[: count + 1], self.made_by)
 
     @classmethod
-    def join(cls, utterances: Sequence[Utterance], waves: Sequence[npt.NDArray[np.int16]]) -> Clips:
+    def join(cls, utterances: Sequence[Utterance], waves: Sequence[npt.NDArray[np.int16]], made_by: str = "") -> Clips:
+        """Clips of separate waveforms."""
         offsets = np.concatenate([[0], np.cumsum([len(wave) for wave in waves])]).astype(np.int64)
-        return cls(tuple(utterances), np.concatenate(waves), offsets)
+        return cls(tuple(utterances), np.concatenate(waves), offsets, made_by)
 
     def save(self, path: Path) -> None:
         """Write to `path` (.npz), whole or not at all."""
         described = json.dumps([asdict(utterance) for utterance in self.utterances])
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
-            np.savez(file, samples=self.samples, offsets=self.offsets, utterances=np.array(described))
+            np.savez(
+                file,
+                samples=self.samples,
+                offsets=self.offsets,
+                utterances=np.array(described),
+                made_by=np.array(self.made_by),
+            )
         partial.replace(path)
 
     @classmethod
@@ -127,7 +138,7 @@ class Clips:
         with np.load(path) as stored:
             described = json.loads(str(stored["utterances"]))
             utterances = tuple(Utterance(**{**row, "numbers": tuple(row["numbers"])}) for row in described)
-            return cls(utterances, stored["samples"], stored["offsets"])
+            return cls(utterances, stored["samples"], stored["offsets"], str(stored["made_by"]))
 
 
 def synthesise(
@@ -137,6 +148,7 @@ def synthesise(
     *,
     jobs: int = 1,
     speak: Synthesiser = espeak,
+    made_by: str = "",
     progress: Callable[[str], None] = print,
 ) -> Clips:
     """Make the first `count` clips of `split`. The clips do not depend on `jobs`."""
@@ -147,7 +159,7 @@ def synthesise(
             waves.append(wave)
             if len(waves) % 1000 == 0:
                 progress(f"{split}: {len(waves)} of {count} clips, {len(waves) / (time.monotonic() - started):.0f}/s")
-    return Clips.join(utterances, waves)
+    return Clips.join(utterances, waves, made_by)
 
 
 def data_digest(recipe: Recipe) -> str:
@@ -164,9 +176,10 @@ def prepare(
     count = {"train": data.train_clips, "dev": data.dev_clips, "test": data.test_clips}[split]
     path = folder / f"{split}-{data_digest(recipe)}.npz"
     if not path.exists():
-        progress(f"making {count} {split} clips with {require_espeak()}")
+        made_by = require_espeak()
+        progress(f"making {count} {split} clips with {made_by}")
         folder.mkdir(parents=True, exist_ok=True)
-        synthesise(recipe, split, count, jobs=jobs, progress=progress).save(path)
+        synthesise(recipe, split, count, jobs=jobs, made_by=made_by, progress=progress).save(path)
     clips = Clips.load(path)
     progress(f"{split}: {len(clips)} clips, {clips.hours:.2f} h")
     return clips

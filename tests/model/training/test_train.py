@@ -9,26 +9,16 @@ import pytest
 import torch
 
 from env.errors import CheckpointError
-from model.training import recipe as recipes
 from model.training.dataset import Clips
 from model.training.recipe import Recipe
 from model.training.train import Position, Trainer, ctc_loss
+from tests.model.training.small import small_recipe
 from tests.model.training.tones import tone_clips
-
-WHOLE = recipes.load()
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    """The recipe with a smaller model and stages of two steps."""
-    return dataclasses.replace(
-        WHOLE,
-        encoder={**WHOLE.encoder, "num_layers": 2, "hidden_dim": 16, "num_heads": 2, "dim_head": 8, "context_size": 20},
-        projector={**WHOLE.projector, "hidden_size": 16, "intermediate_size": 16, "encoder_hidden_size": 16},
-        text={**WHOLE.text, "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16},
-        training=dataclasses.replace(WHOLE.training, batch_seconds=4.0, save_every=1),
-        stages=tuple(dataclasses.replace(stage, steps=2) for stage in WHOLE.stages),
-    )
+    return small_recipe()
 
 
 @pytest.fixture(scope="module")

@@ -19,4 +19,4 @@ def tone(utterance: Utterance) -> Wave:
 
 
 def tone_clips(recipe: Recipe, split: Split, count: int) -> Clips:
-    return synthesise(recipe, split, count, speak=tone, progress=lambda line: None)
+    return synthesise(recipe, split, count, speak=tone, made_by="tones", progress=lambda line: None)

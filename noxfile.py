@@ -144,6 +144,12 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def audit(session: nox.Session) -> None:
+    """Judge this machine, a captured one (--root DIR) or a set of versions (--stack NAME=VERSION ...)."""
+    call(session, sys.executable, "env", "audit", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def lock(session: nox.Session) -> None:
     """Write the hashed locks anew from requirements/*.in and stack.toml."""
     call(session, sys.executable, "env", "lock", *session.posargs)

@@ -24,7 +24,7 @@ ESSENTIAL: Mapping[int, tuple[str, ...]] = {
     1: ("packages", "checkpoint", "device"),
     2: ("load", "shapes", "splice", "generate", "determinism", "parity"),
 }
-REASON_WIDTH = 100  # characters of a reason that the verdict line repeats; the record and the document hold all of it
+REASON_WIDTH = 160  # characters of a reason's first line that the verdict line repeats; the document holds all of it
 
 
 class Word(str, Enum):
@@ -111,6 +111,8 @@ class Choice:
 
     def said(self, language: Language) -> str | None:
         """`npu:0`; `cpu (auto)`; `cpu (npu:0 asked)`; `npu:0 asked` where nothing was used."""
+        if self.used is None and self.asked == "auto":
+            return None
         asked = None if self.asked is None else f"{self.asked} asked" if language == "en" else f"指定 {self.asked}"
         if self.used is None or self.asked is None or _same_device(self.used, self.asked):
             return self.used or asked
@@ -182,7 +184,7 @@ def _bracketed(text: str, inside: list[str], language: Language) -> str:
 
 
 def _said(name: str, reason: str) -> str:
-    text = one_line(reason)
+    text = one_line(reason.strip().partition("\n")[0])
     if len(text) > REASON_WIDTH:
         text = text[: REASON_WIDTH - 1] + "…"
     return f"{one_line(name)}: {text}" if text else one_line(name)

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Any, Literal
 
 from env.errors import VerificationFailedError, VerificationIncompleteError
-from verify.records import Evidence, Record, Status
+from env.options import SETUP_FILE
+from verify.records import RUN_FILE, Evidence, Record, Status
 from verify.text import one_line
 
 Language = Literal["en", "zh"]
@@ -220,7 +221,7 @@ def _same_device(one: str, other: str) -> bool:
 def _judged(evidence: Evidence) -> Iterator[Judged]:
     """Planned checks in their order, then whatever else left a record, whole or damaged."""
     planned = evidence.run.planned if evidence.run else ()
-    damaged = [name.removesuffix(".json") for name in evidence.damaged if name not in ("run.json", "setup.json")]
+    damaged = [name.removesuffix(".json") for name in evidence.damaged if name not in (RUN_FILE, SETUP_FILE)]
     for check in dict.fromkeys((*planned, *sorted({*evidence.records, *damaged}))):
         if check in evidence.records:
             yield Judged(check, evidence.records[check].status, evidence.records[check].reason)
@@ -244,13 +245,13 @@ def _word(checks: tuple[Judged, ...], notes: tuple[Note, ...]) -> Word:
 def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
     yield from _substituted(evidence)
     yield from _setup_notes(evidence)
-    for name in ("run.json", "setup.json"):
+    for name in (RUN_FILE, SETUP_FILE):
         if name in evidence.damaged:
             yield Note(Caveat.DAMAGED, f"{name}: {evidence.damaged[name]}", Word.INCOMPLETE)
     if _emulated(evidence):
         yield Note(Caveat.EMULATED)
     if evidence.run is None:
-        if "run.json" not in evidence.damaged:
+        if RUN_FILE not in evidence.damaged:
             yield Note(Caveat.NEVER_STARTED, leaves=Word.INCOMPLETE)
         return
     essential = [name for level, names in ESSENTIAL.items() if level <= evidence.run.level for name in names]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 PROFILES = ("auto", "host", "npu")
 SERVICE = ("tools", "dev")  # environments of the bundle itself: what renders, and what tests
+SETUP_FILE = "setup.json"  # setup's record in a run's folder: status, reason, profile, lock, packages apart
 NEAREST = "nearest"  # --allow-substitute without a version
 
 

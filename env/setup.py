@@ -13,11 +13,18 @@ from env import apart, builder
 from env.atomic import write_json
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError
 from env.installer import Installer, Sources, choose, configured
-from env.options import NEAREST, SERVICE, add_setup_options, add_target_options, repeating, run_folder
+from env.options import (
+    NEAREST,
+    SERVICE,
+    SETUP_FILE,
+    add_setup_options,
+    add_target_options,
+    repeating,
+    run_folder,
+)
 from env.stack import load_stack, this_machine, this_python
 
 SCHEMA = 1
-SETUP_FILE = "setup.json"  # in the run's folder: status, reason, profile, lock, packages apart
 
 
 def profile_for(profile: str, device: str, ascend_host: bool) -> str:

@@ -22,9 +22,9 @@ from env.errors import (
     VerificationIncompleteError,
     run_main,
 )
-from env.options import add_target_options, repeating, run_folder
+from env.options import SETUP_FILE, add_target_options, repeating, run_folder
 from env.probe import probe
-from env.setup import SETUP_FILE, profile_for
+from env.setup import profile_for
 from verify import engine, plan
 from verify.context import Context
 from verify.options import add_verify_options, resolve_model_dir

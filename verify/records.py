@@ -15,7 +15,7 @@ from typing import Any
 
 from env.atomic import write_json
 from env.errors import RecordError
-from env.setup import SETUP_FILE
+from env.options import SETUP_FILE
 
 SCHEMA = 1
 RECORDS = "records"  # the folder of a run that holds its records

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Any, Literal
 
 from env.errors import VerificationFailedError, VerificationIncompleteError
-from verify.records import Evidence, Record, Status
+from env.options import SETUP_FILE
+from verify.records import RUN_FILE, Evidence, Record, Status
 from verify.text import one_line
 
 Language = Literal["en", "zh"]
@@ -24,7 +25,7 @@ ESSENTIAL: Mapping[int, tuple[str, ...]] = {
     1: ("packages", "checkpoint", "device"),
     2: ("load", "shapes", "splice", "generate", "determinism", "parity"),
 }
-REASON_WIDTH = 100  # characters of a reason that the verdict line repeats; the record and the document hold all of it
+REASON_WIDTH = 160  # characters of a reason's first line that the verdict line repeats; the document holds all of it
 
 
 class Word(str, Enum):
@@ -111,6 +112,8 @@ class Choice:
 
     def said(self, language: Language) -> str | None:
         """`npu:0`; `cpu (auto)`; `cpu (npu:0 asked)`; `npu:0 asked` where nothing was used."""
+        if self.used is None and self.asked == "auto":
+            return None
         asked = None if self.asked is None else f"{self.asked} asked" if language == "en" else f"指定 {self.asked}"
         if self.used is None or self.asked is None or _same_device(self.used, self.asked):
             return self.used or asked
@@ -182,7 +185,7 @@ def _bracketed(text: str, inside: list[str], language: Language) -> str:
 
 
 def _said(name: str, reason: str) -> str:
-    text = one_line(reason)
+    text = one_line(reason.strip().partition("\n")[0])
     if len(text) > REASON_WIDTH:
         text = text[: REASON_WIDTH - 1] + "…"
     return f"{one_line(name)}: {text}" if text else one_line(name)
@@ -218,7 +221,7 @@ def _same_device(one: str, other: str) -> bool:
 def _judged(evidence: Evidence) -> Iterator[Judged]:
     """Planned checks in their order, then whatever else left a record, whole or damaged."""
     planned = evidence.run.planned if evidence.run else ()
-    damaged = [name.removesuffix(".json") for name in evidence.damaged if name not in ("run.json", "setup.json")]
+    damaged = [name.removesuffix(".json") for name in evidence.damaged if name not in (RUN_FILE, SETUP_FILE)]
     for check in dict.fromkeys((*planned, *sorted({*evidence.records, *damaged}))):
         if check in evidence.records:
             yield Judged(check, evidence.records[check].status, evidence.records[check].reason)
@@ -242,13 +245,13 @@ def _word(checks: tuple[Judged, ...], notes: tuple[Note, ...]) -> Word:
 def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
     yield from _substituted(evidence)
     yield from _setup_notes(evidence)
-    for name in ("run.json", "setup.json"):
+    for name in (RUN_FILE, SETUP_FILE):
         if name in evidence.damaged:
             yield Note(Caveat.DAMAGED, f"{name}: {evidence.damaged[name]}", Word.INCOMPLETE)
     if _emulated(evidence):
         yield Note(Caveat.EMULATED)
     if evidence.run is None:
-        if "run.json" not in evidence.damaged:
+        if RUN_FILE not in evidence.damaged:
             yield Note(Caveat.NEVER_STARTED, leaves=Word.INCOMPLETE)
         return
     essential = [name for level, names in ESSENTIAL.items() if level <= evidence.run.level for name in names]

@@ -307,12 +307,13 @@ def test_no_check_may_miss_from_a_verified_run(check: str, status: Status) -> No
 
 
 def test_a_reason_stays_on_the_line_and_is_cut() -> None:
-    evidence = with_record("parity", Status.FAIL, "first\nsecond\x1b[31m " + "x" * 500)(healthy())
+    evidence = with_record("parity", Status.FAIL, "first\x1b[31m " + "x" * 500 + "\nwhy: second")(healthy())
     line = judge(evidence).line()
     assert "\n" not in line
     assert "\x1b" not in line
-    assert "first second\\x1b[31m xxx" in line
-    assert len(line) < 250
+    assert "first\\x1b[31m xxx" in line
+    assert "second" not in line
+    assert len(line) < 300
 
 
 def test_counts_cover_every_check() -> None:

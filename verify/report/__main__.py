@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from env.errors import RecordError, run_main
-from env.setup import SETUP_FILE
+from env.options import SETUP_FILE
 from verify.records import RUN_FILE, read_evidence
 from verify.verdict import judge
 

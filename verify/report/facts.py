@@ -56,10 +56,13 @@ def size(value: object) -> str | None:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One component's row: what `shapes`, `parity` and `determinism` say of it, joined."""
+    """One component's row: what `shapes`, `parity` and `determinism` say of it, joined.
+
+    `status` is None where nothing was compared, only repeated.
+    """
 
     name: str
-    status: Status
+    status: Status | None
     shape: Mapping[str, Any]
     parity: Mapping[str, Any]
     repeat: Mapping[str, Any]
@@ -133,10 +136,13 @@ class Facts:
     ) -> Accuracy:
         found, expected = shape.get("shape"), shape.get("expected")
         fits = None if found is None or expected is None else found == expected
-        known = (fits, shape.get("finite"), parity.get("passed"))
-        if all(passed is True for passed in known):
+        known = [parity.get("passed"), fits, shape.get("finite")] if name in COMPONENTS else [parity.get("passed")]
+        status: Status | None
+        if not parity and name not in COMPONENTS:
+            status = None
+        elif all(passed is True for passed in known):
             status = Status.PASS
-        elif any(passed is False for passed in known):
+        elif False in known:
             status = Status.FAIL
         else:
             broken = (self.judged("shapes").status, self.judged("parity").status)

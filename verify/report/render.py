@@ -46,6 +46,7 @@ def _environment(language: Language) -> Environment:
         autoescape=False,  # noqa: S701 (the output is Markdown, which the filters escape)
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,  # a section is a paragraph of its own
     )
 
     def say(zh: str, en: str) -> str:
@@ -86,6 +87,7 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
         "code": lambda value: markdown.code(text(value)) or missing,
         "block": markdown.block,
         "tail": markdown.tail,  # type: ignore[dict-item]
+        "count": lambda value: str(len(value)) if isinstance(value, list) else missing,
         "figure": figure,
         "num": num,
         "pairs": lambda value: " · ".join(f"{cell(name)}={cell(inner)}" for name, inner in figures(value)) or missing,

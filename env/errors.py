@@ -124,6 +124,7 @@ class RecordError(BundleError):
     exit_code = 32
 
 
+OURS = ("env", "model", "verify")  # a module of these that is missing is a bug, not another Python
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -143,6 +144,15 @@ def report_error(error: BundleError) -> int:
     return error.exit_code
 
 
+def _not_this_python(error: ModuleNotFoundError) -> EnvironmentMissingError:
+    program = " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    return EnvironmentMissingError(
+        f"{sys.executable} has no {error.name}",
+        why="the programs run in the pinned environment, not in this Python",
+        next=f"nox -s setup, then .venvs/host/bin/python {program}",
+    )
+
+
 def run_main(main: Callable[[], int]) -> NoReturn:
     """Run a program's `main` and exit: the one place where errors become messages and exit codes."""
     try:
@@ -150,6 +160,10 @@ def run_main(main: Callable[[], int]) -> NoReturn:
         sys.stdout.flush()
     except BundleError as error:
         code = report_error(error)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in OURS:
+            raise
+        code = report_error(_not_this_python(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED

@@ -52,6 +52,25 @@ def test_a_program_ends_with_one_message_and_its_code(
     assert (end.value.code, capsys.readouterr().err) == (code, said)
 
 
+def test_a_python_without_the_packages_is_named_with_the_one_that_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    with pytest.raises(SystemExit) as end:
+        run_main(main)
+    said = capsys.readouterr().err
+    assert (end.value.code, said.splitlines()[0]) == (15, f"error: {sys.executable} has no torch")
+    assert "next: nox -s setup, then .venvs/host/bin/python " in said
+
+
+def test_a_missing_module_of_ours_stays_a_bug() -> None:
+    def main() -> int:
+        raise ModuleNotFoundError("No module named 'verify.nothing'", name="verify.nothing")
+
+    with pytest.raises(ModuleNotFoundError):
+        run_main(main)
+
+
 def test_a_reader_that_leaves_is_no_failure_of_ours() -> None:
     program = "from env.errors import run_main\nrun_main(lambda: [print('x' * 1000) for _ in range(1000)] and 0)"
     line = f'{sys.executable} -c "{program}" | head -c 1; exit ${{PIPESTATUS[0]}}'

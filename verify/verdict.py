@@ -6,7 +6,6 @@ device, stand-in weights, substituted versions, a skip) is part of the line, and
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -138,10 +137,6 @@ class Verdict:
             return 0
         failed = self.word is Word.FAILED
         return (VerificationFailedError if failed else VerificationIncompleteError).exit_code
-
-    @property
-    def counts(self) -> Mapping[Status, int]:
-        return Counter(judged.status for judged in self.checks)
 
     def headline(self, language: Language = "en") -> str:
         """The word with its qualifiers: `verified (stand-in weights)`."""

@@ -210,6 +210,12 @@ def test_newest_run_is_rendered_into_its_own_folder(tmp_path: Path, capsys: pyte
     ]
 
 
+def test_a_run_is_named_by_its_id(tmp_path: Path) -> None:
+    run = copied("cpu-stand-in", tmp_path / "20260801T100000Z-ffff")
+    assert main(["--results", str(tmp_path), "--run", run.name]) == 0
+    assert (run / "report.zh.md").exists()
+
+
 def test_setup_alone_is_a_run(tmp_path: Path) -> None:
     run = copied("setup-failed", tmp_path / "20260801T100000Z-0000")
     assert latest_run(tmp_path) == run
@@ -264,5 +270,6 @@ def test_a_check_without_a_section_shows_its_figures() -> None:
 
 def test_substitution_and_emulation_are_told_apart_from_what_was_asked() -> None:
     document = render(read_evidence(DATA / "emulated-substituted"), "zh")
-    assert "| torch-npu | 2.9.0.post1 | 2.9.0.post2 | 是 |" in document
+    assert "| torch-npu | 2.9.0.post1 | 2.9.0.post2 | 已替换 |" in document  # versions
+    assert "| torch-npu | 2.9.0.post1 | 2.9.0.post2 | 是 |" in document  # packages apart
     assert document.count("EMULATED") > len(read_evidence(DATA / "emulated-substituted").records)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,20 @@ def test_what_is_written_fits_and_is_read_back_equal(tmp_path: Path) -> None:
     validator("record").validate(read(tmp_path / "records" / "load.json"))
     evidence = read_evidence(tmp_path)
     assert (evidence.run, evidence.records, evidence.damaged) == (run, {"load": record}, {})
+
+
+def test_a_run_with_every_end_of_a_check_fits(tmp_path: Path) -> None:
+    checks = "passes,fails,skips,raises,segfaults"
+    command = [sys.executable, "-m", "tests.verify.small_run", checks, "--level", "1", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 30, done.stderr
+    (folder,) = tmp_path.iterdir()
+    validator("run").validate(read(folder / "run.json"))
+    validator("setup").validate(read(folder / "setup.json"))
+    written = sorted((folder / "records").iterdir())
+    assert [path.stem for path in written] == sorted(checks.split(","))
+    for path in written:
+        validator("record").validate(read(path))
 
 
 WRONG_RECORDS: dict[str, tuple[str, dict[str, Any]]] = {

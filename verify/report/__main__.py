@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from env.errors import RecordError, run_main
-from env.options import SETUP_FILE
+from env.options import SETUP_FILE, run_folder
 from verify.records import RUN_FILE, read_evidence
 from verify.verdict import judge
 
@@ -34,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="exit codes: 0 rendered; 14 the documents cannot be written; 32 no records; "
         "with --strict also 30 verification failed, 31 not verified or incomplete",
     )
-    parser.add_argument("--run", type=Path, metavar="DIR", help="a run's folder (default: the newest in --results)")
+    parser.add_argument("--run", metavar="RUN", help="a run's id or folder (default: the newest in --results)")
     parser.add_argument("--results", type=Path, metavar="DIR", default=RESULTS, help="the folder of runs")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the run's folder)")
     parser.add_argument("--strict", action="store_true", help="exit with the verdict's code")
     options = parser.parse_args(arguments)
     from verify.report.render import write_documents  # jinja2: not for --help
 
-    folder = options.run or latest_run(options.results)
+    folder = run_folder(str(options.results), options.run) if options.run else latest_run(options.results)
     evidence = read_evidence(folder)
     for path in write_documents(evidence, options.output or folder):
         print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)

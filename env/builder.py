@@ -138,9 +138,11 @@ def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool =
         except OSError as error:
             raise storage_error(error, wanted.path) from error
         print(f"{wanted.profile}: making {wanted.path} with {installer.name}", flush=True)
-        _stream(installer.venv_command(wanted.path, wanted.base_python), installer, "cannot make the environment")
+        _stream(
+            installer.venv_command(wanted.path, wanted.base_python), installer, sources, "cannot make the environment"
+        )
         words = ["--require-hashes", "--requirement", str(wanted.lock)]
-        _stream(installer.install_command(wanted.python, words, sources), installer, "the installation failed")
+        _stream(installer.install_command(wanted.python, words, sources), installer, sources, "the installation failed")
         installed_apart = [_install_apart(found, wanted, installer, sources) for found in wanted.apart]
         packages = _check_imports(wanted)
         stamp = {
@@ -205,10 +207,12 @@ def _only_one(path: Path) -> Iterator[None]:
         yield
 
 
-def _stream(command: Sequence[str], installer: Installer, failure: str) -> None:
+def _stream(command: Sequence[str], installer: Installer, sources: Sources, failure: str) -> None:
     """Run an installer command, showing its output as it comes and keeping its last lines for the message."""
     last: deque[str] = deque(maxlen=LAST_LINES)
-    environ = {**os.environ, **installer.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1"}
+    network = sources.network if installer.name == "uv" else {}
+    ours = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1"}
+    environ = {**network, **os.environ, **installer.environ, **ours}  # the user's own variables beat pip's settings
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environ
     ) as child:
@@ -241,7 +245,9 @@ def _install_apart(found: apart.Found, wanted: Plan, installer: Installer, sourc
         if found.source == "index":
             found = apart.fetch(found, Path(folder), sources)
         words = ["--no-deps", found.place]
-        _stream(installer.install_command(wanted.python, words, sources), installer, f"cannot install {found.name}")
+        _stream(
+            installer.install_command(wanted.python, words, sources), installer, sources, f"cannot install {found.name}"
+        )
     return found
 
 

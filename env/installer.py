@@ -26,6 +26,7 @@ class Sources:
     extra_index_urls: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     offline: bool = False
+    network: Mapping[str, str] = field(default_factory=dict)  # pip's other settings in uv's words: variables
 
     def arguments(self) -> list[str]:
         """The same words for pip and for uv."""
@@ -119,4 +120,25 @@ def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, st
         extra_index_urls=tuple(dict.fromkeys(url for url in extra if not _local_and_absent(url))),
         find_links=tuple(dict.fromkeys(place for place in links if not _local_and_absent(place))),
         offline=given.offline,
+        network=_network(settings),
     )
+
+
+# How the network is reached, as uv's environment says it: pip's option -> variable.
+NETWORK = {
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+    "trusted-host": "UV_INSECURE_HOST",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+}
+
+
+def _network(settings: Mapping[str, str]) -> dict[str, str]:
+    """Pip's certificates, proxy, trusted hosts and time-out for uv, which reads none of them.
+
+    Without a certificate file of its own, pip trusts what the system trusts; so shall uv (its own variable, older and
+    newer name).
+    """
+    said = {variable: settings[option] for option, variable in NETWORK.items() if option in settings}
+    return {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"} | said

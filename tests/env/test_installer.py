@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from env.installer import Installer, Sources, configured
-from env.runner import Completed
+from env.installer import Installer, Sources
+from env.installer import configured as read_configuration
+from env.runner import Completed, Runner
 
 PIP = Installer("pip", ())
 UV = Installer("uv", ("/opt/bin/uv",))
 
 
-def pip_config(text: str) -> object:
+def pip_config(text: str) -> Runner:
     def answer(args: Sequence[str], *, timeout: float = 0, environ: Mapping[str, str] | None = None) -> Completed:
         assert args[-2:] == ["config", "list"]
         return Completed(tuple(args), 0, text)
 
     return answer
+
+
+def configured(config: str, given: Sources | None = None) -> Sources:
+    """The sources alone; what is said of the network is tested apart."""
+    return replace(read_configuration(given or Sources(), runner=pip_config(config)), network={})
 
 
 @pytest.mark.parametrize(
@@ -50,12 +57,23 @@ def pip_config(text: str) -> object:
 def test_an_option_beats_the_configuration_and_folders_that_are_not_there_are_left_out(
     given: Sources, config: str, expected: Sources
 ) -> None:
-    assert configured(given, runner=pip_config(config)) == expected  # type: ignore[arg-type]
+    assert configured(config, given) == expected
 
 
 def test_a_folder_that_is_there_is_kept(tmp_path: Path) -> None:
-    runner = pip_config(f"global.find-links='{tmp_path} file://{tmp_path}'\n")
-    assert configured(Sources(), runner=runner).find_links == (str(tmp_path), f"file://{tmp_path}")  # type: ignore[arg-type]
+    found = configured(f"global.find-links='{tmp_path} file://{tmp_path}'\n")
+    assert found.find_links == (str(tmp_path), f"file://{tmp_path}")
+
+
+def test_certificates_proxy_and_time_out_of_pip_reach_uv_too() -> None:
+    config = "global.cert='/etc/ssl/ours.pem'\nglobal.proxy='http://proxy.example:3128'\n:env:.default-timeout='180'\n"
+    assert dict(read_configuration(Sources(), runner=pip_config(config)).network) == {
+        "SSL_CERT_FILE": "/etc/ssl/ours.pem",
+        "ALL_PROXY": "http://proxy.example:3128",
+        "UV_HTTP_TIMEOUT": "180",
+        "UV_SYSTEM_CERTS": "1",
+        "UV_NATIVE_TLS": "1",
+    }
 
 
 SOURCES = Sources("https://i.example", ("https://e.example",), ("/wheels",))

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -138,11 +138,10 @@ def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool =
         except OSError as error:
             raise storage_error(error, wanted.path) from error
         print(f"{wanted.profile}: making {wanted.path} with {installer.name}", flush=True)
-        _stream(
-            installer.venv_command(wanted.path, wanted.base_python), installer, sources, "cannot make the environment"
-        )
+        environ = installer.variables(sources)
+        _stream(installer.venv_command(wanted.path, wanted.base_python), environ, "cannot make the environment")
         words = ["--require-hashes", "--requirement", str(wanted.lock)]
-        _stream(installer.install_command(wanted.python, words, sources), installer, sources, "the installation failed")
+        _stream(installer.install_command(wanted.python, words, sources), environ, "the installation failed")
         installed_apart = [_install_apart(found, wanted, installer, sources) for found in wanted.apart]
         packages = _check_imports(wanted)
         stamp = {
@@ -207,12 +206,10 @@ def _only_one(path: Path) -> Iterator[None]:
         yield
 
 
-def _stream(command: Sequence[str], installer: Installer, sources: Sources, failure: str) -> None:
+def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str) -> None:
     """Run an installer command, showing its output as it comes and keeping its last lines for the message."""
     last: deque[str] = deque(maxlen=LAST_LINES)
-    network = sources.network if installer.name == "uv" else {}
-    ours = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1"}
-    environ = {**network, **os.environ, **installer.environ, **ours}  # the user's own variables beat pip's settings
+    environ = {**variables, **os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environ
     ) as child:
@@ -245,9 +242,8 @@ def _install_apart(found: apart.Found, wanted: Plan, installer: Installer, sourc
         if found.source == "index":
             found = apart.fetch(found, Path(folder), sources)
         words = ["--no-deps", found.place]
-        _stream(
-            installer.install_command(wanted.python, words, sources), installer, sources, f"cannot install {found.name}"
-        )
+        command = installer.install_command(wanted.python, words, sources)
+        _stream(command, installer.variables(sources), f"cannot install {found.name}")
     return found
 
 

@@ -49,7 +49,10 @@ class Installer:
 
     name: str
     program: tuple[str, ...]
-    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self, sources: Sources) -> dict[str, str]:
+        """What to set where the user has not: uv knows nothing of pip's network settings, and must fetch no Python."""
+        return {"UV_PYTHON_DOWNLOADS": "never", **sources.network} if self.name == "uv" else {}
 
     def venv_command(self, path: Path, python: str) -> list[str]:
         if self.name == "uv":
@@ -83,8 +86,7 @@ def choose(name: str = "auto") -> Installer:
     """
     uv = find_uv() if name in ("auto", "uv") else None
     if uv:
-        # The interpreter is the user's choice: uv must not fetch another one.
-        return Installer("uv", (uv,), {"UV_PYTHON_DOWNLOADS": "never"})
+        return Installer("uv", (uv,))
     if name == "uv":
         raise LookupError("uv")
     return Installer("pip", ())

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 Shape = tuple[int, ...]
 PartT = TypeVar("PartT", bound="Encoder | Projector | Text")
 
-COMPONENTS = ("encoder", "ctc_head", "projector", "language_model")
 # Buffers are stored like weights but are no parameters: BatchNorm's statistics.
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -101,7 +100,9 @@ class Architecture:
             "encoder": (batch, frames, self.encoder.hidden_dim),
             "ctc_head": (batch, frames, self.encoder.output_dim),
             "projector": (batch, self.audio_tokens(frames), self.text.hidden_size),
+            "splice": (batch, positions, self.text.hidden_size),
             "language_model": (batch, positions, self.text.vocab_size),
+            "end_to_end": (batch, positions, self.text.vocab_size),
         }
 
     def tensors(self) -> dict[str, Shape]:
@@ -254,9 +255,7 @@ def _identity(config: Mapping[str, Any]) -> list[str]:
     """What says that this is another model than the one the stack runs."""
     model_type = config.get("model_type")
     if model_type == "granite_speech_plus":
-        return [
-            "config.json: model_type granite_speech_plus, which needs transformers 5.x; this stack runs granite_speech"
-        ]
+        return ["config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech"]
     if model_type != "granite_speech":
         return [f"config.json: model_type {model_type!r}, granite_speech expected"]
     problems = []

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from env.errors import CheckpointError
+from env.atomic import write_json
+from env.errors import CheckpointError, StorageError
 from model.architecture import Architecture, Shape, parse
 from model.safetensors_format import DTYPE_NAMES, DamagedFileError, Entry, read_header
 
@@ -263,7 +264,7 @@ def _file_sha256(path: Path, cache: Path | None) -> str:
     key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}"
     known: dict[str, str] = {}
     if cache is not None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, TypeError):
             known = dict(json.loads(cache.read_text(encoding="utf-8")))
         if key in known:
             return known[key]
@@ -272,9 +273,6 @@ def _file_sha256(path: Path, cache: Path | None) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     if cache is not None:
-        with contextlib.suppress(OSError):  # a digest that cannot be kept is computed again
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            temporary = cache.with_name(f".{cache.name}.tmp")
-            temporary.write_text(json.dumps({**known, key: digest.hexdigest()}, indent=1), encoding="utf-8")
-            temporary.replace(cache)
+        with contextlib.suppress(StorageError):  # a digest that cannot be kept is computed again
+            write_json(cache, {**known, key: digest.hexdigest()})
     return digest.hexdigest()

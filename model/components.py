@@ -105,9 +105,12 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
     full_precision(device, dtype)
     started = time.perf_counter()
     with failures(device, f"loading {checkpoint.name}"):
-        model, info = AutoModelForSpeechSeq2Seq.from_pretrained(
-            checkpoint.folder, dtype=torch_dtype(dtype), output_loading_info=True, local_files_only=True
-        )
+        try:
+            model, info = AutoModelForSpeechSeq2Seq.from_pretrained(
+                checkpoint.folder, dtype=torch_dtype(dtype), output_loading_info=True, local_files_only=True
+            )
+        except (OSError, ValueError) as error:  # after inspection: a file that changed, or a disk that fails
+            raise CheckpointError(f"{checkpoint.folder} cannot be loaded: {error}", next="run it again") from error
         model = model.to(device.torch_device).eval()
         device.synchronize()
     seconds = time.perf_counter() - started
@@ -216,7 +219,7 @@ class Step:
 def run_parts(loaded: Loaded, inputs: Inputs) -> dict[str, Step]:
     """Run every component once, each on its predecessor's output, and keep them to be run again.
 
-    Besides the four components of `COMPONENTS` there are "splice" and "end_to_end", the library's own forward pass.
+    The names are those of `Architecture.output_shapes`; "end_to_end" is the library's own forward pass.
 
     Raises:
         OutOfMemoryError, DeviceError: as `failures`.

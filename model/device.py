@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from env.errors import BundleError, DeviceError, OutOfMemoryError, UsageError
+from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,7 @@ def resolve(asked: str) -> Device:
 
     Raises:
         UsageError: no such spelling.
+        EnvironmentMissingError: this Python has no torch at all.
         DeviceError: it is not there; the message says what is missing and which command shows it.
     """
     prepare_process()
@@ -116,6 +117,15 @@ def resolve(asked: str) -> Device:
     device = Device(match[1], int(match[2] or 0), asked)
     _require(device)
     return device
+
+
+def _require_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise EnvironmentMissingError(
+            f"{sys.executable} has no torch",
+            why="the model runs in the environment that setup builds, not in every Python",
+            next="nox -s setup, then .venvs/host/bin/python (on an NPU .venvs/npu/bin/python) with the same arguments",
+        )
 
 
 def prepare_process() -> None:
@@ -137,6 +147,7 @@ def set_threads(parameters: int) -> int:
 
 
 def _first_present() -> Device:
+    _require_torch()
     for kind in KINDS:
         device = Device(kind, 0, "auto")
         with contextlib.suppress(DeviceError):
@@ -149,6 +160,7 @@ def _require(device: Device) -> None:
     if device.kind == "npu":
         _require_npu(device)
         return
+    _require_torch()
     if "torch_npu" not in sys.modules and importlib.util.find_spec("torch_npu") is not None:
         sys.modules["torch_npu"] = None  # type: ignore[assignment]  # find_spec then says: not installed
     if device.kind == "cuda":
@@ -156,7 +168,7 @@ def _require(device: Device) -> None:
 
 
 def _require_npu(device: Device) -> None:
-    if sys.modules.get("torch_npu", importlib.util.find_spec("torch_npu")) is None:
+    if importlib.util.find_spec("torch_npu") is None:
         nodes = sorted(path.name for path in Path("/dev").glob("davinci[0-9]*"))
         host = (
             f"the driver is there ({', '.join(nodes)})" if nodes else "this machine has no NPU driver (/dev/davinci*)"
@@ -166,6 +178,7 @@ def _require_npu(device: Device) -> None:
             why=f"{host}; the npu environment is another one than this Python's, or was never set up",
             next="python -m env probe, then nox -s setup -- --device npu:0; or --device cpu",
         )
+    _require_torch()
     version = _version("torch-npu")
     import torch
 

@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from env.atomic import write_json
 from env.errors import StorageError, UsageError, storage_error
 from model.architecture import Architecture, Shape, parse
 from model.checkpoint import CONFIG_FILE, INDEX_FILE, SINGLE_FILE, STAND_IN_FILE
@@ -87,11 +88,13 @@ def _make(folder: Path, config: Mapping[str, Any], seed: int, name: str, progres
     try:
         temporary.mkdir()
         _write_weights(temporary, architecture, config, seed, progress)
-        _write_json(temporary / CONFIG_FILE, config)
-        _write_json(temporary / STAND_IN_FILE, {"schema": 1, "name": name, "seed": seed, "recipe": RECIPE})
-        # A second process may have been faster; its folder holds the same bytes.
-        with contextlib.suppress(FileExistsError):
+        write_json(temporary / CONFIG_FILE, config)
+        write_json(temporary / STAND_IN_FILE, {"schema": 1, "name": name, "seed": seed, "recipe": RECIPE})
+        try:
             temporary.rename(folder)
+        except OSError:
+            if not (folder / STAND_IN_FILE).exists():  # another process was faster: its folder holds the same bytes
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -124,7 +127,7 @@ def _write_weights(
         )
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:
-        _write_json(folder / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        write_json(folder / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
 def _split(shapes: Mapping[str, Shape]) -> list[list[str]]:
@@ -138,10 +141,6 @@ def _split(shapes: Mapping[str, Shape]) -> list[list[str]]:
         shards[-1].append(name)
         filled += size
     return shards
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _dtype(name: str) -> str:

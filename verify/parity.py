@@ -43,6 +43,7 @@ def measure(loaded: Loaded, inputs: Inputs) -> dict[str, Any]:
     depth = {
         "encoder": loaded.architecture.encoder.num_layers,
         "ctc_head": 1,
+        "splice": 1,
         "projector": loaded.architecture.projector.num_hidden_layers,
         "language_model": loaded.architecture.text.num_hidden_layers,
         "end_to_end": loaded.architecture.text.num_hidden_layers,
@@ -86,7 +87,10 @@ def _pairs(loaded: Loaded, inputs: Inputs, reference: Reference) -> Iterator[tup
         rounded = encoded.to(dtype)
         yield "ctc_head", components.ctc_head(model, there(rounded)), reference.ctc_head(rounded)
         yield "projector", components.project(model, there(rounded)), reference.project(rounded)
-        merged = reference.splice(inputs.input_ids, reference.project(encoded))
+        audio = reference.project(encoded)
+        merged = reference.splice(inputs.input_ids, audio)
+        spliced = components.splice(model, there(inputs.input_ids), there(audio.to(dtype)))
+        yield "splice", spliced, reference.splice(inputs.input_ids, audio.to(dtype))
         rounded = merged.to(dtype)
         yield "language_model", components.language_model(model, there(rounded)), reference.language_model(rounded)
         logits = components.forward(model, there(features), there(inputs.input_ids))

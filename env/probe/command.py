@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from env.errors import InputError
 from env.probe import probe
 from env.probe.host import Host, Toolkit
+from env.stack import load_stack
+from env.versions import base
 
 GIB = 1 << 30
 
@@ -22,8 +24,13 @@ def main(argv: Sequence[str]) -> int:
     )
     add_machine_options(parser)
     parser.add_argument("--json", action="store_true", help="print every fact as JSON")
+    parser.add_argument("--indexes", action="store_true", help="also ask the configured package indexes for the pins")
     arguments = parser.parse_args(argv)
     host = read_machine(arguments)
+    if arguments.indexes:
+        from env.probe.indexes import ask_indexes  # only this needs pip and a network
+
+        host = replace(host, indexes=ask_indexes(load_stack()))
     if arguments.json:
         print(json.dumps(asdict(host), indent=2, ensure_ascii=False))
     else:
@@ -80,7 +87,8 @@ def page(host: Host) -> Iterator[str]:
     for name, value in sorted(host.environ.items()):
         yield f"variable  {name}={value}"
     for answer in host.indexes:
-        said = answer.error or ("has it" if answer.found else f"lacks it; has {', '.join(answer.versions[:8])}")
+        near = [version for version in answer.versions if base(version) == base(answer.pin)]
+        said = answer.error or ("has it" if answer.found else f"lacks it; near: {', '.join(near) or 'nothing'}")
         yield f"index     {answer.index}: {answer.name}=={answer.pin}: {said}"
     for each in host.unread:
         yield f"unread    {each.where}: {each.why}"

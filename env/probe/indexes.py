@@ -1,0 +1,75 @@
+"""Which configured package index has which pin for the running interpreter: the probe's only use of a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from env.installer import Sources, configured
+from env.probe.host import IndexAnswer
+from env.runner import Completed, Runner, run
+from env.stack import Stack, this_machine
+from env.versions import public
+
+DEFAULT = "default"  # no index is configured: pip's own
+SECONDS = 60.0
+_VERSIONS = re.compile(r"Available versions: (.+)")
+
+
+def ask_indexes(
+    stack: Stack, *, runner: Runner = run, environ: Mapping[str, str] | None = None
+) -> tuple[IndexAnswer, ...]:
+    """Ask every index that pip is configured with, one by one, for every pin of the declared stack."""
+    environ = os.environ if environ is None else environ
+    sources = configured(Sources(), runner=runner, environ=environ)
+    indexes = [sources.index_url, *sources.extra_index_urls]
+    return tuple(_ask(url, name, pin, runner, environ) for url in dict.fromkeys(indexes) for name, pin in _pins(stack))
+
+
+def _pins(stack: Stack) -> Iterator[tuple[str, str]]:
+    """Declared releases, and those that stand apart from the locks on this machine (torch 2.9.0+cpu on x86_64)."""
+    apart = {pin.name: pin.version for profile in stack.profiles.values() for pin in profile.apart_on(this_machine())}
+    for name, version in (stack.packages | apart).items():
+        if version[0].isdigit():  # a range is no pin
+            yield name, version
+
+
+def _ask(url: str | None, name: str, pin: str, runner: Runner, environ: Mapping[str, str]) -> IndexAnswer:
+    command = [sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check", "--no-input"]
+    if url is not None:
+        command += ["--index-url", url]
+        # A variable beats pip's files: the other indexes stay out of this answer.
+        environ = {**environ, "PIP_EXTRA_INDEX_URL": url}
+    shown = DEFAULT if url is None else without_credentials(url)
+    answered = runner(command, timeout=SECONDS, environ=environ)
+    match = _VERSIONS.search(answered.stdout)
+    if match is None:
+        missing = "No matching distribution" in answered.stderr
+        return IndexAnswer(shown, name, pin, False if missing else None, error=None if missing else _error(answered))
+    versions = tuple(word.strip() for word in match[1].split(","))
+    return IndexAnswer(shown, name, pin, any(_is(pin, version) for version in versions), versions)
+
+
+def _is(pin: str, version: str) -> bool:
+    """Whether an index's version is the pin: with its local part where it names one (2.9.0+cpu), else with any."""
+    try:
+        return SpecifierSet(f"=={pin}").contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return public(version) == pin
+
+
+def _error(answered: Completed) -> str:
+    lines = [line.strip() for line in answered.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit status {answered.returncode}"
+
+
+def without_credentials(url: str) -> str:
+    """An index address as it may be shown: without the user and password in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

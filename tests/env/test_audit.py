@@ -1,0 +1,248 @@
+"""The audit's command: what it prints, what it exits with, and the question that needs no machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from env.audit import texts
+from env.audit.case import RULES
+from env.audit.command import main
+from env.audit.compat import load_compat
+from env.audit.devices import visible_devices
+from env.audit.question import answer, ask, read_stack, suggest
+from env.errors import HostError, InputError, UsageError
+from env.stack import ROOT, load_stack
+from env.versions import parse
+from tests.env import machines
+
+FIELDS = {"id", "severity", "what", "why", "show", "fix", "source"}
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    code = main(argv)
+    return code, capsys.readouterr().out
+
+
+def test_a_machine_with_errors_exits_with_the_hosts_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machines.build("driver-too-old", tmp_path)
+    code, out = run(capsys, "--root", str(tmp_path))
+    assert code == HostError.exit_code
+    assert "ERROR driver (HDK) 24.1.rc2.2 is older" in out
+    for label in ("why:", "show:", "fix:", "source:"):
+        assert label in out
+    assert "1 errors, 0 warnings, 0 notes" in out
+
+
+def test_a_healthy_machine_exits_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machines.build("healthy-910b4", tmp_path)
+    code, out = run(capsys, "--root", str(tmp_path))
+    assert code == 0
+    assert "2.9.0.post1+gitee7ba04" in out  # judged by its public part, shown whole
+
+
+def test_a_machine_without_an_npu_gets_a_calm_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machines.build("laptop", tmp_path)
+    code, out = run(capsys, "--root", str(tmp_path))
+    assert code == 0
+    assert "is not an Ascend host" in out
+    assert len(out.splitlines()) < 12
+
+
+def test_asking_for_an_npu_ends_the_calm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machines.build("laptop", tmp_path)
+    code, out = run(capsys, "--root", str(tmp_path), "--device", "npu:0")
+    assert code == HostError.exit_code
+    assert "no Ascend driver" in out
+
+
+def test_json_holds_every_finding_and_what_was_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machines.build("numpy-2", tmp_path)
+    code, out = run(capsys, "--root", str(tmp_path), "--json", "--suggest")
+    value = json.loads(out)
+    assert code == HostError.exit_code
+    assert value["schema"] == 1
+    assert [set(finding) for finding in value["findings"]] == [FIELDS] * 3
+    assert value["ascend_host"] is True
+    assert value["host"]["driver"]["release"] == "25.5.1"
+    judged = {finding["id"] for finding in value["findings"]} | set(value["passed"]) | set(value["skipped"])
+    assert judged == set(texts())
+    assert value["suggestions"][0]["changes"] == ["numpy"]
+
+
+def test_junit_has_a_case_for_each_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machines.build("hbm-in-use", tmp_path / "machine")
+    root, xml = str(tmp_path / "machine"), tmp_path / "audit.xml"
+    run(capsys, "--root", root, "--junit", str(xml), "--checkpoint-bytes", "5000000000")
+    suite = ElementTree.parse(xml).getroot()
+    cases = {case.attrib["name"]: case for case in suite}
+    assert set(cases) == set(texts())
+    assert suite.attrib["tests"] == str(len(cases))
+    failed = [name for name, case in cases.items() if case.find("failure") is not None]
+    assert failed == ["hbm-too-small"]
+    assert suite.attrib["failures"] == "1"
+    skipped = cases["visible-devices"].find("skipped")
+    assert skipped is not None
+    assert skipped.attrib["message"] == "ASCEND_RT_VISIBLE_DEVICES is not set"
+    output = cases["hbm-in-use"].find("system-out")
+    assert output is not None
+    assert output.text is not None
+    assert "301188 python3.11" in output.text
+    assert cases["cann-arch"].find("*") is None
+
+
+def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        main(["--root", str(tmp_path / "absent")])
+
+
+# ---- would this pair? ----
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected", "rules"),
+    [
+        ("torch=2.9.0 torch-npu=2.9.0.post2 cann=9.0.0 python=3.11 driver=25.5.1", "yes", []),
+        ("torch=2.9.0 torch-npu=2.9.0.post2 cann=8.5.0 python=3.11 driver=25.5.1", "no", ["torch-npu-cann"]),
+        ("torch==2.9.0+cpu torch_npu=2.9.0.post1+gitdc51c2d cann=8.5.2 hdk=25.5.0 arch=x86_64", "yes", []),
+        ("torch=2.9.0 torch-npu=2.9.0.post1 cann=8.5.1 arch=x86_64", "no", ["torch-cpu-build"]),
+        ("torch-npu=2.9.0.post1 cann=8.5.0", "not known to", ["torch-npu-cann-near"]),
+        ("torch-npu=2.9.0 cann=8.5.0 driver=25.3.rc1 python=3.10", "yes", []),
+        ("torch-npu=2.9.0 cann=8.5.0 driver=26.0.rc1", "not known to", ["driver-unlisted"]),
+        ("torch-npu=2.9.0 cann=8.5.0 driver=23.0.7", "no", ["driver-too-old"]),
+        ("cann=8.5.1 driver=25.0.rc1.1", "not known to", ["driver-unlisted"]),
+        ("torch=2.8.0 torch-npu=2.9.0.post1", "no", ["torch-npu-torch"]),
+        ("torch=2.9.0 torchaudio=2.8.0", "no", ["torchaudio-torch"]),
+        ("torch-npu=2.9.0.post1 python=3.12", "no", ["torch-npu-python"]),
+        ("torch-npu=2.9.0 python=3.12.4", "yes", []),
+        ("cann=8.5.1 numpy=2.1.0 python=3.11", "no", ["numpy-cann"]),
+        ("cann=8.5.1 numpy=2.1.0 python=3.13 torch-npu=2.9.0.post2", "no", ["torch-npu-cann"]),
+        ("torch-npu=2.9.0.post4 cann=9.0.1", "yes", []),  # a row that names the series
+        ("torch-npu=2.9.0.post1 chip=Ascend950PR", "no", ["chip-unsupported"]),
+        ("torch-npu=2.9.0.dev20251201", "not known to", ["torch-npu-unknown"]),
+        ("driver=25.5.1 firmware=7.8.0.1.200", "yes", []),
+        ("transformers=4.57.6", "yes", []),
+    ],
+)
+def test_would_this_pair(stack: str, expected: str, rules: list[str]) -> None:
+    said = ask(read_stack(stack.split()), load_stack())
+    assert [finding.id for judgement in said for finding in judgement.findings] == rules
+    assert answer(said) == expected
+
+
+@pytest.mark.parametrize("word", ["torch", "torch=", "cuda=12.8", "=2.9.0"])
+def test_a_word_that_names_nothing_is_a_usage_error(word: str) -> None:
+    with pytest.raises(UsageError, match="NAME=VERSION"):
+        read_stack([word])
+
+
+def test_the_question_is_answered_without_a_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run(capsys, "--stack", "torch-npu=2.9.0.post2", "cann=8.5.0", "--suggest")
+    assert code == HostError.exit_code
+    assert "would this pair? torch-npu 2.9.0.post2, cann 8.5.0: no" in out
+    assert "nearest pairings:" in out
+
+
+def test_the_nearest_pairing_changes_the_least() -> None:
+    asked = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=8.5.0", "python=3.11", "driver=25.5.1"])
+    first, second, *_ = suggest(asked, load_stack())
+    assert (first.stack["torch-npu"], first.changes) == ("2.9.0", ("torch-npu",))
+    assert (second.stack["cann"], second.changes) == ("9.0.0", ("cann",))
+
+
+def test_a_stack_that_pairs_is_its_own_nearest() -> None:
+    asked = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=9.0.0", "python=3.11", "driver=25.5.1"])
+    assert suggest(asked, load_stack())[0].changes == ()
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "torch-npu=2.9.0.post1 cann=8.5.1 driver=23.0.7 arch=x86_64 torch=2.9.0 numpy=2.1.0 python=3.13",
+        "cann=8.2.RC1",
+        "driver=24.1.rc2",
+        "python=3.9 torch=2.9.0",
+        "torch=1.11.0 cann=6.3.RC2",
+    ],
+)
+def test_no_suggestion_contradicts_a_rule(stack: str) -> None:
+    asked = read_stack(stack.split())
+    suggestions = suggest(asked, load_stack())
+    assert suggestions
+    for each in suggestions:
+        assert answer(ask(each.stack, load_stack())) != "no"
+        assert set(each.changes) == {name for name in asked if each.stack[name] != asked[name]}
+
+
+# ---- the tables ----
+
+
+def test_every_rule_has_its_text_and_every_text_its_rule() -> None:
+    assert set(texts()) == set(RULES)
+
+
+@pytest.mark.parametrize("name", sorted(texts()))
+def test_a_rule_says_what_why_show_fix_and_source(name: str) -> None:
+    text = texts()[name]
+    assert all((text.what, text.why, text.show, text.fix, text.source))
+    assert text.severity in ("error", "warning", "note")
+    assert text.scope in ("any", "ascend", "pairing")
+    assert text.stops in (None, "host", "python", "storage")
+    assert text.stops is None or text.severity == "error"
+
+
+def test_the_tables_agree_with_each_other() -> None:
+    compat = load_compat()
+    releases = {row.torch_npu for row in compat.releases}
+    assert len(releases) == len(compat.releases)
+    assert {row.torch_npu for row in compat.pairs} <= releases
+    evidence = {row.confidence for row in compat.pairs} | {row.confidence for row in compat.drivers}
+    assert evidence <= {"high", "medium", "low"}
+    assert all(parse(version).known for row in compat.drivers for version in (row.cann, *row.hdk))
+    assert all(row.torch_npu.startswith(row.torch) for row in compat.releases)
+
+
+def test_the_declared_stack_is_in_the_table() -> None:
+    declared = load_stack().packages
+    release = load_compat().release(declared["torch-npu"])
+    assert release is not None
+    assert release.torch == declared["torch"]
+    assert set(load_stack().pythons) <= set(release.pythons)
+    assert any(row.cann.startswith(load_stack().cann_series) for row in load_compat().canns(release.torch_npu))
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "expected"),
+    [
+        ("0,1", 2, [0, 1]),
+        ("1,0", 2, []),
+        ("0,0", 2, []),
+        ("", 2, []),
+        ("all", 2, []),
+        ("0,1,all", 4, [0, 1]),
+        ("0, 1", 4, [0]),  # the blank ends it
+        ("-1", 4, []),
+        ("0,1,7,9", 8, [0, 1, 7]),
+        ("8", 8, []),
+        ("1,2,", 4, [1, 2]),
+    ],
+)
+def test_visible_devices_as_torch_npu_reads_them(value: str, count: int, expected: list[int]) -> None:
+    assert visible_devices(value, count) == expected
+
+
+# ---- the start ----
+
+
+@pytest.mark.parametrize("command", ["probe", "audit", "capture"])
+def test_nothing_heavy_is_imported(command: str) -> None:
+    code = "import sys; import env.__main__ as m\ntry: m.main([sys.argv[1], '--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code, command], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
+    assert not loaded & {"torch", "numpy", "rich", "jinja2", "jsonschema", "transformers"}

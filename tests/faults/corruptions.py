@@ -15,6 +15,21 @@ _LAYOUT = {
 }
 
 
+class Corruption:
+    """A corruption with what it remembers from call to call."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+        self._last: torch.Tensor | None = None
+
+    def apply(self, tensor: torch.Tensor, call: int, *, due: bool) -> torch.Tensor:
+        """What takes the place of `tensor`, on any device, at the `call`-th matching call: itself where not `due`."""
+        if self._fault.kind == "stale":
+            last, self._last = self._last, tensor.clone()
+            return last if due and last is not None and last.shape == tensor.shape else tensor
+        return corrupt(tensor.cpu(), self._fault, call).to(tensor.device) if due else tensor
+
+
 def corrupt(tensor: torch.Tensor, fault: Fault, call: int = 1) -> torch.Tensor:
     """`tensor` as the fault leaves it. `call` numbers the faulty calls, so that noise differs between them.
 
@@ -67,7 +82,9 @@ def _generator(fault: Fault, call: int) -> torch.Generator:
 
 def _transposed(tensor: torch.Tensor, dim: int) -> torch.Tensor:
     """Two dimensions swapped in memory but not in name: what reading the other order gives."""
-    return tensor.transpose(dim, dim - 1).reshape(tensor.shape) if tensor.dim() > 1 else tensor.flip(0)
+    if tensor.dim() < 2:
+        return tensor.flip(0)
+    return tensor.transpose(dim, dim - 1).contiguous().view(tensor.shape)
 
 
 def _one_element(tensor: torch.Tensor, fault: Fault) -> torch.Tensor:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.utils._pytree import tree_flatten
 
-from .corruptions import corrupt
+from .corruptions import Corruption, corrupt
 from .events import happen
 from .spec import CORRUPTIONS, EVENTS, Fault
 
@@ -74,40 +74,34 @@ class _LayerFault:
     """A fault of a layer's output, of one of its arguments, or an event as it starts."""
 
     def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        self.calls = 0
-        self._due = False
-        self._last: torch.Tensor | None = None
+        self._fault = fault
+        self._corruption = Corruption(fault)
+        self._calls = 0
+        self._on_device = False
 
     def attach(self, module: torch.nn.Module) -> None:
         module.register_forward_pre_hook(self._before, with_kwargs=True)
         module.register_forward_hook(self._after, with_kwargs=True)
 
     def _before(self, module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
-        self._due = False
-        if not _on_device(self.fault, args, kwargs):
+        fault = self._fault
+        self._on_device = _on_device(fault, args, kwargs)
+        if not self._on_device:
             return None
-        self.calls += 1
-        self._due = self.fault.due(self.calls)
-        if not self._due:
-            return None
-        if self.fault.kind in EVENTS:
-            happen(self.fault)
-        key = self.fault.argument
-        if self.fault.kind in CORRUPTIONS and key is not None:
-            return _replace_argument(args, kwargs, key, self._corrupted)
+        self._calls += 1
+        if fault.kind in EVENTS and fault.due(self._calls):
+            happen(fault)
+        if fault.kind in CORRUPTIONS and fault.argument is not None:
+            return _replace_argument(args, kwargs, fault.argument, self._applied)
         return None
 
     def _after(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if self._due and self.fault.kind in CORRUPTIONS and self.fault.argument is None:
-            return _replace_first(output, self._corrupted)
+        if self._on_device and self._fault.kind in CORRUPTIONS and self._fault.argument is None:
+            return _replace_first(output, self._applied)
         return None
 
-    def _corrupted(self, tensor: torch.Tensor) -> torch.Tensor:
-        if self.fault.kind == "stale":
-            last, self._last = self._last, tensor.clone()
-            return last if last is not None and last.shape == tensor.shape else tensor
-        return corrupt(tensor.cpu(), self.fault, self.calls).to(tensor.device)
+    def _applied(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._corruption.apply(tensor, self._calls, due=self._fault.due(self._calls))
 
 
 def _replace_argument(args: Any, kwargs: Any, key: int | str, change: Replacement) -> Any:

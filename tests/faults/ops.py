@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from .corruptions import corrupt
+from .corruptions import Corruption
 from .events import happen
 from .modules import Scopes
 from .spec import CORRUPTIONS, EVENTS, Fault
@@ -22,64 +22,62 @@ class OpFaults:
     """
 
     def __init__(self, faults: Sequence[Fault], scopes: Scopes) -> None:
-        self._faults = [_State(fault) for fault in faults]
+        self._faults = [_OpFault(fault) for fault in faults]
         self._scopes = scopes
-        self._due: list[_State] = []
+        self._matching: list[_OpFault] = []
 
     def before(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        self._due = [state for state in self._faults if self._is_due(state, op)]
-        for state in self._due:
-            fault = state.fault
-            if fault.kind in EVENTS:
-                happen(fault)
-            elif fault.argument is not None:
-                args, kwargs = state.corrupt_argument(args, kwargs)
+        self._matching = [fault for fault in self._faults if fault.matches(op, self._scopes)]
+        for fault in self._matching:
+            args, kwargs = fault.before(args, kwargs)
         return args, kwargs
 
     def after(self, op: str, result: Any) -> None:
-        for state in self._due:
-            if state.fault.kind in CORRUPTIONS and state.fault.argument is None:
-                state.corrupt_result(result)
-        self._due = []
-
-    def _is_due(self, state: _State, op: str) -> bool:
-        fault = state.fault
-        if not (fnmatchcase(op, fault.target) or fnmatchcase(op.partition(".")[0], fault.target)):
-            return False
-        if fault.module is not None and not self._scopes.inside(fault.module):
-            return False
-        state.calls += 1
-        return fault.due(state.calls)
+        for fault in self._matching:
+            fault.after(result)
+        self._matching = []
 
 
-class _State:
-    """A fault with what it remembers between calls."""
+class _OpFault:
+    """A fault and the number of calls it has matched."""
 
     def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        self.calls = 0
-        self._last: torch.Tensor | None = None
+        self._fault = fault
+        self._corruption = Corruption(fault)
+        self._calls = 0
+        self._due = False
 
-    def corrupt_argument(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        key = self.fault.argument
-        if isinstance(key, int):
-            if key >= len(args) or not isinstance(args[key], torch.Tensor):
-                return args, kwargs
-            return (*args[:key], self._corrupted(args[key]), *args[key + 1 :]), kwargs
-        if isinstance(key, str) and isinstance(kwargs.get(key), torch.Tensor):
-            return args, kwargs | {key: self._corrupted(kwargs[key])}
+    def matches(self, op: str, scopes: Scopes) -> bool:
+        fault = self._fault
+        if not (fnmatchcase(op, fault.target) or fnmatchcase(op.partition(".")[0], fault.target)):
+            return False
+        if fault.module is not None and not scopes.inside(fault.module):
+            return False
+        self._calls += 1
+        self._due = fault.due(self._calls)
+        return True
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if self._fault.kind in EVENTS:
+            if self._due:
+                happen(self._fault)
+        elif isinstance(self._fault.argument, int):
+            key = self._fault.argument
+            if key < len(args) and isinstance(args[key], torch.Tensor):
+                args = (*args[:key], self._applied(args[key]), *args[key + 1 :])
+        elif isinstance(kwargs.get(str(self._fault.argument)), torch.Tensor):
+            name = str(self._fault.argument)
+            kwargs = kwargs | {name: self._applied(kwargs[name])}
         return args, kwargs
 
-    def corrupt_result(self, result: Any) -> None:
-        tensors = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, torch.Tensor)]
-        if tensors:
-            tensors[0].copy_(self._corrupted(tensors[0]))
+    def after(self, result: Any) -> None:
+        if self._fault.kind in CORRUPTIONS and self._fault.argument is None:
+            tensors = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, torch.Tensor)]
+            if tensors:
+                tensors[0].copy_(self._applied(tensors[0]))
 
-    def _corrupted(self, tensor: torch.Tensor) -> torch.Tensor:
-        if self.fault.kind != "stale":
-            return corrupt(tensor, self.fault, self.calls)
-        last, self._last = self._last, tensor.clone()
-        return last if last is not None and last.shape == tensor.shape else tensor.clone()
+    def _applied(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._corruption.apply(tensor, self._calls, due=self._due)
 
 
 class CpuOpFaults(TorchDispatchMode):

@@ -19,7 +19,14 @@ from tests.faults.spec import VARIABLE, FaultError, parse
 from .build import HERE, Emulator, build, releases
 from .guard import real_npu
 
-OPTIONS = {"count": "NPU_EMU_COUNT", "soc": "NPU_EMU_SOC", "hbm": "NPU_EMU_HBM", "cann": "NPU_EMU_CANN"}
+OPTIONS = {
+    "count": "NPU_EMU_COUNT",
+    "soc": "NPU_EMU_SOC",
+    "hbm": "NPU_EMU_HBM",
+    "cann": "NPU_EMU_CANN",
+    "trace": "NPU_EMU_TRACE",
+    "faults": VARIABLE,
+}
 
 
 def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str]:
@@ -64,18 +71,15 @@ def _run(options: argparse.Namespace) -> int:
         program = program[1:]
     if not program:
         raise UsageError("no program to run", next="python -m tests.npu_emulator run -- python program.py")
-    environ = environment(_built(options, options.python), os.environ)
-    for option, variable in OPTIONS.items():
-        if getattr(options, option) is not None:
-            environ[variable] = str(getattr(options, option))
-    if options.trace:
-        environ["NPU_EMU_TRACE"] = "1"
     if options.faults:
         try:
             parse(options.faults)
         except FaultError as error:
             raise UsageError(str(error)) from error
-        environ[VARIABLE] = options.faults
+    environ = environment(_built(options, options.python), os.environ)
+    for option, variable in OPTIONS.items():
+        if getattr(options, option) is not None:
+            environ[variable] = str(getattr(options, option))
     try:
         os.execvpe(program[0], program, environ)
     except OSError as error:
@@ -96,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--soc", help="name of the chip (default: Ascend910B4)")
     run.add_argument("--hbm", type=int, help="bytes of device memory (default: 64 GiB)")
     run.add_argument("--cann", help="version that the stand-in CANN reports")
-    run.add_argument("--trace", action="store_true", help="print each ACL call")
+    run.add_argument("--trace", action="store_const", const=1, help="print each ACL call")
     run.add_argument("--faults", help="a JSON list of faults, or a file with one (tests/faults/spec.py)")
     run.add_argument("program", nargs=argparse.REMAINDER, help="-- and the command")
     return parser

@@ -80,6 +80,7 @@ EXPORT int npu_emulator_fault(const char *call, long nth, long times, int code) 
 
 /* Lose the device for the rest of the process: every later call returns `code`. */
 EXPORT void npu_emulator_lose_device(int code) { lost_code = code; }
+EXPORT int npu_emulator_device_lost(void) { return lost_code; }
 
 static aclError enter(const char *call) {
     static int trace = -1;

@@ -15,6 +15,8 @@ import torch
 import torch_npu
 from torch.utils._pytree import tree_map, tree_map_only
 
+from .runtime import runtime_library
+
 KEY = "PrivateUse1"  # torch's name for an out-of-tree device's dispatch key
 CPU = torch.device("cpu")
 CAUSAL = 2  # sparse_mode of the fused attention: lower triangle, aligned to the upper left
@@ -48,6 +50,7 @@ class Interceptor(Protocol):
 
 
 interceptors: list[Interceptor] = []
+device_is_lost = runtime_library().npu_emulator_device_lost
 
 
 def host_view(tensor: torch.Tensor) -> torch.Tensor:
@@ -146,6 +149,8 @@ def _host_kernel(name: str, op: Any) -> Kernel:
     takes_generator = any(argument.name == "generator" for argument in op._schema.arguments)
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
+        if device_is_lost():
+            torch_npu.npu.synchronize()  # raises what torch-npu makes of it
         call = _Call()
         with torch._C._AutoDispatchBelowAutograd():
             generator = kwargs.pop("generator", None) if takes_generator else None
@@ -235,6 +240,21 @@ def _fused_attention(op: Any) -> Kernel:
     return kernel
 
 
+def _copy(op: Any) -> Kernel:
+    """copy_: bytes that go between host and device as they are stay torch-npu's and so reach aclrtMemcpy."""
+    own = torch.library.get_kernel("aten::copy_", KEY)
+    on_host = _host_kernel("copy_", op)
+
+    def kernel(keys: Any, target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> Any:
+        across = target.device.type != source.device.type
+        alike = target.dtype == source.dtype and target.shape == source.shape
+        if across and alike and target.is_contiguous() and source.is_contiguous():
+            return own.call_boxed(keys, target, source, non_blocking)
+        return on_host(target, source, non_blocking)
+
+    return kernel
+
+
 def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor if tensor.dtype == dtype else device_copy(host_view(tensor).to(dtype), tensor.device)
 
@@ -264,7 +284,9 @@ def install() -> list[Any]:
             op = _overload(name) if namespace == "aten" and name not in KEPT else None
             if op is None or _is_view(op):
                 continue
-            if torch._C._dispatch_has_computed_kernel_for_dispatch_key(registered, "CPU"):
+            if name == "copy_":
+                aten.impl(name, _copy(op), KEY, with_keyset=True)
+            elif torch._C._dispatch_has_computed_kernel_for_dispatch_key(registered, "CPU"):
                 aten.impl(name, _host_kernel(name, op), KEY)
         for name in ("npu_fusion_attention", "npu_fusion_attention_v3"):
             packet = getattr(torch.ops.npu, name, None)

@@ -1,0 +1,110 @@
+"""Build the emulated NPU, and run an unmodified program on it:
+
+python -m tests.npu_emulator build --python .venvs/host/bin/python
+python -m tests.npu_emulator run -- .venvs/host/bin/python inference.py --device npu:0 --audio clip.wav
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from env.errors import HostError, UsageError, run_main
+from tests.faults.spec import VARIABLE, FaultError, parse
+
+from .build import HERE, Emulator, build, releases
+from .guard import real_npu
+
+OPTIONS = {
+    "count": "NPU_EMU_COUNT",
+    "soc": "NPU_EMU_SOC",
+    "hbm": "NPU_EMU_HBM",
+    "cann": "NPU_EMU_CANN",
+    "trace": "NPU_EMU_TRACE",
+    "faults": VARIABLE,
+}
+
+
+def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` with what makes a Python program in it, and its children, run on the emulated NPU."""
+    path = [str(HERE / "site"), str(emulator.packages), *filter(None, [environ.get("PYTHONPATH")])]
+    return {
+        **environ,
+        "NPU_EMU": "1",
+        "NPU_EMU_HOME": str(emulator.folder),
+        "PYTHONPATH": os.pathsep.join(path),
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+        "TASK_QUEUE_ENABLE": "0",  # kernels are Python here: torch-npu's own launch thread must not call them
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    reason = real_npu()
+    if reason:
+        raise HostError(
+            f"the emulated NPU does not start here: {reason}",
+            why="a run on it could be taken for one on the real device",
+            next="nox -s verify -- --device npu:0, without the emulator",
+        )
+    if options.command == "run":
+        return _run(options)
+    emulator = _built(options, options.python)
+    print(emulator.folder)
+    return 0
+
+
+def _built(options: argparse.Namespace, python: str) -> Emulator:
+    found = shutil.which(python)
+    if found is None:
+        raise UsageError(f"no interpreter {python}", next="nox -s setup, or name one with --python")
+    return build(found, options.torch_npu, options.output)
+
+
+def _run(options: argparse.Namespace) -> int:
+    program: list[str] = options.program
+    if program[:1] == ["--"]:
+        program = program[1:]
+    if not program:
+        raise UsageError("no program to run", next="python -m tests.npu_emulator run -- python program.py")
+    if options.faults:
+        try:
+            parse(options.faults)
+        except FaultError as error:
+            raise UsageError(str(error)) from error
+    environ = environment(_built(options, options.python), os.environ)
+    for option, variable in OPTIONS.items():
+        if getattr(options, option) is not None:
+            environ[variable] = str(getattr(options, option))
+    try:
+        os.execvpe(program[0], program, environ)
+    except OSError as error:
+        raise UsageError(f"cannot run {program[0]}: {error.strerror}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.npu_emulator", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--python", default=sys.executable, help="the interpreter, with torch, that programs run on")
+    common.add_argument("--torch-npu", default=releases()[0], choices=releases(), help="default: %(default)s")
+    common.add_argument("--output", type=Path, help="folder of the built emulator (default: under .cache/npu-emulator)")
+    commands.add_parser("build", parents=[common], help="install the wheel, compile the stand-in CANN libraries")
+    run = commands.add_parser("run", parents=[common], help="run a program on the emulated NPU; builds it if needed")
+    run.add_argument("--count", type=int, help="number of devices (default: 1)")
+    run.add_argument("--soc", help="name of the chip (default: Ascend910B4)")
+    run.add_argument("--hbm", type=int, help="bytes of device memory (default: 64 GiB)")
+    run.add_argument("--cann", help="version that the stand-in CANN reports")
+    run.add_argument("--trace", action="store_const", const=1, help="print each ACL call")
+    run.add_argument("--faults", help="a JSON list of faults, or a file with one (tests/faults/spec.py)")
+    run.add_argument("program", nargs=argparse.REMAINDER, help="-- and the command")
+    return parser
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,385 @@
+/* An Ascend Computing Language (ACL) runtime over host memory, for the calls that torch-npu makes to start up,
+ * allocate, copy and synchronise. Kernels are not here: kernels.py runs them on views of the same bytes.
+ *
+ * Compiled against the ACL headers inside the installed torch-npu wheel, so the compiler checks every signature.
+ * Everything is synchronous: a stream or an event has nothing to wait for.
+ *
+ * Environment: NPU_EMU_COUNT (devices, 1), NPU_EMU_SOC (Ascend910B4), NPU_EMU_HBM (bytes per device, 64 GiB),
+ * NPU_EMU_CANN (8.5.0), NPU_EMU_TRACE=1 (one line per call on stderr).
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "acl/acl.h"
+#include "acl/acl_op_compiler.h"
+#include "acl/error_codes/rt_error_codes.h"
+
+#define EXPORT __attribute__((visibility("default")))
+enum { MAX_DEVICES = 64, MAX_FAULTS = 64, ALIGNMENT = 512, BLOCK_MAGIC = 0x4E50 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static __thread int current_device = -1;
+static __thread char error_text[256];
+
+static long setting(const char *name, long fallback) {
+    const char *text = getenv(name);
+    return text && *text ? strtol(text, NULL, 0) : fallback;
+}
+
+static int device_count(void) {
+    long count = setting("NPU_EMU_COUNT", 1);
+    return count < 0 ? 0 : count > MAX_DEVICES ? MAX_DEVICES : (int)count;
+}
+
+static uint64_t memory_limit(void) { return (uint64_t)setting("NPU_EMU_HBM", 64L << 30); }
+
+static aclError fail(aclError code, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    vsnprintf(error_text, sizeof error_text, format, values);
+    va_end(values);
+    return code;
+}
+
+/* ---- what tells an emulated process from a real one, and how faults come in ---- */
+
+EXPORT const char *npu_emulator_version(void) { return "1"; }
+
+struct fault {
+    char call[64]; /* "*" is any call */
+    long nth;      /* the first call that fails, from 1; 0: every call */
+    long times;    /* how many calls fail from there on; 0: all of them */
+    aclError code; /* negative: the call never returns */
+    long seen;
+};
+static struct fault faults[MAX_FAULTS];
+static atomic_int fault_count;
+static atomic_int lost_code; /* once set, the device never answers again */
+
+/* Make calls fail. Returns 0, or -1 where the table is full. */
+EXPORT int npu_emulator_fault(const char *call, long nth, long times, int code) {
+    pthread_mutex_lock(&lock);
+    int at = fault_count;
+    if (at < MAX_FAULTS) {
+        struct fault *fault = &faults[at];
+        snprintf(fault->call, sizeof fault->call, "%s", call);
+        fault->nth = nth, fault->times = times, fault->code = code, fault->seen = 0;
+        fault_count = at + 1;
+    }
+    pthread_mutex_unlock(&lock);
+    return at < MAX_FAULTS ? 0 : -1;
+}
+
+/* Lose the device for the rest of the process: every later call returns `code`. */
+EXPORT void npu_emulator_lose_device(int code) { lost_code = code; }
+EXPORT int npu_emulator_device_lost(void) { return lost_code; }
+
+static aclError enter(const char *call) {
+    static int trace = -1;
+    if (trace < 0) trace = (int)setting("NPU_EMU_TRACE", 0);
+    if (trace) fprintf(stderr, "[npu emulator] %s\n", call);
+    if (lost_code) return fail(lost_code, "EL0001: device lost: no heartbeat in %s", call);
+    aclError result = ACL_SUCCESS;
+    for (int i = 0, n = fault_count; i < n; i++) {
+        struct fault *fault = &faults[i];
+        if (strcmp(fault->call, "*") && strcmp(fault->call, call)) continue;
+        pthread_mutex_lock(&lock);
+        long seen = ++fault->seen;
+        pthread_mutex_unlock(&lock);
+        if (seen < fault->nth || (fault->times && seen >= (fault->nth ? fault->nth : 1) + fault->times)) continue;
+        if (fault->code < 0) for (;;) sleep(1000);
+        result = fail(fault->code, "EZ9999: injected fault in %s, call %ld", call, seen);
+    }
+    return result;
+}
+
+#define ENTER                                 \
+    do {                                      \
+        aclError injected = enter(__func__);  \
+        if (injected) return injected;        \
+    } while (0)
+
+/* ---- process ---- */
+
+aclError aclInit(const char *config) { ENTER; return ACL_SUCCESS; }
+aclError aclFinalize() { return ACL_SUCCESS; }
+aclError aclmdlInitDump() { ENTER; return ACL_SUCCESS; }
+aclError aclmdlSetDump(const char *path) { ENTER; return ACL_SUCCESS; }
+aclError aclmdlFinalizeDump() { return ACL_SUCCESS; }
+void aclAppLog(aclLogLevel level, const char *function, const char *file, uint32_t line, const char *format, ...) {}
+
+const char *aclGetRecentErrMsg() { return error_text[0] ? error_text : NULL; }
+
+/* torch-npu asks for features by the version of the CANN packages and of the driver. */
+aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVersion *version) {
+    ENTER;
+    const char *cann = getenv("NPU_EMU_CANN");
+    memset(version, 0, sizeof *version);
+    snprintf(version->version, sizeof version->version, "%s",
+             name == ACL_PKG_NAME_DRIVER ? "25.5.0" : cann && *cann ? cann : "8.5.0");
+    return ACL_SUCCESS;
+}
+
+aclError aclGetCannAttribute(aclCannAttr attribute, int32_t *value) { ENTER; *value = 1; return ACL_SUCCESS; }
+
+/* ---- devices and contexts: a context is the address of its device's slot ---- */
+
+static int contexts[MAX_DEVICES];
+
+aclError aclrtGetDeviceCount(uint32_t *count) {
+    ENTER;
+    *count = (uint32_t)device_count();
+    return *count ? ACL_SUCCESS : fail(ACL_ERROR_RT_DEV_SETUP_ERROR, "EL0003: no device was set up");
+}
+
+aclError aclrtSetDevice(int32_t device) {
+    ENTER;
+    if (device < 0 || device >= device_count())
+        return fail(ACL_ERROR_RT_INVALID_DEVICEID, "EE1001: device id %d is out of range [0, %d)", device, device_count());
+    current_device = device;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtGetDevice(int32_t *device) {
+    ENTER;
+    if (current_device < 0) return ACL_ERROR_RT_CONTEXT_NULL;
+    *device = current_device;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtResetDevice(int32_t device) { return ACL_SUCCESS; }
+
+aclError aclrtGetCurrentContext(aclrtContext *context) {
+    ENTER;
+    if (current_device < 0) return ACL_ERROR_RT_CONTEXT_NULL;
+    *context = &contexts[current_device];
+    return ACL_SUCCESS;
+}
+
+aclError aclrtSetCurrentContext(aclrtContext context) {
+    ENTER;
+    current_device = (int)((int *)context - contexts);
+    return ACL_SUCCESS;
+}
+
+const char *aclrtGetSocName() {
+    const char *soc = getenv("NPU_EMU_SOC");
+    return soc && *soc ? soc : "Ascend910B4";
+}
+
+/* The figures of an Ascend910B4: 20 AI cores, 40 vector cores, 192 MiB of L2 cache. */
+aclError aclGetDeviceCapability(uint32_t device, aclDeviceInfo info, int64_t *value) {
+    ENTER;
+    *value = info == ACL_DEVICE_INFO_AI_CORE_NUM ? 20
+             : info == ACL_DEVICE_INFO_VECTOR_CORE_NUM ? 40
+             : info == ACL_DEVICE_INFO_L2_SIZE ? 192L << 20 : 0;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtGetDeviceUtilizationRate(int32_t device, aclrtUtilizationInfo *info) {
+    ENTER;
+    memset(info, 0, sizeof *info);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtDeviceCanAccessPeer(int32_t *can, int32_t device, int32_t peer) { ENTER; *can = 1; return ACL_SUCCESS; }
+aclError aclrtDeviceEnablePeerAccess(int32_t peer, uint32_t flags) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSynchronizeDevice(void) { ENTER; return ACL_SUCCESS; }
+EXPORT aclError aclrtSynchronizeDeviceWithTimeout(int32_t timeout) { ENTER; return ACL_SUCCESS; }
+aclError aclrtDeviceTaskAbort(int32_t device, uint32_t timeout) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSetDeviceSatMode(aclrtFloatOverflowMode mode) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSetOpExecuteTimeOut(uint32_t timeout) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSetOpExecuteTimeOutV2(uint64_t timeout, uint64_t *actual) { ENTER; *actual = timeout; return ACL_SUCCESS; }
+aclError aclrtSetOpWaitTimeout(uint32_t timeout) { ENTER; return ACL_SUCCESS; }
+aclError aclrtCtxSetSysParamOpt(aclSysParamOpt option, int64_t value) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSetSysParamOpt(aclSysParamOpt option, int64_t value) { ENTER; return ACL_SUCCESS; }
+aclError aclrtPeekAtLastError(aclrtLastErrLevel level) { return lost_code; }
+aclError aclrtGetLastError(aclrtLastErrLevel level) { return lost_code; }
+
+/* ---- memory: host memory behind a header, accounted and limited per device and process ---- */
+
+static uint64_t used[MAX_DEVICES], peak[MAX_DEVICES];
+
+struct block {
+    uint64_t bytes;
+    int device, magic;
+};
+
+EXPORT uint64_t npu_emulator_used(int device) { return used[device]; }
+EXPORT uint64_t npu_emulator_peak(int device) { return peak[device]; }
+
+static aclError allocate(void **pointer, size_t bytes) {
+    int device = current_device < 0 ? 0 : current_device;
+    pthread_mutex_lock(&lock);
+    int fits = used[device] + bytes <= memory_limit();
+    if (fits) {
+        used[device] += bytes;
+        if (used[device] > peak[device]) peak[device] = used[device];
+    }
+    pthread_mutex_unlock(&lock);
+    if (!fits) return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "EL0004: failed to allocate %zu bytes on device %d", bytes, device);
+    /* The header takes a whole alignment unit, so that the pointer behind it keeps the alignment CANN promises. */
+    void *base;
+    if (posix_memalign(&base, ALIGNMENT, bytes + ALIGNMENT)) {
+        pthread_mutex_lock(&lock);
+        used[device] -= bytes;
+        pthread_mutex_unlock(&lock);
+        return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "EL0004: the host has no %zu bytes for device %d", bytes, device);
+    }
+    *(struct block *)base = (struct block){bytes, device, BLOCK_MAGIC};
+    *pointer = (char *)base + ALIGNMENT;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtMalloc(void **pointer, size_t bytes, aclrtMemMallocPolicy policy) { ENTER; return allocate(pointer, bytes); }
+aclError aclrtMallocAlign32(void **pointer, size_t bytes, aclrtMemMallocPolicy policy) { ENTER; return allocate(pointer, bytes); }
+
+aclError aclrtFree(void *pointer) {
+    ENTER;
+    if (!pointer) return ACL_ERROR_RT_PARAM_INVALID;
+    struct block *block = (struct block *)((char *)pointer - ALIGNMENT);
+    if (block->magic != BLOCK_MAGIC) return fail(ACL_ERROR_RT_PARAM_INVALID, "EE1001: %p was not allocated here", pointer);
+    block->magic = 0;
+    pthread_mutex_lock(&lock);
+    used[block->device] -= block->bytes;
+    pthread_mutex_unlock(&lock);
+    free(block);
+    return ACL_SUCCESS;
+}
+
+static aclError allocate_host(void **pointer, size_t bytes) {
+    return posix_memalign(pointer, ALIGNMENT, bytes ? bytes : ALIGNMENT) ? ACL_ERROR_RT_MEMORY_ALLOCATION : ACL_SUCCESS;
+}
+
+aclError aclrtMallocHost(void **pointer, size_t bytes) { ENTER; return allocate_host(pointer, bytes); }
+aclError aclrtMallocHostWithCfg(void **pointer, uint64_t bytes, aclrtMallocConfig *config) { ENTER; return allocate_host(pointer, bytes); }
+aclError aclrtFreeHost(void *pointer) { free(pointer); return ACL_SUCCESS; }
+
+aclError aclrtGetMemInfo(aclrtMemAttr attribute, size_t *available, size_t *total) {
+    ENTER;
+    *total = memory_limit();
+    *available = *total - used[current_device < 0 ? 0 : current_device];
+    return ACL_SUCCESS;
+}
+
+static aclError copy(void *to, size_t room, const void *from, size_t bytes) {
+    if (bytes > room) return fail(ACL_ERROR_RT_PARAM_INVALID, "EE1001: %zu bytes do not fit in %zu", bytes, room);
+    memmove(to, from, bytes);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtMemcpy(void *to, size_t room, const void *from, size_t bytes, aclrtMemcpyKind kind) {
+    ENTER;
+    return copy(to, room, from, bytes);
+}
+
+aclError aclrtMemcpyAsync(void *to, size_t room, const void *from, size_t bytes, aclrtMemcpyKind kind, aclrtStream stream) {
+    ENTER;
+    return copy(to, room, from, bytes);
+}
+
+aclError aclrtMemcpyAsyncWithCondition(void *to, size_t room, const void *from, size_t bytes, aclrtMemcpyKind kind,
+                                       aclrtStream stream) {
+    ENTER;
+    return copy(to, room, from, bytes);
+}
+
+aclError aclrtMemset(void *pointer, size_t room, int32_t value, size_t bytes) {
+    ENTER;
+    memset(pointer, value, bytes);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtMemsetAsync(void *pointer, size_t room, int32_t value, size_t bytes, aclrtStream stream) {
+    ENTER;
+    memset(pointer, value, bytes);
+    return ACL_SUCCESS;
+}
+
+/* ---- streams and events ---- */
+
+struct handle {
+    int32_t id;
+    double milliseconds;
+};
+
+static aclError create(void **handle) {
+    static atomic_int last;
+    struct handle *made = calloc(1, sizeof *made);
+    if (!made) return ACL_ERROR_RT_RESOURCE_ALLOC_FAIL;
+    made->id = ++last;
+    *handle = made;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtCreateStream(aclrtStream *stream) { ENTER; return create(stream); }
+aclError aclrtCreateStreamWithConfig(aclrtStream *stream, uint32_t priority, uint32_t flag) { ENTER; return create(stream); }
+aclError aclrtDestroyStream(aclrtStream stream) { free(stream); return ACL_SUCCESS; }
+aclError aclrtDestroyStreamForce(aclrtStream stream) { free(stream); return ACL_SUCCESS; }
+aclError aclrtSynchronizeStream(aclrtStream stream) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSynchronizeStreamWithTimeout(aclrtStream stream, int32_t timeout) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSetStreamOverflowSwitch(aclrtStream stream, uint32_t flag) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSetStreamAttribute(aclrtStream stream, aclrtStreamAttr attribute, aclrtStreamAttrValue *value) { ENTER; return ACL_SUCCESS; }
+aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) { ENTER; return ACL_SUCCESS; }
+aclError aclrtStreamQuery(aclrtStream stream, aclrtStreamStatus *status) { ENTER; *status = ACL_STREAM_STATUS_COMPLETE; return ACL_SUCCESS; }
+
+EXPORT aclError aclrtStreamGetId(aclrtStream stream, int32_t *id) {
+    ENTER;
+    *id = stream ? ((struct handle *)stream)->id : 0;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtCreateEvent(aclrtEvent *event) { ENTER; return create(event); }
+aclError aclrtCreateEventWithFlag(aclrtEvent *event, uint32_t flag) { ENTER; return create(event); }
+aclError aclrtCreateEventExWithFlag(aclrtEvent *event, uint32_t flag) { ENTER; return create(event); }
+aclError aclrtDestroyEvent(aclrtEvent event) { free(event); return ACL_SUCCESS; }
+aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) { ENTER; return ACL_SUCCESS; }
+aclError aclrtSynchronizeEvent(aclrtEvent event) { ENTER; return ACL_SUCCESS; }
+aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus *status) { ENTER; *status = ACL_EVENT_RECORDED_STATUS_COMPLETE; return ACL_SUCCESS; }
+aclError aclrtQueryEventWaitStatus(aclrtEvent event, aclrtEventWaitStatus *status) { ENTER; *status = ACL_EVENT_WAIT_STATUS_COMPLETE; return ACL_SUCCESS; }
+
+aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
+    ENTER;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ((struct handle *)event)->milliseconds = (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtEventElapsedTime(float *milliseconds, aclrtEvent start, aclrtEvent end) {
+    ENTER;
+    *milliseconds = (float)(((struct handle *)end)->milliseconds - ((struct handle *)start)->milliseconds);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtSubscribeReport(uint64_t thread, aclrtStream stream) { ENTER; return ACL_SUCCESS; }
+aclError aclrtUnSubscribeReport(uint64_t thread, aclrtStream stream) { return ACL_SUCCESS; }
+
+/* No callback is ever queued; returning at once would make torch-npu's report thread spin. */
+aclError aclrtProcessReport(int32_t timeout) {
+    ENTER;
+    usleep(timeout > 0 ? (useconds_t)timeout * 1000 : 1000);
+    return ACL_ERROR_RT_REPORT_TIMEOUT;
+}
+
+/* ---- operator compiler: the one option that torch-npu reads back ---- */
+
+static const char just_in_time[] = "disable";
+
+aclError aclSetCompileopt(aclCompileOpt option, const char *value) { ENTER; return ACL_SUCCESS; }
+size_t aclGetCompileoptSize(aclCompileOpt option) { return sizeof just_in_time; }
+
+aclError aclGetCompileopt(aclCompileOpt option, char *value, size_t length) {
+    ENTER;
+    snprintf(value, length, "%s", just_in_time);
+    return ACL_SUCCESS;
+}

@@ -18,13 +18,14 @@ from model.components import Loaded
 from model.device import failures
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
+from model.windows import NEW_TOKENS
 
 if TYPE_CHECKING:
     import torch
 
     from model.audio import Samples
 
-MAX_NEW_TOKENS = 200  # for a window of 30 s, as the model's authors decode
+PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
 LOOP_CHECK_STEPS = 8  # tokens come to the host this often: on a device each look waits for it
 
@@ -33,7 +34,7 @@ LOOP_CHECK_STEPS = 8  # tokens come to the host this often: on a device each loo
 class Decoding:
     """How text is decoded. `batch_size` None is `auto`: halved whenever memory runs out."""
 
-    max_new_tokens: int = MAX_NEW_TOKENS
+    max_new_tokens: int = NEW_TOKENS
     num_beams: int = 1
     batch_size: int | None = 1
 
@@ -49,7 +50,7 @@ class Decoding:
         return {
             "method": "greedy" if self.num_beams == 1 else f"beam-{self.num_beams}",
             "max_new_tokens": self.max_new_tokens,
-            "loop_stop": f"{CYCLES} cycles of {LEAST_REPEATED} tokens",
+            "loop_stop": f"{CYCLES} cycles, {LEAST_REPEATED} tokens",
         }
 
 
@@ -79,6 +80,13 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     Raises:
         CheckpointError: the folder lacks a processor or tokenizer file, or has no chat template.
     """
+    missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.folder}: lacks {', '.join(missing)}",
+            why="speech needs the processor and the tokenizer beside the weights",
+            next=f"ls {checkpoint.folder}",
+        )
     components.quiet()
     try:
         from transformers import AutoProcessor
@@ -88,9 +96,7 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
         detail = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CheckpointError(
-            f"{checkpoint.folder}: its processor cannot be loaded: {detail}",
-            why="speech needs the processor, tokenizer and chat template files beside the weights",
-            next=f"ls {checkpoint.folder}",
+            f"{checkpoint.folder}: its processor cannot be loaded: {detail}", next=f"ls -l {checkpoint.folder}"
         ) from error
     if not template:
         raise CheckpointError(

@@ -14,7 +14,8 @@ from model.audio import SAMPLE_RATE, SILENCE
 if TYPE_CHECKING:
     from model.audio import Samples
 
-LIMIT_SECONDS = 30.0  # the model's authors transcribe in 30 s chunks with 200 new tokens each
+LIMIT_SECONDS = 30.0  # the model's authors transcribe in chunks of 30 s,
+NEW_TOKENS = 200  # with as many new tokens for each
 SEARCH_SHARE = 1 / 3  # of a window, at its end, is searched for the quietest place
 SHORTEST_TAIL = 0.5  # seconds: a cut leaves at least this much after it
 SMOOTHING = 1600  # samples (100 ms) over which energy is averaged: shorter than a pause, longer than a stop consonant

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from env.errors import InputError
+from model.windows import UNSPACED_LANGUAGES
 from verify import scores
-from verify.normalisers import CHARACTER_LANGUAGES, Normaliser
+from verify.normalisers import Normaliser
 from verify.transcripts import Line, Transcripts
 
 SHOWN = 20  # differing utterances printed; all are in the data
@@ -38,8 +39,10 @@ class Difference:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     def __str__(self) -> str:
-        if self.difference is None or self.low is None or self.high is None:
+        if self.difference is None:
             return f"{self.metric} difference undefined: no reference words"
+        if self.low is None or self.high is None:
+            return f"{self.metric} difference {self.difference:+.2f}; too few utterances to judge"
         verdict = "significant" if self.significant else "not significant"
         return f"{self.metric} difference {self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}]; {verdict}"
 
@@ -88,6 +91,10 @@ class Comparison:
         }
 
 
+def _first_line(text: str | None) -> str:
+    return (text or "").partition("\n")[0]
+
+
 def _pairs(a: Transcripts, b: Transcripts, names: tuple[str, str]) -> tuple[list[tuple[Line, Line]], dict[str, str]]:
     """The utterances that both have, in the order of their keys, and why each other one is left out.
 
@@ -100,7 +107,7 @@ def _pairs(a: Transcripts, b: Transcripts, names: tuple[str, str]) -> tuple[list
         sides = first.get(key), second.get(key)
         for name, line in zip(names, sides, strict=True):
             if line is None or line.error is not None:
-                left_out[key] = f"not in {name}" if line is None else f"failed in {name}: {line.error}"
+                left_out[key] = f"not in {name}" if line is None else f"failed in {name}: {_first_line(line.error)}"
         left, right = sides
         if left is None or right is None or key in left_out:
             continue
@@ -120,7 +127,7 @@ def _pairs(a: Transcripts, b: Transcripts, names: tuple[str, str]) -> tuple[list
 
 def _words(text: str, language: str) -> list[str]:
     """Raw words to align for reading; characters in languages written without spaces."""
-    return [*"".join(text.split())] if language in CHARACTER_LANGUAGES else text.split()
+    return [*"".join(text.split())] if language in UNSPACED_LANGUAGES else text.split()
 
 
 def _width(text: str) -> int:
@@ -169,7 +176,7 @@ def _error_rate_difference(pairs: Sequence[tuple[Line, Line]], normaliser: Norma
     if not words:
         return Difference("WER", None, None, None, None, None, len(pairs), signature)
     sums = scores.resampled(columns)
-    low, high = scores.interval(scores.rate(sums[:, 1] - sums[:, 0], sums[:, 2]))
+    low, high = scores.interval(scores.rate(sums[:, 1] - sums[:, 0], sums[:, 2]), len(pairs))
     a, b = 100 * errors_a / words, 100 * errors_b / words
     return Difference("WER", a, b, b - a, low, high, len(pairs), signature)
 
@@ -190,7 +197,7 @@ def _translation_difference(pairs: Sequence[tuple[Line, Line]], target: str) -> 
         metric._compute_score_from_stats(row[width:]).score - metric._compute_score_from_stats(row[:width]).score
         for row in drawn
     ]
-    low, high = scores.interval(np.array(differences))
+    low, high = scores.interval(np.array(differences), len(pairs))
     signature = f"{metric.get_signature()}|test:paired-bootstrap|bs:{scores.RESAMPLES}|seed:{scores.SEED}"
     return Difference(f"chrF into {target}", a, b, b - a, low, high, len(pairs), signature)
 

@@ -1,31 +1,38 @@
 """Text normalisers for scoring: Whisper's, as transformers ships them, or none.
 
+In languages written without spaces every character counts as a word, so that WER is the character error rate
+(Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", appendix C).
+
 Transformers is read, not imported: importing it takes ten seconds, its normaliser file needs only `regex`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
 from env.errors import EnvironmentMissingError, InputError
+from model.windows import UNSPACED_LANGUAGES
 
 NAMES = ("whisper", "basic", "none")
 
-# Written without spaces between words: every character counts as a word, so that WER is the character error rate
-# (Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", appendix C).
-CHARACTER_LANGUAGES = ("ja", "zh")
+
+def version(package: str) -> str:
+    """The installed version. `importlib.metadata` is imported late: --help asks for `NAMES` alone."""
+    from importlib import metadata
+
+    return metadata.version(package)
 
 
 @cache
 def _whisper() -> ModuleType:
+    import importlib.util
+
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
         raise EnvironmentMissingError(
@@ -57,13 +64,13 @@ class Normaliser:
         return signature | ({"spelling": spelling} if self.name == "whisper" else {})
 
     def words(self, text: str, language: str | None) -> str:
-        """The text as words with single spaces; in languages of `CHARACTER_LANGUAGES` each character is a word."""
-        return self._normalised(text, language, split=language in CHARACTER_LANGUAGES)
+        """The text as words with single spaces; in languages of `UNSPACED_LANGUAGES` each character is a word."""
+        return self._normalised(text, language, split=language in UNSPACED_LANGUAGES)
 
     def characters(self, text: str, language: str | None) -> str:
-        """The text whose characters are compared; without spaces in languages of `CHARACTER_LANGUAGES`."""
+        """The text whose characters are compared; without spaces in languages of `UNSPACED_LANGUAGES`."""
         normalised = self._normalised(text, language, split=False)
-        unspaced = self.name != "none" and language in CHARACTER_LANGUAGES
+        unspaced = self.name != "none" and language in UNSPACED_LANGUAGES
         return "".join(normalised.split()) if unspaced else normalised
 
     def _normalised(self, text: str, language: str | None, *, split: bool) -> str:

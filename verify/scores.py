@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from verify.normalisers import CHARACTER_LANGUAGES, Normaliser
+from model.windows import UNSPACED_LANGUAGES
+from verify.normalisers import Normaliser
 from verify.transcripts import Line, Transcripts, data_sha256
 
 if TYPE_CHECKING:
@@ -100,12 +101,15 @@ def resampled(columns: NDArray[np.int64], seed: int = SEED, resamples: int = RES
     return np.stack([columns[rng.integers(0, n, n)].sum(axis=0) for _ in range(resamples)])
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """The percentile interval that holds 95 % of resampled `values`; None where none is defined."""
+def interval(values: NDArray[np.float64], n: int) -> tuple[float | None, float | None]:
+    """The percentile interval that holds 95 % of `values`, resampled from `n` utterances.
+
+    None where no value is defined; and for a single utterance, which says nothing of others.
+    """
     import numpy as np
 
     defined = values[np.isfinite(values)]
-    if not len(defined):
+    if n < 2 or not len(defined):
         return None, None
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
@@ -131,7 +135,7 @@ def error_rate(counts: Counts, fields: Mapping[str, object]) -> Score:
     if not units:
         return Score(None, None, None, len(counts), text, totals)
     sums = resampled(columns)
-    low, high = interval(rate(sums[:, 0], sums[:, 1]))
+    low, high = interval(rate(sums[:, 0], sums[:, 1]), len(counts))
     return Score(100 * (errors / units), low, high, len(counts), text, totals)
 
 
@@ -144,7 +148,7 @@ def accuracy(counts: Counts, fields: Mapping[str, object]) -> Score:
     if not len(right):
         return Score(None, None, None, 0, text, {"correct": 0})
     sums = resampled(right[:, None])
-    low, high = interval(rate(sums[:, 0], np.full(len(sums), len(right))))
+    low, high = interval(rate(sums[:, 0], np.full(len(sums), len(right))), len(right))
     return Score(100 * (int(right.sum()) / len(right)), low, high, len(right), text, {"correct": int(right.sum())})
 
 
@@ -159,7 +163,7 @@ def transcription_scores(lines: Sequence[Line], normaliser: Normaliser) -> dict[
         [normaliser.characters(reference, language) for reference, _, language in texts],
         [normaliser.characters(hypothesis, language) for _, hypothesis, language in texts],
     )
-    by_character = sorted({line.language for line in lines} & set(CHARACTER_LANGUAGES))
+    by_character = sorted({line.language for line in lines} & set(UNSPACED_LANGUAGES))
     unit = "word" if normaliser.name == "none" or not by_character else f"word,{'+'.join(by_character)}=character"
     fields = {**normaliser.signature, "agg": "sum", "n": len(lines)}
     return {
@@ -187,7 +191,7 @@ def _sacrebleu(metric: Any, references: Sequence[str], hypotheses: Sequence[str]
     text = str(metric.get_signature())
     written = json.loads(result.format(width=12, signature=text, is_json=True))
     low = high = None
-    if "confidence_mean" in written:
+    if n > 1 and "confidence_mean" in written:
         low = max(0.0, written["confidence_mean"] - written["confidence_var"])
         high = min(100.0, written["confidence_mean"] + written["confidence_var"])
     return Score(float(result.score), low, high, n, text, {})

@@ -162,8 +162,11 @@ def joined(where: Place, device_kind: str) -> Iterator[Group]:
     before = signal.signal(signal.SIGTERM, on_terminate)
     try:
         if where.size > 1:
+            import torch
             import torch.distributed as dist
 
+            if device_kind == "cuda":  # nccl sends from the current card; an npu was made current when it answered
+                torch.cuda.set_device(where.local_rank)
             dist.init_process_group(BACKENDS[device_kind], timeout=PATIENCE)
         group = Group(where)
         yield group

@@ -128,6 +128,8 @@ def test_ctc_reading_runs_the_encoder(speech: Speech) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("preprocessor_config.json", "lacks preprocessor_config.json"),
+        ("tokenizer_config.json", "lacks tokenizer_config.json"),
         ("tokenizer.json", "its processor cannot be loaded"),
         ("chat_template.jinja", "has no chat template"),
     ],

@@ -6,24 +6,41 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from env.errors import VerificationFailedError, run_main
-from verify import programs
+from verify import programs, speech_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from verify.records import Outcome
 
-SUMMARY = "Check every part of Granite-Speech: finite, repeatable, and equal to a wider CPU reference within limits."
+SUMMARY = (
+    "Score Granite-Speech on recordings (--manifest), score or compare transcripts (--rescore, --compare), or check "
+    "every part of it on raw tensors: finite, repeatable, and equal to a wider CPU reference within limits."
+)
+RAW_OPTIONS = ("seq_len", "runs")
+CHECKS = ("shapes", "splice", "generate", "determinism", "parity")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = programs.parser("eval.py", SUMMARY)
     parser.add_argument("--runs", type=programs.at_least(2), default=3, metavar="N", help="repeats that must agree")
-    return parser.parse_args(arguments)
+    speech_options.add_evaluation_options(parser)
+    asked = parser.parse_args(arguments)
+    speech_options.refuse_stray(parser, asked, ("manifest", "rescore", "compare"), RAW_OPTIONS)
+    return asked
 
 
 def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
+    if asked.manifest is not None or asked.rescore is not None or asked.compare is not None:
+        from verify import audio_evaluation
+
+        return audio_evaluation.run(asked)
+    return run_raw(asked)
+
+
+def run_raw(asked: argparse.Namespace) -> int:
+    """The public recipe's path: seeded tensors through every part, twice and against a reference."""
     # torch and transformers take ten seconds and more; --help must not.
     from verify import subject, tables
     from verify.checks import function

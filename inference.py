@@ -6,12 +6,16 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from env.errors import VerificationFailedError, run_main
-from verify import programs
+from verify import programs, speech_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SUMMARY = "Run Granite-Speech part by part on raw tensors, decode greedily, and measure how fast."
+SUMMARY = (
+    "Transcribe or translate recordings with Granite-Speech (--audio), "
+    "or run it part by part on raw tensors, decode greedily, and measure how fast."
+)
+RAW_OPTIONS = ("seq_len", "warmup", "benchmark")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -20,11 +24,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--benchmark", type=programs.at_least(0), default=10, metavar="N", help="timed rounds; 0 for none"
     )
-    return parser.parse_args(arguments)
+    speech_options.add_audio_options(parser)
+    asked = parser.parse_args(arguments)
+    speech_options.refuse_stray(parser, asked, ("audio",), RAW_OPTIONS)
+    return asked
 
 
 def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
+    if asked.audio is not None:
+        from verify import audio_inference
+
+        return audio_inference.run(asked)
+    return run_raw(asked)
+
+
+def run_raw(asked: argparse.Namespace) -> int:
+    """The public recipe's path: seeded tensors through every part."""
     # torch and transformers take ten seconds and more; --help must not.
     from verify import benchmark, subject, tables
     from verify.checks import function

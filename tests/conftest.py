@@ -1,43 +1,75 @@
-"""Fixtures that several rooms share: the tiny stand-in, made once a session, and loaded once."""
+"""Fixtures that several rooms share: small checkpoints, made once a session, and loaded once.
+
+Nothing of the model is imported before a test asks for it: the tests of env/ need no torch.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from model import checkpoint as checkpoints
-from model import stand_in
-from model.checkpoint import Checkpoint
-from model.components import Inputs, Loaded, load, make_inputs
-from model.device import resolve
+if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
+    from model.components import Inputs, Loaded
 
 SEED = 42
+
+
+def load(found: Checkpoint, dtype: str) -> Loaded:
+    from model import components
+    from model.device import resolve
+
+    return components.load(found, resolve("cpu"), dtype)
 
 
 @pytest.fixture(scope="session")
 def synthetic_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of synthetic:tiny. Read only: copy it to damage it."""
+    from model import stand_in
+
     return stand_in.folder_of("synthetic:tiny", SEED, parent=tmp_path_factory.mktemp("stand-ins"))
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(synthetic_tiny: Path) -> Checkpoint:
-    return checkpoints.inspect(synthetic_tiny)
+    from model import checkpoint
+
+    return checkpoint.inspect(synthetic_tiny)
 
 
 @pytest.fixture(scope="session")
 def tiny_float32(tiny_checkpoint: Checkpoint) -> Loaded:
     """synthetic:tiny in float32 on the CPU. Who changes its weights puts them back."""
-    return load(tiny_checkpoint, resolve("cpu"), "float32")
+    return load(tiny_checkpoint, "float32")
 
 
 @pytest.fixture(scope="session")
 def tiny_bfloat16(tiny_checkpoint: Checkpoint) -> Loaded:
     """synthetic:tiny in bfloat16 on the CPU. Who changes its weights puts them back."""
-    return load(tiny_checkpoint, resolve("cpu"), "bfloat16")
+    return load(tiny_checkpoint, "bfloat16")
 
 
 @pytest.fixture(scope="session")
 def tiny_inputs(tiny_checkpoint: Checkpoint) -> Inputs:
+    from model.components import make_inputs
+
     return make_inputs(tiny_checkpoint.architecture, batch=1, seq_len=32, seed=SEED)
+
+
+@pytest.fixture(scope="session")
+def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights that hears: processor, tokenizer and chat template are there."""
+    from tests import speech_checkpoint
+
+    return speech_checkpoint.make(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="session")
+def speech(speech_folder: Path) -> tuple[Loaded, Any]:
+    """That checkpoint, loaded on the CPU in float32, and its processor."""
+    from model import checkpoint, decoding
+
+    found = checkpoint.inspect(speech_folder)
+    return load(found, "float32"), decoding.load_processor(found)

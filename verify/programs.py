@@ -31,12 +31,35 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return whole_number
 
 
+AUTO = "auto"
+
+
+def size_or_auto(text: str) -> int | str:
+    """An argparse type: a whole number of at least 1, or `auto`."""
+    return AUTO if text == AUTO else at_least(1)(text)
+
+
+def batch_size(options: argparse.Namespace) -> int | None:
+    """The batch size that was asked for; None for `auto`."""
+    return None if options.batch_size == AUTO else int(options.batch_size)
+
+
+def note(text: str) -> None:
+    """Say something on stderr: stdout is for results."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+
+
 def parser(program: str, summary: str) -> argparse.ArgumentParser:
     """A parser with the shared options. Defaults are the public recipe's."""
     declared = stack.load_stack()
-    found = argparse.ArgumentParser(
-        prog=program, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    found = argparse.ArgumentParser(prog=program, description=summary, formatter_class=HelpFormatter)
     found.add_argument(
         "--model-dir",
         default=declared.checkpoint,
@@ -48,7 +71,13 @@ def parser(program: str, summary: str) -> argparse.ArgumentParser:
     found.add_argument(
         "--seq-len", type=at_least(1), default=32, metavar="N", help="encoder frames and prompt positions"
     )
-    found.add_argument("--batch-size", type=at_least(1), default=1, metavar="N", help="rows of equal length")
+    found.add_argument(
+        "--batch-size",
+        type=size_or_auto,
+        default=1,
+        metavar="N",
+        help="rows of equal length; of speech: windows decoded together, or auto, halved where memory runs out",
+    )
     found.add_argument("--seed", type=at_least(0), default=declared.seed, metavar="N", help="of the inputs")
     found.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
     return found
@@ -64,7 +93,7 @@ def context(options: argparse.Namespace, *, level: int, warmup: int = 0, rounds:
         seed=options.seed,
         level=level,
         run_folder=Path(),
-        batch_size=options.batch_size,
+        batch_size=batch_size(options) or 1,
         seq_len=options.seq_len,
         warmup=warmup,
         rounds=rounds,

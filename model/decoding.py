@@ -1,0 +1,276 @@
+"""Windows of speech to text: each encoded alone, the language model run over a batch of them.
+
+Clips of unequal length must not share an encoder batch: they are padded as waveforms, the encoder has no mask, and
+the last four seconds of the shorter ones change. So every window goes through the encoder by itself, and only the
+language model's inputs are padded, on the left, where its attention mask hides the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from env.errors import CheckpointError, OutOfMemoryError, UsageError
+from model import components
+from model.checkpoint import Checkpoint
+from model.components import Loaded
+from model.device import failures
+from model.prompts import Prompt
+from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
+from model.windows import NEW_TOKENS
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.audio import Samples
+
+PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
+AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
+LOOP_CHECK_STEPS = 8  # tokens come to the host this often: on a device each look waits for it
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How text is decoded. `batch_size` None is `auto`: halved whenever memory runs out."""
+
+    max_new_tokens: int = NEW_TOKENS
+    num_beams: int = 1
+    batch_size: int | None = 1
+
+    def __post_init__(self) -> None:
+        for option in ("max_new_tokens", "num_beams", "batch_size"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise UsageError(f"--{option.replace('_', '-')} {value}: must be at least 1")
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What of it may change a text; the batch size changes nothing but rounding, and is said elsewhere."""
+        return {
+            "method": "greedy" if self.num_beams == 1 else f"beam-{self.num_beams}",
+            "max_new_tokens": self.max_new_tokens,
+            "loop_stop": f"{CYCLES} cycles, {LEAST_REPEATED} tokens",
+        }
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The text of one window, the number of tokens it took, and what to know of it."""
+
+    text: str
+    tokens: int
+    notes: tuple[str, ...] = ()
+
+
+class Reader(Protocol):
+    """What turns windows into text: the whole model, or its encoder alone."""
+
+    batch_size: int
+
+    def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]: ...
+
+    @property
+    def signature(self) -> dict[str, Any]: ...
+
+
+def load_processor(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's GraniteSpeechProcessor: mel front end, tokenizer and chat template. It needs no CUDA.
+
+    Raises:
+        CheckpointError: the folder lacks a processor or tokenizer file, or has no chat template.
+    """
+    missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.folder}: lacks {', '.join(missing)}",
+            why="speech needs the processor and the tokenizer beside the weights",
+            next=f"ls {checkpoint.folder}",
+        )
+    components.quiet()
+    try:
+        from transformers import AutoProcessor
+
+        processor = AutoProcessor.from_pretrained(checkpoint.folder, local_files_only=True)
+        template = processor.tokenizer.chat_template or processor.chat_template
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
+        detail = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise CheckpointError(
+            f"{checkpoint.folder}: its processor cannot be loaded: {detail}", next=f"ls -l {checkpoint.folder}"
+        ) from error
+    if not template:
+        raise CheckpointError(
+            f"{checkpoint.folder}: has no chat template", next=f"ls {checkpoint.folder}/chat_template*"
+        )
+    return processor
+
+
+def prompt_text(processor: Any, prompt: Prompt) -> str:
+    """The text that the model completes, by the checkpoint's own chat template."""
+    template = processor.tokenizer.chat_template or processor.chat_template
+    turns = [{"role": "user", "content": prompt.content}]
+    text = processor.tokenizer.apply_chat_template(
+        turns, chat_template=template, tokenize=False, add_generation_prompt=True
+    )
+    return str(text)
+
+
+class Transcriber:
+    """The whole model as a reader of speech."""
+
+    def __init__(self, loaded: Loaded, processor: Any, decoding: Decoding) -> None:
+        self.loaded = loaded
+        self.processor = processor
+        self.decoding = decoding
+        self.batch_size = decoding.batch_size or AUTO_BATCH
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        return self.decoding.signature
+
+    def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]:
+        """The text of each window, float32 [n] at 16 kHz, asked for by the prompt at the same place.
+
+        Raises:
+            OutOfMemoryError: a batch of one, or of the size asked for, does not fit.
+            UsageError: window, prompt and new tokens together exceed the positions of the language model.
+            DeviceError: the device failed.
+        """
+        results: list[Decoded] = []
+        while len(results) < len(windows):
+            chosen = slice(len(results), len(results) + self.batch_size)
+            size = len(windows[chosen])
+            try:
+                results += self._decode_batch(windows[chosen], prompts[chosen])
+                continue
+            except OutOfMemoryError:
+                if self.decoding.batch_size is not None or size == 1:
+                    raise
+            # Outside the handler: until it is left, the error keeps the tensors of its frames alive.
+            self.batch_size = size // 2
+            self.loaded.device.empty_cache()
+        return results
+
+    def _decode_batch(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]:
+        import torch
+
+        device = self.loaded.device
+        with failures(device, f"transcribing {len(windows)} windows"), torch.inference_mode():
+            rows = [self._embed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
+            tokens = self._generate(rows).tolist()
+            device.synchronize()
+        return [self._decoded(row) for row in tokens]
+
+    def _embed(self, window: Samples, prompt: Prompt) -> torch.Tensor:
+        """One window and its prompt as input embeddings [1, positions, hidden]."""
+        import torch
+
+        loaded = self.loaded
+        inputs = self.processor(
+            prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
+        )
+        ids = inputs["input_ids"].to(loaded.device.torch_device)
+        features = inputs["input_features"].to(loaded.torch_dtype).to(loaded.device.torch_device)
+        audio = components.project(loaded.model, components.encode(loaded.model, features))
+        places = int((inputs["input_ids"] == loaded.model.config.audio_token_id).sum())
+        if places != audio.shape[1]:
+            raise CheckpointError(
+                f"{loaded.checkpoint.folder}: its processor makes {places} audio tokens, its model {audio.shape[1]}",
+                why="preprocessor_config.json and config.json are of different models",
+            )
+        positions = ids.shape[1] + self.decoding.max_new_tokens
+        limit = loaded.architecture.text.max_position_embeddings
+        if positions > limit:
+            raise UsageError(
+                f"{ids.shape[1]} positions of audio and prompt, with {self.decoding.max_new_tokens} new tokens, "
+                f"exceed the {limit} of the language model",
+                next="shorter windows, or a smaller --max-new-tokens",
+            )
+        return components.splice(loaded.model, ids, audio)
+
+    def _generate(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """New token ids [batch, new] for rows [1, positions, hidden] of unequal length, padded on the left."""
+        import torch
+
+        longest = max(row.shape[1] for row in rows)
+        embeddings = rows[0].new_zeros(len(rows), longest, rows[0].shape[2])
+        mask = torch.zeros(len(rows), longest, dtype=torch.long, device=rows[0].device)
+        for index, row in enumerate(rows):
+            embeddings[index, longest - row.shape[1] :] = row[0]
+            mask[index, longest - row.shape[1] :] = 1
+        output: torch.Tensor = self.loaded.model.generate(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            max_new_tokens=self.decoding.max_new_tokens,
+            do_sample=False,
+            num_beams=self.decoding.num_beams,
+            stopping_criteria=_stop_at_loops(),
+        )
+        return output
+
+    def _decoded(self, row: Sequence[int]) -> Decoded:
+        """The text of one row of new tokens: up to the model's end token or, where it was stopped, up to padding."""
+        config = self.loaded.model.generation_config
+        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        length = next((at for at, token in enumerate(row) if token in (*ends, config.pad_token_id)), len(row))
+        ended = length < len(row) and row[length] in ends
+        tokens = list(row[:length])
+        notes = []
+        loop = None if ended else find_loop(tokens)
+        if loop is not None:
+            said = self.processor.tokenizer.decode(tokens[-loop.motif :], skip_special_tokens=True).strip()
+            notes.append(f"repetition loop: {said!r} {loop.cycles} times, stopped")
+        elif not ended:
+            notes.append(f"stopped at {length} new tokens, before the model's end of text")
+        text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return Decoded(text, length, tuple(notes))
+
+
+def _stop_at_loops() -> Any:
+    """A stopping criterion for `generate`, which ends each row on its own."""
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class StopAtLoops(StoppingCriteria):  # type: ignore[misc]
+        """The ids are the new tokens only: the prompt was given as embeddings."""
+
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+            stop = [False] * input_ids.shape[0]
+            if input_ids.shape[1] % LOOP_CHECK_STEPS == 0:
+                stop = [find_loop(row) is not None for row in input_ids[:, -TAIL:].tolist()]
+            return torch.tensor(stop, dtype=torch.bool, device=input_ids.device)
+
+    return StoppingCriteriaList([StopAtLoops()])
+
+
+class CtcReader:
+    """The encoder alone as a reader of speech: its CTC head's labels are code points, 0 is the blank.
+
+    It shows whether front end and encoder are right without the language model. It cannot be asked to translate.
+    """
+
+    def __init__(self, loaded: Loaded, processor: Any) -> None:
+        self.loaded = loaded
+        self.processor = processor
+        self.batch_size = 1
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        return {"method": "ctc-greedy"}
+
+    def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]:
+        """As `Transcriber.decode`; the prompts are not used."""
+        return [self._decode(window) for window in windows]
+
+    def _decode(self, window: Samples) -> Decoded:
+        import torch
+
+        loaded = self.loaded
+        with failures(loaded.device, "reading the CTC head"), torch.inference_mode():
+            found = self.processor.audio_processor(torch.from_numpy(window), device="cpu")
+            features = found["input_features"].to(loaded.torch_dtype).to(loaded.device.torch_device)
+            encoded = components.encode(loaded.model, features)
+            labels = components.ctc_head(loaded.model, encoded)[0].argmax(dim=-1).cpu()
+        merged = torch.unique_consecutive(labels)
+        kept = merged[merged != 0].tolist()
+        return Decoded("".join(map(chr, kept)).strip(), len(kept))

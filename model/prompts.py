@@ -1,0 +1,179 @@
+"""The instructions that the model was trained to follow, and the combinations of options that have one.
+
+An instruction of another wording makes the model guess: it was trained on these exact forms (prompts.toml).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from env.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+AUDIO_TOKEN = "<|audio|>"  # noqa: S105 (a placeholder, not a password)
+TASKS = ("transcribe", "translate")
+
+
+@dataclass(frozen=True)
+class Language:
+    """`translate_from`: codes of the languages that the model was trained to translate into this one."""
+
+    code: str
+    name: str
+    transcribe: bool
+    translate_from: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked of the model about a recording. `trained` is false for wording of the user's own.
+
+    `language` is the speech's, where it is known: the model is not told it, scores and joining of windows need it.
+    """
+
+    instruction: str
+    task: str
+    language: str | None
+    target: str | None
+    trained: bool = True
+
+    @property
+    def content(self) -> str:
+        """The user turn for the chat template: a plain string, since the template prints list content as it is."""
+        return self.instruction if AUDIO_TOKEN in self.instruction else AUDIO_TOKEN + self.instruction
+
+    @property
+    def output_language(self) -> str | None:
+        return self.target if self.task == "translate" else self.language
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    with (Path(__file__).parent / "prompts.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+@cache
+def languages() -> dict[str, Language]:
+    """Every language of the model, by its ISO 639-1 code."""
+    rows = (
+        Language(row["code"], row["name"], row["transcribe"], tuple(row["translate_from"]))
+        for row in _tables()["language"]
+    )
+    return {language.code: language for language in rows}
+
+
+def spoken() -> tuple[str, ...]:
+    """Codes of the languages that the model transcribes."""
+    return tuple(code for code, language in languages().items() if language.transcribe)
+
+
+def _instruction(task: str, form: str, **fields: str) -> str:
+    for row in _tables()["instruction"]:
+        if (row["task"], row["form"]) == (task, form):
+            return str(row["text"].format(**fields))
+    raise LookupError(f"no instruction for {task}, {form}")
+
+
+def clean_keywords(keywords: Sequence[str]) -> list[str]:
+    """The keywords without blanks and repeats, in the order given.
+
+    Raises:
+        UsageError: a keyword holds a special token, which would end the instruction.
+    """
+    kept = dict.fromkeys(" ".join(keyword.split()) for keyword in keywords)
+    for keyword in kept:
+        if "<|" in keyword:
+            raise UsageError(f"keyword {keyword!r} cannot be part of an instruction", next="--keywords Ascend,CANN")
+    return [keyword for keyword in kept if keyword]
+
+
+def _own_prompt(text: str, language: str | None) -> Prompt:
+    if not text.strip():
+        raise UsageError("--prompt is empty", next="leave it out for the trained instruction")
+    if text.count(AUDIO_TOKEN) > 1:
+        raise UsageError(
+            f"--prompt holds {AUDIO_TOKEN} {text.count(AUDIO_TOKEN)} times", why="a prompt has one recording"
+        )
+    return Prompt(text, "prompt", language, None, trained=text in _trained_texts())
+
+
+@cache
+def _trained_texts() -> frozenset[str]:
+    """Every trained instruction without keywords."""
+    texts = {_instruction("transcribe", form) for form in ("plain", "punctuated")}
+    for language in languages().values():
+        texts |= {_instruction("translate", form, target=language.name) for form in ("plain", "punctuated")}
+    return frozenset(texts)
+
+
+def _check_language(code: str | None, known: Sequence[str], option: str) -> None:
+    if code is not None and code not in known:
+        raise UsageError(f"{option} {code}: not a language of this model", why=f"it knows {', '.join(known)}")
+
+
+def _check_target(language: str | None, target: str | None) -> str:
+    """The code of the language to translate into; English where it is not given."""
+    targets = languages()
+    _check_language(target, tuple(targets), "--target")
+    if target is None:
+        if language == "en":
+            names = ", ".join(code for code, row in targets.items() if "en" in row.translate_from)
+            raise UsageError("English speech can be translated into several languages", next=f"--target one of {names}")
+        return "en"
+    if target == language:
+        raise UsageError(f"--language and --target are both {target}", next="--task transcribe")
+    if language is not None and language not in targets[target].translate_from:
+        pairs = ", ".join(code for code, row in targets.items() if language in row.translate_from)
+        raise UsageError(
+            f"the model was not trained to translate {targets[language].name} into {targets[target].name}",
+            why=f"from {targets[language].name} it translates into {pairs}",
+            next=f"--target {pairs.split(', ')[0]}",
+        )
+    return target
+
+
+def build(
+    task: str = "transcribe",
+    *,
+    language: str | None = None,
+    target: str | None = None,
+    punctuate: bool = False,
+    keywords: Sequence[str] = (),
+    prompt: str | None = None,
+) -> Prompt:
+    """The prompt for a set of options.
+
+    Raises:
+        UsageError: the model has no trained instruction for this combination, or two options contradict each other.
+    """
+    _check_language(language, spoken(), "--language")
+    words = clean_keywords(keywords)
+    if prompt is not None:
+        if task != "transcribe" or target or punctuate or words:
+            raise UsageError(
+                "--prompt says the whole instruction: it cannot go with --task, --target, --punctuate or --keywords"
+            )
+        return _own_prompt(prompt, language)
+    if task not in TASKS:
+        raise UsageError(f"--task {task}: no such task", next=f"--task {TASKS[0]} or --task {TASKS[1]}")
+    if punctuate and words:
+        raise UsageError(
+            "--punctuate and --keywords cannot go together",
+            why="the model was trained with either, never with both in one instruction",
+        )
+    if task == "transcribe" and target is not None:
+        raise UsageError("--target is for translation only", next=f"--task translate --target {target}")
+    into = _check_target(language, target) if task == "translate" else None
+    form = "keywords" if words else "punctuated" if punctuate else "plain"
+    name = languages()[into].name if into else ""
+    return Prompt(_instruction(task, form, target=name, keywords=", ".join(words)), task, language, into)

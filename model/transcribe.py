@@ -1,0 +1,88 @@
+"""Recordings to transcripts: read, cut into windows, decoded, joined; results come window by window."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from env.errors import InputError
+from model import windows
+from model.audio import AudioFile
+from model.captions import Segment, Transcript
+from model.decoding import Decoded, Reader
+from model.prompts import Prompt
+from model.windows import Window
+
+SILENT = "silent: not decoded"
+INTERRUPTED = "interrupted"
+
+
+def _segment(window: Window, decoded: Decoded) -> Segment:
+    return Segment(window.start_seconds, window.end_seconds, decoded.text, decoded.notes)
+
+
+def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -> list[Segment]:
+    """Decode windows, of one recording or of several, in as few batches as the reader takes. Silence is left out."""
+    spoken = [index for index, window in enumerate(group) if not window.silent]
+    decoded = reader.decode([group[index].samples for index in spoken], [prompts[index] for index in spoken])
+    results = dict(zip(spoken, decoded, strict=True))
+    nothing = Decoded("", 0, (SILENT,))
+    return [_segment(window, results.get(index, nothing)) for index, window in enumerate(group)]
+
+
+def segments(
+    reader: Reader, audio: AudioFile, prompt: Prompt, limit_seconds: float = windows.LIMIT_SECONDS
+) -> Iterator[Segment]:
+    """The text of an open recording, window by window, in order; decoded a batch of windows at a time.
+
+    Raises:
+        InputError: as `AudioFile.blocks`, after the segments of what could be read.
+        OutOfMemoryError, DeviceError, UsageError: as the reader.
+    """
+    stream = windows.split(audio.blocks(), limit_seconds)
+    while group := list(islice(stream, reader.batch_size)):
+        yield from decode_windows(reader, group, [prompt] * len(group))
+
+
+def transcribe_files(
+    reader: Reader,
+    paths: Iterable[str | os.PathLike[str]],
+    prompt: Prompt,
+    *,
+    limit_seconds: float = windows.LIMIT_SECONDS,
+    on_segment: Callable[[str, Segment], None] = lambda path, segment: None,
+) -> Iterator[Transcript]:
+    """A transcript of each recording, in order. One that cannot be read gives a transcript with its error.
+
+    Ctrl-C gives the transcript of what was decoded so far, then raises KeyboardInterrupt.
+
+    Raises:
+        OutOfMemoryError, DeviceError, UsageError: as the reader; these concern every file.
+    """
+    for path in (os.fspath(path) for path in paths):
+        done: list[Segment] = []
+        error: str | None = None
+        interrupted = False
+        provenance: dict[str, Any] | None = None
+        notes: tuple[str, ...] = ()
+        try:
+            with AudioFile(path) as audio:
+                provenance = asdict(audio.provenance)
+                try:
+                    for segment in segments(reader, audio, prompt, limit_seconds):
+                        done.append(segment)
+                        on_segment(path, segment)
+                finally:
+                    notes = tuple(audio.notes)
+                if audio.damage is not None:
+                    raise audio.damage
+        except InputError as unusable:
+            error = str(unusable)
+        except KeyboardInterrupt:
+            error, interrupted = INTERRUPTED, True
+        yield Transcript(path, tuple(done), prompt.output_language, provenance, notes, error)
+        if interrupted:
+            raise KeyboardInterrupt

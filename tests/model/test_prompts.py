@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from env.errors import UsageError
+from model import prompts
+
+# The instructions as the model's authors publish them, written out once more: the outside reference of these tests.
+TRAINED: list[tuple[dict[str, Any], str]] = [
+    ({}, "can you transcribe the speech into a written format?"),
+    ({"language": "ja"}, "can you transcribe the speech into a written format?"),
+    ({"punctuate": True}, "transcribe the speech with proper punctuation and capitalization."),
+    ({"keywords": ["Ascend", "CANN"]}, "transcribe the speech to text. Keywords: Ascend, CANN"),
+    ({"keywords": [" Ascend ", "", "CANN", "Ascend"]}, "transcribe the speech to text. Keywords: Ascend, CANN"),
+    ({"task": "translate"}, "translate the speech to English."),
+    ({"task": "translate", "language": "fr"}, "translate the speech to English."),
+    ({"task": "translate", "language": "en", "target": "de"}, "translate the speech to German."),
+    ({"task": "translate", "target": "zh"}, "translate the speech to Mandarin."),
+    ({"task": "translate", "target": "it"}, "translate the speech to Italian."),
+    (
+        {"task": "translate", "target": "pt", "punctuate": True},
+        "translate the speech to Portuguese with proper punctuation and capitalization.",
+    ),
+    ({"task": "translate", "target": "de", "keywords": ["a b"]}, "translate the speech to German. Keywords: a b"),
+]
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"task": "summarise"}, "--task summarise: no such task"),
+    ({"language": "xx"}, "--language xx: not a language of this model"),
+    ({"language": "zh"}, "--language zh: not a language of this model"),
+    ({"task": "translate", "target": "ru"}, "--target ru: not a language of this model"),
+    ({"target": "de"}, "--target is for translation only"),
+    ({"task": "translate", "language": "en"}, "several languages"),
+    ({"task": "translate", "language": "de", "target": "de"}, "--language and --target are both de"),
+    ({"task": "translate", "language": "fr", "target": "de"}, "not trained to translate French into German"),
+    ({"punctuate": True, "keywords": ["a"]}, "--punctuate and --keywords cannot go together"),
+    ({"keywords": ["<|end_of_text|>"]}, "cannot be part of an instruction"),
+    ({"prompt": "   "}, "--prompt is empty"),
+    ({"prompt": "<|audio|> and <|audio|>"}, "holds <|audio|> 2 times"),
+    ({"prompt": "what?", "punctuate": True}, "--prompt says the whole instruction"),
+    ({"prompt": "what?", "task": "translate"}, "--prompt says the whole instruction"),
+]
+
+
+@pytest.mark.parametrize(("options", "instruction"), TRAINED)
+def test_options_give_the_trained_instruction_right_after_the_audio(options: dict[str, Any], instruction: str) -> None:
+    prompt = prompts.build(**options)
+    assert prompt.instruction == instruction
+    assert prompt.content == f"<|audio|>{instruction}"
+    assert prompt.trained
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED)
+def test_a_combination_without_a_trained_instruction_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        prompts.build(**options)
+    assert message in str(caught.value)
+
+
+def test_a_prompt_of_the_users_own_is_marked_unless_its_wording_is_trained() -> None:
+    assert not prompts.build(prompt="Transcribe the audio.").trained
+    assert prompts.build(prompt="translate the speech to German.").trained
+    assert prompts.build(prompt="before <|audio|> after").content == "before <|audio|> after"
+
+
+def test_every_pair_of_the_model_has_a_prompt_and_no_other() -> None:
+    pairs = set()
+    for language in prompts.spoken():
+        for target in prompts.languages():
+            try:
+                prompts.build("translate", language=language, target=target)
+            except UsageError:
+                continue
+            pairs.add((language, target))
+    into_english = {(code, "en") for code in ("fr", "de", "es", "pt", "ja")}
+    assert pairs == into_english | {("en", code) for code in ("fr", "de", "es", "pt", "ja", "it", "zh")}
+
+
+def test_the_output_language_is_the_target_of_a_translation() -> None:
+    assert prompts.build("translate", language="ja").output_language == "en"
+    assert prompts.build(language="ja").output_language == "ja"

@@ -1,0 +1,241 @@
+"""Two files of transcripts of the same recordings, utterance by utterance: do they differ by more than chance?
+
+The question after moving to another device. The texts that differ are shown aligned; the difference of the error
+rates comes with a paired bootstrap interval: the same resampled utterances on both sides
+(Bisani & Ney 2004, "Bootstrap estimates for confidence intervals in ASR performance evaluation").
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from env.errors import InputError
+from model.windows import UNSPACED_LANGUAGES
+from verify import scores
+from verify.normalisers import Normaliser
+from verify.transcripts import Line, Transcripts
+
+SHOWN = 20  # differing utterances printed; all are in the data
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B's score less A's in points, with its 95 % interval; significant where the interval leaves out zero."""
+
+    metric: str
+    a: float | None
+    b: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    n: int
+    signature: str
+
+    @property
+    def significant(self) -> bool:
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+    def __str__(self) -> str:
+        if self.difference is None:
+            return f"{self.metric} difference undefined: no reference words"
+        if self.low is None or self.high is None:
+            return f"{self.metric} difference {self.difference:+.2f}; too few utterances to judge"
+        verdict = "significant" if self.significant else "not significant"
+        return f"{self.metric} difference {self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}]; {verdict}"
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An utterance whose two texts differ. `alignment` shows them word below word."""
+
+    key: str
+    language: str
+    reference: str
+    a: str
+    b: str
+    alignment: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`left_out` says why an utterance is in neither figure: key -> reason."""
+
+    names: tuple[str, str]
+    compared: int
+    disagreements: tuple[Disagreement, ...]
+    differences: tuple[Difference, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def agreed(self) -> int:
+        return self.compared - len(self.disagreements)
+
+    def sentence(self) -> str:
+        a, b = self.names
+        agreement = f"{a} and {b} transcripts agree on {self.agreed} of {self.compared}"
+        return "; ".join([agreement, *map(str, self.differences)]) + "."
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {
+            "sentence": self.sentence(),
+            "names": list(self.names),
+            "compared": self.compared,
+            "agreed": self.agreed,
+            "differences": [{**asdict(row), "significant": row.significant} for row in self.differences],
+            "disagreements": [asdict(row) for row in self.disagreements],
+            "left_out": dict(self.left_out),
+        }
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").partition("\n")[0]
+
+
+def _pairs(a: Transcripts, b: Transcripts, names: tuple[str, str]) -> tuple[list[tuple[Line, Line]], dict[str, str]]:
+    """The utterances that both have, in the order of their keys, and why each other one is left out.
+
+    Raises:
+        InputError: the two files are about different recordings or references.
+    """
+    first, second = ({line.key: line for line in side.lines} for side in (a, b))
+    pairs, left_out = [], {}
+    for key in sorted(first.keys() | second.keys()):
+        sides = first.get(key), second.get(key)
+        for name, line in zip(names, sides, strict=True):
+            if line is None or line.error is not None:
+                left_out[key] = f"not in {name}" if line is None else f"failed in {name}: {_first_line(line.error)}"
+        left, right = sides
+        if left is None or right is None or key in left_out:
+            continue
+        if left.reference != right.reference:
+            raise InputError(
+                f"{key}: the two files have different references", why=f"{left.reference!r} and {right.reference!r}"
+            )
+        if left.audio_sha256 and right.audio_sha256 and left.audio_sha256 != right.audio_sha256:
+            raise InputError(
+                f"{key}: the two files were made from different audio", next="sha256sum it on both machines"
+            )
+        pairs.append((left, right))
+    if not pairs:
+        raise InputError("the two files have no utterance in common", next="make both from the same manifest")
+    return pairs, left_out
+
+
+def _words(text: str, language: str) -> list[str]:
+    """Raw words to align for reading; characters in languages written without spaces."""
+    return [*"".join(text.split())] if language in UNSPACED_LANGUAGES else text.split()
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that `text` fills: East Asian wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(mark) else 2 if unicodedata.east_asian_width(mark) in "WF" else 1 for mark in text
+    )
+
+
+def align(a: str, b: str, language: str, names: tuple[str, str] = ("A", "B")) -> str:
+    """Two texts with equal words below each other, a row of *** where one has no word, and ^ under what differs."""
+    import jiwer
+
+    left, right = _words(a, language), _words(b, language)
+    columns: list[tuple[str, str]] = []
+    for chunk in jiwer.process_words(" ".join(left), " ".join(right)).alignments[0]:
+        ours = left[chunk.ref_start_idx : chunk.ref_end_idx]
+        theirs = right[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        width = max(len(ours), len(theirs))
+        columns += zip(ours + [""] * (width - len(ours)), theirs + [""] * (width - len(theirs)), strict=True)
+    label = max(len(name) for name in names)
+    rows = [f"{names[0]:{label}} ", f"{names[1]:{label}} ", " " * (label + 1)]
+    for one, other in columns:
+        width = max(_width(one), _width(other))
+        marks = "" if one == other else "^" * width
+        for index, word in enumerate((one or "*" * width, other or "*" * width, marks)):
+            rows[index] += f" {word}{' ' * (width - _width(word))}"
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def _error_rate_difference(pairs: Sequence[tuple[Line, Line]], normaliser: Normaliser) -> Difference:
+    """The WER of transcripts, B less A."""
+    import numpy as np
+
+    languages = [left.language for left, _ in pairs]
+    references = [normaliser.words(left.reference, left.language) for left, _ in pairs]
+    sides = []
+    for side in (0, 1):
+        texts = [pair[side].hypothesis or "" for pair in pairs]
+        hypotheses = [normaliser.words(text, language) for text, language in zip(texts, languages, strict=True)]
+        sides.append(scores.word_counts(references, hypotheses))
+    columns = np.stack([sides[0][:, 1:].sum(axis=1), sides[1][:, 1:].sum(axis=1), sides[0][:, :3].sum(axis=1)], axis=1)
+    errors_a, errors_b, words = (int(total) for total in columns.sum(axis=0))
+    fields = {**normaliser.signature, "agg": "sum", "test": "paired-bootstrap", "bs": scores.RESAMPLES}
+    signature = scores.signature_text({**fields, "seed": scores.SEED, "n": len(pairs)})
+    if not words:
+        return Difference("WER", None, None, None, None, None, len(pairs), signature)
+    sums = scores.resampled(columns)
+    low, high = scores.interval(scores.rate(sums[:, 1] - sums[:, 0], sums[:, 2]), len(pairs))
+    a, b = 100 * errors_a / words, 100 * errors_b / words
+    return Difference("WER", a, b, b - a, low, high, len(pairs), signature)
+
+
+def _translation_difference(pairs: Sequence[tuple[Line, Line]], target: str) -> Difference:
+    """The chrF of translations into `target`, B less A: over sentences of a few words it is steadier than BLEU."""
+    import numpy as np
+    from sacrebleu.metrics import CHRF
+
+    metric = CHRF()
+    references = [[left.reference for left, _ in pairs]]
+    texts = ([left.hypothesis or "" for left, _ in pairs], [right.hypothesis or "" for _, right in pairs])
+    a, b = (metric.corpus_score(side, references).score for side in texts)
+    statistics = [np.array(metric._extract_corpus_statistics(side, references), dtype=np.int64) for side in texts]
+    drawn = scores.resampled(np.concatenate(statistics, axis=1))
+    width = statistics[0].shape[1]
+    differences = [
+        metric._compute_score_from_stats(row[width:]).score - metric._compute_score_from_stats(row[:width]).score
+        for row in drawn
+    ]
+    low, high = scores.interval(np.array(differences), len(pairs))
+    signature = f"{metric.get_signature()}|test:paired-bootstrap|bs:{scores.RESAMPLES}|seed:{scores.SEED}"
+    return Difference(f"chrF into {target}", a, b, b - a, low, high, len(pairs), signature)
+
+
+def compare(a: Transcripts, b: Transcripts, normaliser: Normaliser, names: tuple[str, str] = ("A", "B")) -> Comparison:
+    """Compare B with A.
+
+    Raises:
+        InputError: the files have no utterance in common, or differ in references or audio.
+    """
+    pairs, left_out = _pairs(a, b, names)
+    transcribed = [pair for pair in pairs if pair[0].target is None]
+    differences = [_error_rate_difference(transcribed, normaliser)] if transcribed else []
+    for target in sorted({left.target for left, _ in pairs if left.target is not None}):
+        differences.append(_translation_difference([pair for pair in pairs if pair[0].target == target], target))
+    disagreements = tuple(
+        Disagreement(
+            left.key,
+            left.language,
+            left.reference,
+            left.hypothesis or "",
+            right.hypothesis or "",
+            align(left.hypothesis or "", right.hypothesis or "", left.target or left.language, names),
+        )
+        for left, right in pairs
+        if left.hypothesis != right.hypothesis
+    )
+    return Comparison(names, len(pairs), disagreements, tuple(differences), left_out)
+
+
+def report(comparison: Comparison) -> str:
+    """The comparison for a terminal."""
+    blocks = [comparison.sentence()]
+    for row in comparison.disagreements[:SHOWN]:
+        blocks.append(f"{row.key} ({row.language}), reference: {row.reference}\n{row.alignment}")
+    if len(comparison.disagreements) > SHOWN:
+        blocks.append(f"and {len(comparison.disagreements) - SHOWN} more")
+    if comparison.left_out:
+        listed = "\n".join(f"  {key}: {reason}" for key, reason in comparison.left_out.items())
+        blocks.append(f"left out: {len(comparison.left_out)}\n{listed}")
+    return "\n\n".join(blocks) + "\n"

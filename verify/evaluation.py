@@ -1,0 +1,241 @@
+"""An evaluation: a manifest through a model to transcripts on disk, resumable, by one process or by many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from env.errors import InputError
+from model import audio, prompts, windows
+from model.audio import AudioFile
+from model.captions import Segment
+from model.decoding import Reader
+from model.prompts import Prompt
+from model.transcribe import decode_windows, segments
+from verify import shards, transcripts
+from verify.manifest import Utterance
+from verify.shards import Group
+from verify.transcripts import Journal, Line, Transcripts
+
+DURATION_TOLERANCE = 0.1  # seconds between manifest and file before it is noted
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a recording gave: its segments, or the error for which it has none."""
+
+    segments: tuple[Segment, ...]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def prompt_for(utterance: Utterance, *, punctuate: bool) -> Prompt:
+    return prompts.build(utterance.task, language=utterance.language, target=utterance.target, punctuate=punctuate)
+
+
+def durations(utterances: Sequence[Utterance]) -> list[float]:
+    """Seconds of each recording: the manifest's word, else the file's header, else nothing for a file without one."""
+    found = []
+    for utterance in utterances:
+        seconds = utterance.duration
+        if seconds is None:
+            try:
+                seconds = audio.seconds(utterance.path)
+            except InputError:
+                seconds = 0.0  # it will be listed as failed when it is its turn
+        found.append(seconds)
+    return found
+
+
+def _read(utterance: Utterance, limit_seconds: float) -> tuple[list[windows.Window], Heard]:
+    """The windows of a short recording, and what is known of it before it is decoded.
+
+    Raises:
+        InputError: it cannot be read to its end.
+    """
+    with AudioFile(utterance.path) as file:
+        found = list(windows.split(file.blocks(), limit_seconds))
+        if file.damage is not None:
+            raise file.damage
+        return found, Heard((), found[-1].end_seconds, tuple(file.notes))
+
+
+def _hear_together(
+    reader: Reader, batch: Sequence[Utterance], asked: Sequence[Prompt], limit_seconds: float
+) -> list[Heard]:
+    """Decode short recordings in one go."""
+    heard: list[Heard] = []
+    group: list[windows.Window] = []
+    owners: list[int] = []
+    for index, utterance in enumerate(batch):
+        try:
+            found, known = _read(utterance, limit_seconds)
+        except InputError as error:
+            found, known = [], Heard((), 0.0, error=str(error))
+        heard.append(known)
+        group += found
+        owners += [index] * len(found)
+    for owner, segment in zip(owners, decode_windows(reader, group, [asked[owner] for owner in owners]), strict=True):
+        heard[owner] = replace(heard[owner], segments=(*heard[owner].segments, segment))
+    return heard
+
+
+def _hear_long(reader: Reader, utterance: Utterance, asked: Prompt, limit_seconds: float) -> Heard:
+    """Decode a long recording as it is read."""
+    try:
+        with AudioFile(utterance.path) as file:
+            found = tuple(segments(reader, file, asked, limit_seconds))
+            if file.damage is not None:
+                raise file.damage
+            return Heard(found, found[-1].end, tuple(file.notes))
+    except InputError as error:
+        return Heard((), 0.0, error=str(error))
+
+
+def _digest(path: Path) -> str | None:
+    digest = sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _line(utterance: Utterance, heard: Heard, asked: Prompt, seconds: float) -> Line:
+    line = Line(
+        utterance.key,
+        utterance.audio,
+        utterance.language,
+        utterance.task,
+        utterance.target,
+        utterance.text,
+        duration=heard.seconds,
+        seconds=seconds,
+        error=heard.error,
+    )
+    if heard.error is not None:
+        return line
+    notes = dict.fromkeys([*heard.notes, *(note for segment in heard.segments for note in segment.notes)])
+    if utterance.duration is not None and abs(utterance.duration - heard.seconds) > DURATION_TOLERANCE:
+        notes[f"the manifest says {utterance.duration:.2f} s, the file holds {heard.seconds:.2f} s"] = None
+    text = windows.join([segment.text for segment in heard.segments], asked.output_language)
+    return replace(line, hypothesis=text, audio_sha256=_digest(utterance.path), notes=tuple(notes))
+
+
+def transcribe_batch(
+    reader: Reader, batch: Sequence[Utterance], *, punctuate: bool, limit_seconds: float
+) -> list[Line]:
+    """A line for each utterance of a batch; its processing time is shared out by length of audio.
+
+    Raises:
+        OutOfMemoryError, DeviceError, UsageError: as the reader.
+    """
+    started = time.perf_counter()
+    asked = [prompt_for(utterance, punctuate=punctuate) for utterance in batch]
+    if len(batch) == 1:
+        heard = [_hear_long(reader, batch[0], asked[0], limit_seconds)]
+    else:
+        heard = _hear_together(reader, batch, asked, limit_seconds)
+    spent = time.perf_counter() - started
+    total = sum(one.seconds for one in heard) or 1.0
+    return [
+        _line(utterance, one, prompt, spent * one.seconds / total)
+        for utterance, one, prompt in zip(batch, heard, asked, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do of a manifest: `batches` of indices into `utterances`, for every process."""
+
+    utterances: Sequence[Utterance]
+    seconds: Sequence[float]
+    batches: Sequence[Sequence[int]]
+    done: Mapping[str, Line]
+
+    def share(self, rank: int, size: int) -> Iterator[list[int]]:
+        """The batches of one process that hold anything not yet done, longest first.
+
+        They are whole: an utterance keeps its neighbours, and so its text, also when some of them are done.
+        """
+        left = [
+            list(batch) for batch in self.batches if any(self.utterances[index].key not in self.done for index in batch)
+        ]
+        loads = [sum(self.seconds[index] for index in batch) for batch in left]
+        for number in shards.assign(loads, size)[rank]:
+            yield left[number]
+
+    def left(self) -> int:
+        return sum(utterance.key not in self.done for utterance in self.utterances)
+
+
+def plan(utterances: Sequence[Utterance], batch_size: int, limit_seconds: float, earlier: Mapping[str, Line]) -> Plan:
+    """What to do after `earlier` runs; failed utterances are tried again."""
+    seconds = durations(utterances)
+    done = {key: line for key, line in earlier.items() if line.error is None}
+    return Plan(utterances, seconds, shards.batches(seconds, batch_size, limit_seconds), done)
+
+
+def evaluate(
+    reader: Reader,
+    utterances: Sequence[Utterance],
+    output: Path,
+    header: Mapping[str, Any],
+    group: Group,
+    *,
+    punctuate: bool = False,
+    limit_seconds: float = windows.LIMIT_SECONDS,
+    on_start: Callable[[Plan, Mapping[str, int]], None] = lambda todo, counts: None,
+    on_line: Callable[[Line], None] = lambda line: None,
+) -> Transcripts | None:
+    """Transcribe what is not yet in `output` or its parts, and write the finished file.
+
+    `on_start` is told what is left and how many texts each file of an earlier run held. Returns the transcripts in
+    the first process, None in the others.
+
+    Raises:
+        RecordError: earlier transcripts were made with other settings, or are damaged.
+        StorageError: the disk is full; what was finished is kept.
+        VerificationIncompleteError: a process died or was stopped; what was finished is kept.
+        OutOfMemoryError, DeviceError, UsageError: as the reader.
+    """
+    seen, counts = transcripts.earlier(output, header)
+    everywhere = group.gather((seen, counts))  # parts may lie on disks that this process does not see
+    known = transcripts.newest(line for lines, _ in everywhere for line in lines.values())
+    todo = plan(utterances, reader.batch_size, limit_seconds, known)
+    on_start(todo, {name: number for _, found in everywhere for name, number in found.items()})
+    fresh: list[Line] = []
+    with Journal(output, group.place.rank, header) as journal:
+        for batch in todo.share(group.place.rank, group.place.size):
+            members = [utterances[index] for index in batch]
+            lines = transcribe_batch(reader, members, punctuate=punctuate, limit_seconds=limit_seconds)
+            new = [line for line in lines if line.key not in todo.done]
+            journal.add(new)
+            fresh += new
+            for line in new:
+                on_line(line)
+    gathered = transcripts.newest(line for lines in group.gather(fresh) for line in lines)
+    finished = _finished(utterances, {**todo.done, **gathered})
+    if group.place.first:
+        transcripts.finish(output, header, finished)
+    group.gather(None)  # a part is removed when the finished file is there, not before
+    journal.path.unlink(missing_ok=True)
+    return Transcripts(header, tuple(finished)) if group.place.first else None
+
+
+def _finished(utterances: Sequence[Utterance], lines: Mapping[str, Line]) -> list[Line]:
+    """The lines of this manifest, with its references: texts of an earlier run may be scored against corrected ones."""
+    return sorted(
+        (
+            replace(lines[utterance.key], reference=utterance.text, language=utterance.language)
+            for utterance in utterances
+        ),
+        key=lambda line: line.key,
+    )

@@ -1,0 +1,179 @@
+"""Work shared among the processes that torchrun starts: who does what, what each found, and who died.
+
+Batches are made before they are shared out, so that every utterance meets the same neighbours, and gets the same
+text, with any number of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from env.errors import UsageError, VerificationIncompleteError
+
+T = TypeVar("T")
+
+BACKENDS = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl"}
+# A process that is done waits for the slowest. Longest first keeps that to one batch; a slow device may take longer.
+PATIENCE = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process is among those of torchrun; alone without torchrun."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+def place() -> Place:
+    """Where torchrun put this process, from the environment that it sets."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if "RANK" not in os.environ:
+        return Place()
+    try:
+        return Place(*(int(os.environ[name]) for name in names))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"RANK is set, and {', '.join(names)} are not three numbers", next="torchrun --nproc-per-node N eval.py ..."
+        ) from error
+
+
+def device_for(asked: str, where: Place) -> str:
+    """The device of this process: `npu` and `cuda` without an index are one card a process of the machine."""
+    if where.size > 1 and ":" in asked and not asked.startswith("cpu"):
+        raise UsageError(
+            f"--device {asked} is one device, torchrun started {where.size} processes",
+            next=f"--device {asked.partition(':')[0]}, which takes a card for each",
+        )
+    return f"{asked}:{where.local_rank}" if where.size > 1 and asked in ("npu", "cuda") else asked
+
+
+def batches(seconds: Sequence[float], size: int, alone_above: float) -> list[list[int]]:
+    """Indices of recordings in batches of at most `size`, longest first, so that what is decoded together is alike.
+
+    Recordings longer than `alone_above` seconds are batches of their own: they are streamed window by window.
+    """
+    order = sorted(range(len(seconds)), key=lambda index: (-seconds[index], index))
+    long = [index for index in order if seconds[index] > alone_above]
+    short = order[len(long) :]
+    return [[index] for index in long] + [short[start : start + size] for start in range(0, len(short), size)]
+
+
+def assign(loads: Sequence[float], size: int) -> list[list[int]]:
+    """Which loads each of `size` processes takes: the longest first, each to the process with least so far.
+
+    No process gets more than 4/3 of the best division (Graham 1969, "Bounds on multiprocessing timing anomalies").
+    """
+    shares: list[list[int]] = [[] for _ in range(size)]
+    totals = [0.0] * size
+    for index in sorted(range(len(loads)), key=lambda index: (-loads[index], index)):
+        lightest = min(range(size), key=lambda rank: (totals[rank], rank))
+        shares[lightest].append(index)
+        totals[lightest] += loads[index]
+    return shares
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process of this machine runs; one that ended and was not yet waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+class Group:
+    """The processes of a run, joined. Alone it does nothing."""
+
+    def __init__(self, where: Place) -> None:
+        self.place = where
+        self._members: list[tuple[str, int]] = [(socket.gethostname(), os.getpid())]
+        if where.size > 1:
+            self._members = self.gather(self._members[0])
+
+    def gather(self, value: T) -> list[T]:
+        """What every process passed here, by rank, in every process.
+
+        Raises:
+            VerificationIncompleteError: a process died or left; it is named.
+        """
+        if self.place.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.place.size
+        try:
+            dist.all_gather_object(values, value)
+        except RuntimeError as error:
+            raise self.lost(str(error).splitlines()[0]) from error
+        return values
+
+    def dead(self) -> list[int]:
+        """Ranks on this machine whose process has ended."""
+        here = socket.gethostname()
+        return [rank for rank, (host, pid) in enumerate(self._members) if host == here and not _alive(pid)]
+
+    def lost(self, reason: str) -> VerificationIncompleteError:
+        """The error that names the processes that died."""
+        dead = self.dead()
+        names = ", ".join(f"rank {rank} (process {self._members[rank][1]})" for rank in dead) or "another process"
+        return VerificationIncompleteError(
+            f"{names} died; every transcript that was finished is kept",
+            why=reason,
+            next="the same command again finishes the rest",
+        )
+
+
+def _stopped(group: Group, signum: int) -> VerificationIncompleteError:
+    """The error of a process that was told to stop: torchrun does that to all when one of them dies."""
+    if group.place.size > 1 and group.dead():
+        return group.lost(f"this process, rank {group.place.rank}, was then stopped too")
+    return VerificationIncompleteError(
+        f"stopped by {signal.Signals(signum).name}; every transcript that was finished is kept",
+        next="the same command again finishes the rest",
+    )
+
+
+@contextlib.contextmanager
+def joined(where: Place, device_kind: str) -> Iterator[Group]:
+    """The group of this run. Inside, SIGTERM ends the process with an error that says who died first.
+
+    Raises:
+        VerificationIncompleteError: a process died.
+    """
+    group: Group | None = None
+
+    def on_terminate(signum: int, frame: FrameType | None) -> None:
+        raise _stopped(group or Group(Place()), signum)
+
+    before = signal.signal(signal.SIGTERM, on_terminate)
+    try:
+        if where.size > 1:
+            import torch
+            import torch.distributed as dist
+
+            if device_kind == "cuda":  # nccl sends from the current card; an npu was made current when it answered
+                torch.cuda.set_device(where.local_rank)
+            dist.init_process_group(BACKENDS[device_kind], timeout=PATIENCE)
+        group = Group(where)
+        yield group
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if where.size > 1:
+            import torch.distributed as dist
+
+            if dist.is_initialized():
+                dist.destroy_process_group()

@@ -1,0 +1,253 @@
+"""Transcripts on disk: JSONL files that grow by whole lines, so that a run goes on where it was stopped.
+
+The first line says what the transcripts were made with; each other line is one utterance, with its text or the
+reason why it has none. While a run lasts, every process appends to a part of its own; a finished run is one sorted
+file, the same bytes however many processes made it, with the times in a file beside it. Scores are always made from
+such a file, so that they can be made again without the model.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from env.atomic import write_json, write_text
+from env.errors import RecordError, storage_error
+
+SCHEMA = 1
+KIND = "transcripts"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One utterance: what was said, what was understood or why nothing was, and what it cost.
+
+    `duration` and `seconds` (processing) are seconds. `key` names the utterance across machines.
+    """
+
+    key: str
+    audio: str
+    language: str
+    task: str
+    target: str | None
+    reference: str
+    hypothesis: str | None = None
+    error: str | None = None
+    duration: float = 0.0
+    seconds: float = 0.0
+    tokens: int = 0
+    audio_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """A file read back. `header` is what the transcripts were made with, `dropped` a half-written last line."""
+
+    header: Mapping[str, Any]
+    lines: tuple[Line, ...]
+    dropped: str | None = None
+
+    @property
+    def done(self) -> tuple[Line, ...]:
+        return tuple(line for line in self.lines if line.error is None)
+
+    @property
+    def failed(self) -> tuple[Line, ...]:
+        return tuple(line for line in self.lines if line.error is not None)
+
+
+def data_sha256(lines: Iterable[Line]) -> str:
+    """sha256 over what was transcribed: keys, references and audio, in the order of their keys."""
+    rows = sorted((line.key, line.reference, line.audio_sha256 or "") for line in lines)
+    return sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+
+
+def _parse_header(path: Path, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict) or header.pop("kind", None) != KIND:
+        raise RecordError(f"{path}: is not a file of transcripts", why="its first line does not say so")
+    schema = header.pop("schema", None)
+    if schema != SCHEMA:
+        raise RecordError(f"{path}: transcripts of schema {SCHEMA} required, {schema!r} found")
+    return header
+
+
+def _parse_line(path: Path, number: int, text: str) -> Line:
+    try:
+        value = json.loads(text)
+        return Line(**{**value, "notes": tuple(value["notes"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordError(
+            f"{path}: line {number} is damaged", why=str(error), next=f"sed -i {number}d {path}, and run again"
+        ) from error
+
+
+def _header_text(header: Mapping[str, Any]) -> str:
+    return json.dumps({"kind": KIND, "schema": SCHEMA, **header}, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _line_text(line: Line, *, times: bool) -> str:
+    value = asdict(line)
+    if not times:
+        del value["seconds"]
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def times_path(path: Path) -> Path:
+    """The file beside `path`, a finished file of transcripts, that holds the processing times."""
+    return path.with_name(f"{path.stem}.times.json")
+
+
+def _times(path: Path) -> dict[str, float]:
+    try:
+        seconds = json.loads(times_path(path).read_text(encoding="utf-8"))["seconds"]
+        return {key: float(value) for key, value in seconds.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # texts are scored without their times: RTFx is then unknown
+
+
+def newest(lines: Iterable[Line]) -> dict[str, Line]:
+    """One line a key: a text rather than a failure, else the later one."""
+    kept: dict[str, Line] = {}
+    for line in lines:
+        if line.error is None or line.key not in kept or kept[line.key].error is not None:
+            kept[line.key] = line
+    return kept
+
+
+def read(path: Path) -> Transcripts:
+    """Read a file of transcripts or a part. A last line without its line break was being written when the program
+    was stopped: it is dropped, and returned as such.
+
+    Raises:
+        RecordError: the file is absent, is not one of transcripts, or is damaged elsewhere than in its last line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}", next=f"ls -l {path}") from error
+    complete, _, dropped = text.rpartition("\n")
+    if not complete:
+        raise RecordError(f"{path}: holds no transcripts", why="it has no whole line", next=f"rm {path}, and run again")
+    first, *rest = complete.split("\n")
+    header = _parse_header(path, first)
+    times = _times(path)
+    lines = newest(_parse_line(path, number, row) for number, row in enumerate(rest, start=2))
+    timed = tuple(replace(line, seconds=times.get(key, line.seconds)) for key, line in lines.items())
+    return Transcripts(header, timed, dropped or None)
+
+
+def write(path: Path, header: Mapping[str, Any], lines: Iterable[Line]) -> None:
+    """Write a finished file and its times, each by atomic rename; lines in the order of their keys.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    ordered = sorted(lines, key=lambda line: line.key)
+    write_json(times_path(path), {"seconds": {line.key: line.seconds for line in ordered}})
+    write_text(path, _header_text(header) + "".join(_line_text(line, times=False) for line in ordered))
+
+
+def check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to go on in a file that was made with other settings.
+
+    Raises:
+        RecordError: with the settings that differ.
+    """
+    differ = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    if differ:
+        changes = "; ".join(f"{name} was {found.get(name)!r}, is {wanted.get(name)!r}" for name in differ)
+        raise RecordError(
+            f"{path}: was made with other settings", why=changes, next="give another --output, or remove the file"
+        )
+
+
+def parts(path: Path) -> list[Path]:
+    """What processes of an unfinished run have left beside `path`, in the order of their ranks."""
+    found = path.parent.glob(f"{glob.escape(path.name)}.part-*")
+    return sorted(found, key=lambda part: (len(part.name), part.name))
+
+
+def earlier(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, Line], dict[str, int]]:
+    """The lines of earlier runs towards `path`, finished or not, by key; and how many each file held.
+
+    Raises:
+        RecordError: a file was made with other settings, or is damaged.
+    """
+    lines: list[Line] = []
+    counts: dict[str, int] = {}
+    for file in [path, *parts(path)]:
+        if file.exists() and file.stat().st_size:
+            found = read(file)
+            check_header(file, found.header, header)
+            lines += found.lines
+            counts[file.name] = len(found.done)
+    return newest(lines), counts
+
+
+class Journal:
+    """The part of one process, open for appending. A half-written last line of an earlier run is taken out first.
+
+    Raises:
+        RecordError: the part was made with other settings, or is damaged.
+        StorageError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, rank: int, header: Mapping[str, Any]) -> None:
+        self.path = path.with_name(f"{path.name}.part-{rank}")
+        self.dropped: str | None = None
+        text = _header_text(header)
+        if self.path.exists() and self.path.stat().st_size:
+            found = read(self.path)
+            check_header(self.path, found.header, header)
+            self.dropped = found.dropped
+            text += "".join(_line_text(line, times=True) for line in found.lines)
+        write_text(self.path, text)
+        try:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def add(self, lines: Iterable[Line]) -> None:
+        """Append finished utterances, durably.
+
+        Raises:
+            StorageError: the disk is full; what was written before stays.
+        """
+        data = "".join(_line_text(line, times=True) for line in lines).encode()
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+
+def finish(path: Path, header: Mapping[str, Any], lines: Iterable[Line]) -> None:
+    """Write the finished file, then remove the parts that it replaces.
+
+    Raises:
+        StorageError: as `write`; the parts then stay.
+    """
+    write(path, header, lines)
+    for part in parts(path):
+        part.unlink(missing_ok=True)

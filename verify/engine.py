@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from env.doctor import diagnose
 from env.stack import ROOT
 from verify.child import Child
 from verify.context import Context
@@ -71,6 +72,11 @@ def run_checks(
     workers = 0
 
     def keep(check: Check, started: str, value: Mapping[str, Any]) -> None:
+        data = dict(value.get("data", {}))
+        if value["status"] in (Status.FAIL.value, Status.ERROR.value):
+            known = diagnose([*value.get("log", ()), value["reason"]])
+            if known:
+                data["doctor"] = [found.as_dict() for found in known]
         record = Record(
             check=check.name,
             level=check.level,
@@ -78,7 +84,7 @@ def run_checks(
             reason=value["reason"],
             started=started,
             seconds=value["seconds"],
-            data=value.get("data", {}),
+            data=data,
             signature=value.get("signature", {}),
             rerun=rerun(check.name),
             log=tuple(value.get("log", ())),

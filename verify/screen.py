@@ -83,6 +83,8 @@ def failures(records: Sequence[Record]) -> Iterator[str]:
     """For each record that did not pass: why, the log's last lines, and the command that runs it again."""
     for record in records:
         if record.status in (Status.FAIL, Status.ERROR):
+            known = record.data.get("doctor", ())
             yield f"\n{record.check}: {record.status.value}: {record.reason}"
             yield from (f"    | {text}" for text in record.log[-10:])
+            yield from (f"    known: {one['id']}: {one['cause']}\n    fix:   {one['fix']}" for one in known)
             yield f"    again: {record.rerun}"

@@ -49,6 +49,10 @@ def leaves(context: Context) -> Outcome:
     os._exit(3)
 
 
+def lacks_cann(context: Context) -> Outcome:
+    raise ImportError("libhccl.so: cannot open shared object file: No such file or directory")
+
+
 def hangs(context: Context) -> Outcome:
     print("waiting for a device that never answers", flush=True)
     threading.Event().wait()

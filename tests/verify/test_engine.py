@@ -15,6 +15,7 @@ from verify import engine, records
 from verify.context import Context
 from verify.plan import Check
 from verify.records import Record, Status, read_evidence
+from verify.screen import failures
 
 
 def check(name: str, limit: float = 20.0) -> Check:
@@ -58,6 +59,14 @@ def test_every_end_is_a_record_and_the_next_check_runs(
     assert logged in "\n".join(first.log)
     assert first.rerun == f"again {name}"
     assert second.status is Status.PASS
+
+
+def test_a_known_failure_is_named_with_its_cause_and_its_fix(context: Context) -> None:
+    (record,) = run(context, check("lacks_cann"))
+    assert [known["id"] for known in record.data["doctor"]] == ["LIB_HCCL"]
+    shown = "\n".join(failures([record]))
+    assert "known: LIB_HCCL: " in shown
+    assert "set_env.sh" in shown
 
 
 def test_a_hang_is_ended_and_the_log_says_where_it_stood(context: Context) -> None:

@@ -75,7 +75,10 @@ def _distance(logits: torch.Tensor, right: torch.Tensor) -> float:
 
 
 def _scale(pick: Callable[[Model], torch.nn.Module], factor: float) -> Callable[[Model], None]:
-    return lambda model: pick(model).weight.mul_(factor)  # type: ignore[operator,union-attr]
+    def scale(model: Model) -> None:
+        pick(model).get_parameter("weight").mul_(factor)
+
+    return scale
 
 
 def _drop_relative_positions(model: Model) -> None:

@@ -79,8 +79,10 @@ def regret(chosen: NDArray[np.int64], reference: Array) -> float:
     """The worst of the choices: by how much `reference` [..., classes] prefers its own largest entry over the `chosen`
     [...] one, over the root mean square of its scores there. 0 where all choices agree; a tie costs nothing.
     """
-    lost = reference.max(axis=-1) - np.take_along_axis(reference, chosen[..., None], axis=-1)[..., 0]
-    size = np.sqrt(np.mean(np.square(reference), axis=-1))
+    largest = np.max(np.abs(reference), axis=-1, keepdims=True)
+    scores = np.divide(reference, largest, out=np.zeros_like(reference), where=largest > 0)
+    lost = scores.max(axis=-1) - np.take_along_axis(scores, chosen[..., None], axis=-1)[..., 0]
+    size = np.sqrt(np.mean(np.square(scores), axis=-1))
     return float(np.max(np.divide(lost, size, out=np.zeros_like(lost), where=lost > 0)))
 
 

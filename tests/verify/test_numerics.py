@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.model.test_architecture import architecture
+from verify import numerics
+from verify.numerics import Comparison, Limits, beyond, compare, judge, limits_for
+
+COMPONENTS = tuple(architecture().output_shapes(1, 1, 1))
+DTYPES = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}  # unit roundoff
+
+
+def test_measures_agree_with_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    r = torch.randn(7, 33, generator=generator, dtype=torch.float64)
+    a = r + 0.01 * torch.randn(7, 33, generator=generator, dtype=torch.float64)
+    found = compare(a.numpy(), r.numpy(), classes=True)
+    assert found.rel_l2 == pytest.approx(float((a - r).norm() / r.norm()), rel=1e-12)
+    assert found.cosine == pytest.approx(float(torch.cosine_similarity(a.flatten(), r.flatten(), dim=0)), rel=1e-12)
+    assert found.max_abs == float((a - r).abs().max())
+    assert found.mean_abs == pytest.approx(float((a - r).abs().mean()), rel=1e-12)
+    assert found.top1 == float((a.argmax(-1) == r.argmax(-1)).double().mean())
+
+
+EDGES: dict[str, tuple[list[float], list[float], float | None, float | None]] = {
+    "both zero": ([0, 0], [0, 0], 0.0, 1.0),
+    "reference zero": ([1, 0], [0, 0], math.inf, 0.0),
+    "actual zero": ([0, 0], [1, 0], 1.0, 0.0),
+    "opposite": ([-1, -2], [1, 2], 2.0, -1.0),
+    "orthogonal": ([0, 1], [1, 0], math.sqrt(2), 0.0),
+    "smallest numbers": ([5e-324, 0], [5e-324, 0], 0.0, 1.0),
+    "largest numbers": ([1.7e308, 0], [-1.7e308, 0], 2.0, -1.0),
+    "NaN": ([math.nan, 0], [1, 0], None, None),
+    "infinity on both sides": ([math.inf, 0], [math.inf, 0], None, None),
+}
+
+
+@pytest.mark.parametrize(("actual", "reference", "rel_l2", "cosine"), EDGES.values(), ids=EDGES)
+def test_edges(actual: list[float], reference: list[float], rel_l2: float | None, cosine: float | None) -> None:
+    found = compare(actual, reference)
+    assert found.rel_l2 == pytest.approx(rel_l2)
+    assert found.cosine == pytest.approx(cosine)
+    assert found.finite == (rel_l2 is not None)
+
+
+def test_infinities_become_none_in_json() -> None:
+    assert compare([1.0], [0.0]).as_json()["rel_l2"] is None
+
+
+@pytest.mark.parametrize(
+    ("actual", "reference", "message"),
+    [
+        (np.zeros((2, 3)), np.zeros((3, 2)), "shape [2, 3], [3, 2] expected"),
+        (np.zeros(2), np.zeros((1, 2)), "shape [2], [1, 2] expected"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), "nothing to compare: shape [0, 2]"),
+    ],
+)
+def test_what_cannot_be_compared_is_an_error(actual: Any, reference: Any, message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+        compare(actual, reference)
+    assert str(caught.value) == message
+
+
+BOUNDS: list[tuple[str, float | None, float, str]] = [
+    ("rel_l2", 0.0, 0.0, ""),
+    ("rel_l2", 0.01, 0.01, ""),
+    ("rel_l2", 0.0100001, 0.01, "rel_l2 0.01, at most 0.01 allowed"),
+    ("rel_l2", 0.02, 0.01, "rel_l2 0.02, at most 0.01 allowed"),
+    ("rel_l2", math.inf, 0.01, "rel_l2 inf, at most 0.01 allowed"),
+    ("rel_l2", -0.001, 0.01, "rel_l2 -0.001, at most 0.01 allowed"),
+    ("rel_l2", math.nan, 0.01, "rel_l2 is not a number"),
+    ("rel_l2", None, 0.01, "rel_l2 is not a number"),
+    ("cosine", 1.0, 1.0, ""),
+    ("cosine", 0.99, 0.99, ""),
+    ("cosine", 0.98, 0.99, "cosine 0.980000, at least 0.990000 required"),
+    ("cosine", -1.0, 0.0, "cosine -1.000000, at least 0.000000 required"),
+    ("cosine", -math.inf, 0.0, "cosine -inf, at least 0.000000 required"),
+    ("top1_regret", 0.0, 0.0, ""),
+    ("top1_regret", 0.2, 0.1, "top1_regret 0.2, at most 0.1 allowed"),
+]
+
+
+@pytest.mark.parametrize(("measure", "value", "limit", "message"), BOUNDS)
+def test_bounds(measure: str, value: float | None, limit: float, message: str) -> None:
+    assert beyond(measure, value, limit) == message
+
+
+@pytest.mark.parametrize(
+    ("measure", "limit"),
+    [("rel_l2", -1.0), ("rel_l2", math.inf), ("rel_l2", math.nan), ("cosine", 1.5), ("cosine", -0.5), ("speed", 1.0)],
+)
+def test_a_limit_that_nothing_could_fail_is_refused(measure: str, limit: float) -> None:
+    with pytest.raises(ValueError, match=f"no limit on {measure}"):
+        beyond(measure, 0.0, limit)
+
+
+def test_every_measure_that_is_beyond_is_reported() -> None:
+    found = Comparison(finite=True, identical=False, rel_l2=0.5, cosine=0.5, top1_regret=0.0)
+    limits = Limits({"rel_l2": 0.1, "cosine": 0.9, "top1_regret": 0.1}, "a test")
+    assert judge(found, limits) == ["rel_l2 0.5, at most 0.1 allowed", "cosine 0.500000, at least 0.900000 required"]
+
+
+def test_nothing_is_judged_by_no_limits() -> None:
+    with pytest.raises(ValueError, match="no limits"):
+        judge(compare([1.0], [1.0]), Limits({}, "a test"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_component_has_limits_with_a_source_that_are_no_tighter_than_the_dtype(
+    component: str, dtype: str
+) -> None:
+    for device in ("cpu", "cuda", "npu"):
+        found = limits_for(device, dtype, component, layers=4, classes=True)
+        assert set(found.values) == {"rel_l2", "cosine", "top1_regret"}
+        assert len(found.source) > 10
+        assert 0.1 * DTYPES[dtype] < found.values["rel_l2"] < 1000 * DTYPES[dtype]
+        assert 0.99 < found.values["cosine"] < 1
+
+
+def test_limits_grow_with_the_root_of_the_depth_where_the_error_does() -> None:
+    shallow, deep = (limits_for("cpu", "bfloat16", "language_model", layers=n, classes=True) for n in (4, 16))
+    assert deep.values["rel_l2"] == pytest.approx(2 * shallow.values["rel_l2"])
+    shallow, deep = (limits_for("cpu", "bfloat16", "encoder", layers=n, classes=False) for n in (4, 16))
+    assert deep.values == shallow.values
+
+
+def test_a_row_for_the_device_goes_before_the_row_for_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"device": "any", "dtype": "float32", "component": "encoder", "rel_l2": 1e-5, "grows_with_depth": False}
+    row |= {"regret": 8, "source": "a test"}
+    monkeypatch.setattr(numerics, "tolerances", lambda: {"limit": [{**row, "device": "npu", "rel_l2": 3e-4}, row]})
+    assert limits_for("npu", "float32", "encoder", layers=1, classes=False).values["rel_l2"] == 3e-4
+    assert limits_for("cpu", "float32", "encoder", layers=1, classes=False).values["rel_l2"] == 1e-5
+
+
+def test_a_component_without_a_row_is_an_error() -> None:
+    with pytest.raises(KeyError, match="no row for decoder in bfloat16"):
+        limits_for("cpu", "bfloat16", "decoder", layers=1, classes=False)
+
+
+def test_no_two_rows_speak_of_the_same_component() -> None:
+    rows = [(row["device"], row["dtype"], row["component"]) for row in numerics.tolerances()["limit"]]
+    assert len(rows) == len(set(rows))
+    assert {component for _, _, component in rows} == set(COMPONENTS)

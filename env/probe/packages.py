@@ -44,7 +44,8 @@ def distributions(tree: Tree, sites: Sequence[str]) -> tuple[Distribution, ...]:
             path = f"{site}/{folder}"
             read = importlib.metadata.PathDistribution(_MetadataFile(tree, path))  # type: ignore[arg-type]
             # Of an egg-info the metadata is PKG-INFO, or the file itself.
-            written = any(read.read_text(name) for name in ("METADATA", "PKG-INFO", ""))
+            names = ("METADATA", "PKG-INFO") if tree.is_folder(path) else ("",)
+            written = any(read.read_text(name) for name in names)
             headers = read.metadata if written else None
             name, version = (headers["Name"], headers["Version"]) if headers else (None, None)
             if headers is None or not name or not version:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,6 +101,12 @@ def audit(host: Host, stack: Stack, *, profile: str, checkpoint_bytes: int | Non
     """
     case = Case(host, stack, profile, checkpoint_bytes)
     return sort(finding for judgement in judge(case) for finding in judgement.findings)
+
+
+def counted(findings: Sequence[Finding]) -> str:
+    """How many of each kind: "1 error, 0 warnings, 2 notes"."""
+    counts = [(kind, sum(finding.severity == kind for finding in findings)) for kind in SEVERITIES]
+    return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts)
 
 
 def sort(findings: Iterable[Finding]) -> list[Finding]:

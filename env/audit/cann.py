@@ -17,8 +17,22 @@ TORCH_ABI = "cxx_abi_1"  # torch._C._GLIBCXX_USE_CXX11_ABI is True since torch 2
 
 @rule("cann-missing")
 def cann_missing(case: Case) -> Iterator[Fields]:
-    if not case.host.toolkits:
+    if not case.host.toolkits and not _hidden(case):
         yield {"series": case.stack.cann_series}
+
+
+def _hidden(case: Case) -> list[str]:
+    """Where a CANN may be that this user may not read."""
+    folders = ("/cann", "/ascend-toolkit")
+    return [each.where for each in case.host.unread if any(folder in each.where for folder in folders)]
+
+
+@rule("cann-unreadable")
+def cann_unreadable(case: Case) -> Iterator[Fields]:
+    if case.host.toolkits:
+        raise NotApplicableError("a CANN was read")
+    if hidden := _hidden(case):
+        yield {"places": ", ".join(hidden), "first": hidden[0]}
 
 
 def _sourced(case: Case) -> Toolkit:
@@ -30,6 +44,7 @@ def _sourced(case: Case) -> Toolkit:
 
 @rule("cann-env-unset")
 def cann_env_unset(case: Case) -> Iterator[Fields]:
+    case.must_be_answered()
     if not case.host.toolkits:
         raise NotApplicableError("no CANN")
     if HOME not in case.host.environ:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from env.audit.compat import ChipKind, Compat, load_compat
+from env.npu_smi import Chip
 from env.probe.host import Distribution, Driver, Host, Toolkit
 from env.stack import Stack
 from env.versions import public
@@ -56,7 +57,7 @@ class Case:
     def torch_npu_shown(self) -> str:
         """The same with its local part, and whether it is installed."""
         installed = self.host.distribution(TORCH_NPU)
-        return f"{installed.version}" if installed else f"{self.stack.packages[TORCH_NPU]} (declared)"
+        return installed.version if installed else f"{self.stack.packages[TORCH_NPU]} (declared)"
 
     def installed(self, name: str) -> Distribution:
         return _there(self.host.distribution(name), f"{name} is not installed")
@@ -67,15 +68,23 @@ class Case:
         version = _there(self.host.python.version or None, "the Python version is not known")
         return ".".join(version.split(".")[:2])
 
+    def chip_kind(self, chip: Chip) -> ChipKind | None:
+        """The family of one chip. The bus tells families apart that npu-smi calls alike, where all cards are alike."""
+        pci = {device.device for device in self.host.pci}
+        return self.compat.chip(chip.name, next(iter(pci)) if len(pci) == 1 else None)
+
     @property
     def chip_kinds(self) -> tuple[ChipKind, ...]:
         """The families of this machine's chips, each once."""
-        pci = {device.device for device in self.host.pci}
-        only = next(iter(pci)) if len(pci) == 1 else None
-        found = [self.compat.chip(chip.name, only) for chip in self.host.npu_smi.chips]
-        found = found or [self.compat.chip(None, device) for device in sorted(pci)]
+        found = [self.chip_kind(chip) for chip in self.host.npu_smi.chips]
+        found = found or [self.compat.chip(None, device.device) for device in self.host.pci]
         kinds = dict.fromkeys(kind for kind in found if kind is not None)
         return _there(tuple(kinds) or None, "the kind of chip is not known")
+
+    def must_be_answered(self) -> None:
+        """For rules on what only the machine itself can tell: its nodes, modules and variables."""
+        if not self.host.answered:
+            raise NotApplicableError("only files of the machine are known")
 
 
 def _there(value: T | None, reason: str) -> T:

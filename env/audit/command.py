@@ -11,7 +11,7 @@ from typing import Any
 
 from env.atomic import write_text
 from env.audit import judge, render
-from env.audit.case import Case
+from env.audit.case import TORCH_NPU, Case
 from env.audit.question import answer, ask, machine_stack, read_stack, suggest
 from env.errors import HostError
 from env.probe.command import add_machine_options, read_machine
@@ -40,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.stack:
         stack = read_stack(arguments.stack)
         judgements, subject = ask(stack, declared), {"stack": stack}
-        title = f"would this pair? {_shown(stack)}: {answer(judgements)}"
+        assumed = "" if TORCH_NPU in stack else f", with the declared torch-npu {declared.packages[TORCH_NPU]}"
+        title = f"would this pair? {_shown(stack)}{assumed}: {answer(judgements)}"
     else:
         host = read_machine(arguments)
         stack = machine_stack(host)

@@ -61,6 +61,7 @@ class ChipKind:
     pci: str | None
     idle_mb: int | None  # the most that an idle chip of it was seen to use
     unknown_to: tuple[str, ...]  # torch-npu releases that do not know it
+    nodes: tuple[str, ...]  # the nodes that it needs beside its own, where they are not the usual ones
     source: str
 
 
@@ -120,7 +121,9 @@ class Compat:
     def chip(self, name: str | None, pci: str | None) -> ChipKind | None:
         """The family of a chip: by its PCI id where that is known, else by the longest beginning of its name."""
         by_pci = next((row for row in self.chips if row.pci is not None and row.pci == pci), None)
-        named = [row for row in self.chips if name and name.startswith(row.name)]
+        # Some tools write Ascend910B4 for 910B4; Ascend910 alone is the name of A3.
+        plain = name.removeprefix("Ascend") if name and name != "Ascend910" else name
+        named = [row for row in self.chips if plain and plain.startswith(row.name)]
         return by_pci or max(named, key=lambda row: len(row.name), default=None)
 
 
@@ -148,6 +151,7 @@ def load_compat() -> Compat:
                 row.get("pci"),
                 row.get("idle-mb"),
                 tuple(row.get("unknown-to", ())),
+                tuple(row.get("nodes", ())),
                 sources[row["source"]],
             )
             for row in data["chip"]

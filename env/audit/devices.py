@@ -17,27 +17,6 @@ MB = 1 << 20
 _NOT_ASKED = "not captured"
 
 
-def _missing_nodes(case: Case) -> list[str]:
-    paths = {node.path for node in case.host.nodes}
-    missing = [path for path in SHARED_NODES if path not in paths]
-    if not paths.intersection(MANAGERS):
-        missing.insert(0, MANAGERS[0])
-    if not case.host.davinci:
-        missing.insert(0, "/dev/davinci0")
-    return missing
-
-
-def _one_node(case: Case) -> bool:
-    """Chips of the 950 line need /dev/hisi_hdc only."""
-    return any(device.device not in _known_pci(case) for device in case.host.pci) or any(
-        "950" in (chip.name or "") for chip in case.host.npu_smi.chips
-    )
-
-
-def _known_pci(case: Case) -> set[str]:
-    return {kind.pci for kind in case.compat.chips if kind.pci}
-
-
 @rule("driver-missing")
 def driver_missing(case: Case) -> Iterator[Fields]:
     if case.host.system.container and (case.host.nodes or case.host.toolkits):
@@ -65,9 +44,9 @@ def container_mounts(case: Case) -> Iterator[Fields]:
         raise NotApplicableError("not a container with a part of an Ascend host")
     missing = []
     root = roots(host.install)[0]
-    if host.driver is None or not host.driver.libraries:
+    if host.driver is None or host.driver.libraries is False:
         missing.append(f"{root}/driver/lib64")
-    if host.driver is None or host.driver.release is None:
+    if host.driver is None or (host.driver.release is None and host.driver.libraries is not None):
         missing.append(f"{root}/driver/version.info")
     if host.npu_smi.status == "missing":
         missing.append("/usr/local/bin/npu-smi")
@@ -91,6 +70,7 @@ def driver_incomplete(case: Case) -> Iterator[Fields]:
 def driver_not_loaded(case: Case) -> Iterator[Fields]:
     if case.host.system.container:
         raise NotApplicableError("a container has no modules of its own")
+    case.must_be_answered()
     driver = case.driver
     if not case.host.modules and not case.host.davinci:
         yield {"driver": driver.release or "?", "kernel": case.host.system.kernel or "?"}
@@ -98,10 +78,24 @@ def driver_not_loaded(case: Case) -> Iterator[Fields]:
 
 @rule("nodes-missing")
 def nodes_missing(case: Case) -> Iterator[Fields]:
-    if case.host.driver is None or not case.host.nodes:
-        raise NotApplicableError("no driver or no node at all: another rule's finding")
-    missing = _missing_nodes(case)
-    if missing and not _one_node(case):
+    """Each device's own node, a manager, and the two that all devices share; chips of the 950 line need one only."""
+    case.must_be_answered()
+    host = case.host
+    if host.driver is None or not (host.nodes or (host.modules and not host.system.container)):
+        raise NotApplicableError("no driver, not loaded, or nothing passed on: another rule's finding")
+    try:
+        own = {node for kind in case.chip_kinds for node in kind.nodes}
+    except NotApplicableError:
+        if host.pci:  # a chip of no known kind: nobody says which nodes it needs
+            raise
+        own = set()
+    paths = {node.path for node in host.nodes}
+    missing = sorted((own or set(SHARED_NODES)) - paths)
+    if not own and not paths.intersection(MANAGERS):
+        missing.insert(0, MANAGERS[0])
+    if not own and not host.davinci:
+        missing.insert(0, "/dev/davinci0")
+    if missing:
         yield {"missing": ", ".join(missing)}
 
 
@@ -176,11 +170,12 @@ def counts_disagree(case: Case) -> Iterator[Fields]:
     chips = host.npu_smi.chips
     counts: list[tuple[str, int]] = []
     buses = {chip.bus.lower() for chip in chips if chip.bus}
-    partial = bool(host.npu_smi.status != "ok" or any(chip.bus is None for chip in chips))
-    off_bus = sorted({device.address for device in host.pci} - buses) if buses and not partial else []
+    whole = host.npu_smi.status == "ok" and not any(each.where == "npu-smi info" for each in host.unread)
+    on_bus = whole and chips and all(chip.bus for chip in chips)
+    off_bus = sorted({device.address for device in host.pci} - buses) if on_bus else []
     if host.davinci:
         counts.append(("/dev/davinci*", len(host.davinci)))
-    if chips:
+    if whole:
         counts.append(("npu-smi", len(chips)))
     if host.hal.count is not None:
         counts.append(("drvGetDevNum", host.hal.count))
@@ -198,7 +193,7 @@ def counts_disagree(case: Case) -> Iterator[Fields]:
 @rule("hal-failed")
 def hal_failed(case: Case) -> Iterator[Fields]:
     hal = case.host.hal
-    if hal.error == _NOT_ASKED or case.host.driver is None or not case.host.driver.libraries:
+    if hal.error == _NOT_ASKED or case.host.driver is None or case.host.driver.libraries is False:
         raise NotApplicableError("no driver library, or it was not asked")
     if any(node.openable is False for node in case.host.nodes):
         raise NotApplicableError("the nodes cannot be opened: see node-permission")
@@ -286,9 +281,8 @@ def hbm_in_use(case: Case) -> Iterator[Fields]:
     for process in case.host.npu_smi.processes:
         shown = f"{process.pid} {process.name or '(another container)'}"
         running.setdefault((process.npu, process.chip), []).append(shown)
-    only = {device.device for device in case.host.pci}
     for chip in chips:
-        kind = case.compat.chip(chip.name, next(iter(only)) if len(only) == 1 else None)
+        kind = case.chip_kind(chip)
         idle = kind.idle_mb if kind else None
         processes = running.get((chip.npu, chip.chip), [])
         used = chip.hbm_used_mb

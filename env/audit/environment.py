@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from packaging.utils import canonicalize_name
-
 from env.audit.case import TORCH_NPU, Case, Fields, NotApplicableError, rule
 from env.versions import parse
 
@@ -109,6 +107,10 @@ def not_ascend(case: Case) -> Iterator[Fields]:
     host = case.host
     if host.ascend or case.profile == "npu":
         raise NotApplicableError("an Ascend host, or one that is asked to be")
-    name = canonicalize_name(case.profile)
     where = f" (a {host.system.container} container)" if host.system.container else ""
-    yield {"profile": name, "machine": f"{host.system.machine or 'this machine'}{where}"}
+    releases = ", ".join(toolkit.release or "?" for toolkit in host.toolkits)
+    yield {
+        "profile": case.profile,
+        "machine": f"{host.system.machine or 'this machine'}{where}",
+        "cann": f"; CANN {releases} is installed" if releases else "",
+    }

@@ -184,6 +184,8 @@ def driver_firmware(case: Case) -> Iterator[Fields]:
         raise NotApplicableError("the firmware's version is not known")
     driver = case.driver
     limits = driver.firmware_range
+    if limits is None and not firmware.driver_ranges:
+        raise NotApplicableError("neither side says what it goes with")
     fields = {
         "driver": driver.release or "?",
         "firmware": f"{firmware.version} ({firmware.release or 'release not known'})",

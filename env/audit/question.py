@@ -11,12 +11,12 @@ from env.audit.compat import Compat, Pair, Release, load_compat
 from env.errors import UsageError
 from env.npu_smi import Chip
 from env.probe.cann import FOLDERS
-from env.probe.host import Distribution, Driver, Firmware, Host, NpuSmi, Python, System, Toolkit
+from env.probe.host import Distribution, Driver, Host, NpuSmi, Python, System, Toolkit
 from env.stack import Stack
 from env.versions import base, in_series, parse, public
 
-PACKAGES = ("torch", TORCH_NPU, "torchaudio", "numpy", "transformers")
-PARTS = (*PACKAGES, "cann", "python", "driver", "firmware", "chip", "arch")
+PACKAGES = ("torch", TORCH_NPU, "torchaudio", "numpy")
+PARTS = (*PACKAGES, "cann", "python", "driver", "chip", "arch")
 # How much trouble a change is: a package is a minute, a driver needs root, a maintenance window and a reboot.
 TROUBLE = {"driver": 6, "cann": 4, "python": 2}
 EVIDENCE = ("high", "medium", "low")
@@ -75,7 +75,6 @@ def machine_of(stack: Mapping[str, str], declared: Stack) -> Host:
         ),
         toolkits=(toolkit,) if "cann" in stack else (),
         driver=Driver("driver", release=stack["driver"]) if "driver" in stack else None,
-        firmware=Firmware("firmware", version=stack["firmware"]) if "firmware" in stack else None,
         npu_smi=NpuSmi("ok", chips=(chip,)) if "chip" in stack else NpuSmi("not captured"),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from env.audit import Finding, Judgement, sort
+from env.audit import Finding, Judgement, counted, sort
 
 if TYPE_CHECKING:
     from env.audit.question import Suggestion
@@ -31,14 +31,10 @@ def page(title: str, judgements: Sequence[Judgement]) -> Iterator[str]:
 
 
 def tally(judgements: Sequence[Judgement]) -> str:
-    findings = findings_of(judgements)
-    counts = [sum(finding.severity == severity for finding in findings) for severity in MARKS]
     agreed = sum(not said.findings and said.skipped is None for said in judgements)
     skipped = sum(said.skipped is not None for said in judgements)
-    return (
-        f"{counts[0]} errors, {counts[1]} warnings, {counts[2]} notes; "
-        f"{agreed} rules found nothing, {skipped} had nothing to judge"
-    )
+    counts = counted(findings_of(judgements))
+    return f"{counts}; {agreed} rules found nothing, {skipped} had nothing to judge"
 
 
 def findings_of(judgements: Sequence[Judgement]) -> list[Finding]:

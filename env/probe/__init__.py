@@ -38,7 +38,8 @@ def probe(
             tree.note(f"{CAPTURE}/{MANIFEST}", problem)
         for each in snapshot.unread:
             tree.note(each.where, each.why)
-        return collect(tree, snapshot, commands, sites=sites, is_capture=True)
+        host = collect(tree, snapshot, commands, sites=sites)
+        return replace(host, captured=True, answered=problem is None)
     environ = os.environ if environ is None else environ
     return collect(tree, live(environ, sites), LiveCommands(runner, environ))
 
@@ -49,7 +50,6 @@ def collect(
     commands: Commands,
     *,
     sites: Sequence[str] | None = None,
-    is_capture: bool = False,
 ) -> Host:
     """Put the facts of one machine together: from its files, its answers and its commands."""
     environ = snapshot.environ
@@ -59,7 +59,6 @@ def collect(
     found = driver.driver(tree, places)
     facts = Host(
         root=str(tree.root),
-        captured=is_capture,
         system=system(tree, snapshot),
         python=snapshot.python,
         user=snapshot.user,

@@ -68,10 +68,9 @@ def _toolkit(tree: Tree, path: str, identity: str, active: bool) -> Toolkit:
         packages.append((fields.get("package_name", posixpath.basename(info)), fields["version"]))
     parts = _parts(tree, path)
     release = main.get("version") or _release_of_parts(parts) or _release_of_name(identity)
-    layout = "ascend-toolkit" if "/ascend-toolkit" in identity else "cann-<version>"
     return Toolkit(
         path=identity,
-        layout=layout,
+        layout=_layout(identity),
         release=release,
         innerversion=main.get("innerversion"),
         driver_families=vendor.bracketed(main.get("compatible_version", "")),
@@ -79,14 +78,16 @@ def _toolkit(tree: Tree, path: str, identity: str, active: bool) -> Toolkit:
         active=active,
         packages=tuple(dict.fromkeys(packages)),
         parts=tuple(sorted(parts.items())),
-        folders=tuple(name for name in FOLDERS if _is_folder(tree, path, name)),
+        folders=tuple(name for name in FOLDERS if tree.is_folder(f"{path}/{name}")),
         kernels=_kernels(tree, path),
         set_env=_set_env(tree, path, identity),
     )
 
 
-def _is_folder(tree: Tree, path: str, name: str) -> bool:
-    return tree.is_folder(f"{path}/{name}")
+def _layout(identity: str) -> str:
+    if posixpath.basename(identity).startswith("cann-"):
+        return "cann-<version>"
+    return "ascend-toolkit" if "/ascend-toolkit" in identity else "other"
 
 
 def _parts(tree: Tree, path: str) -> dict[str, str]:

@@ -73,12 +73,14 @@ def driver(tree: Tree, places: Sequence[str]) -> Driver | None:
     """The driver of the first root that has one; a folder without a readable version.info is still a driver."""
     for place in places:
         folder = f"{place}/driver"
-        libraries = any(
+        libraries: bool | None = any(
             tree.exists(f"{folder}/lib64/{name}") for name in ("libascend_hal.so", "driver/libascend_hal.so")
         )
         text = tree.read(f"{folder}/version.info")
-        if text is None and not libraries:
+        hidden = any(where.startswith(f"{folder}/") for where in tree.unread)  # it is there, not for this user
+        if text is None and not libraries and not hidden:
             continue
+        libraries = libraries or (None if hidden else False)
         fields = vendor.assignments(text or "")
         version = fields.get("package_version") or fields.get("Version")
         if text is not None and version is None:

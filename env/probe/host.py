@@ -84,7 +84,7 @@ class Driver:
     innerversion: str | None = None  # V100R001C23SPC002B212
     cann_families: tuple[str, ...] = ()  # compatible_version: items "V100R001C21", ranges "V100R001C13,V100R001C19"
     firmware_range: tuple[str, str] | None = None  # compatible_version_fw, inclusive
-    libraries: bool = False  # lib64 holds libascend_hal.so
+    libraries: bool | None = False  # lib64 holds libascend_hal.so; None where this user may not look
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Toolkit:
     """One CANN installation, in either layout. `path` has its links resolved."""
 
     path: str
-    layout: str  # "cann-<version>" or "ascend-toolkit"
+    layout: str  # "cann-<version>", "ascend-toolkit", or "other"
     release: str | None = None
     innerversion: str | None = None
     driver_families: tuple[str, ...] = ()  # compatible_version
@@ -219,6 +219,7 @@ class Host:
     python: Python
     root: str = "/"
     captured: bool = False
+    answered: bool = True  # False: only files are known, not the nodes, the variables, the user or any command
     user: User = User()
     environ: dict[str, str] = field(default_factory=dict)  # only the variables that matter here
     leads_to: dict[str, str] = field(default_factory=dict)  # of those that hold one path: where it really leads
@@ -243,15 +244,12 @@ class Host:
 
     @property
     def ascend(self) -> bool:
-        """Whether anything of an Ascend host is here: an accelerator, its nodes, its driver or its tool."""
-        return bool(
-            self.pci
-            or self.nodes
-            or self.driver
-            or self.install
-            or self.toolkits
-            or self.npu_smi.status in ("ok", "failed", "timeout", "unreadable")
-        )
+        """Whether anything of an NPU is here: an accelerator, its nodes, its driver or its tool.
+
+        CANN alone makes no Ascend host: it is installed to compile on machines without an NPU too.
+        """
+        answers = self.npu_smi.status in ("ok", "failed", "timeout", "unreadable")
+        return bool(self.pci or self.nodes or self.driver or self.install or answers)
 
     @property
     def toolkit(self) -> Toolkit | None:

@@ -40,14 +40,17 @@ def distributions(tree: Tree, sites: Sequence[str]) -> tuple[Distribution, ...]:
     """Every installed distribution, in the order of the sites. One whose metadata cannot be read is noted."""
     found = []
     for site in sites:
-        for folder in tree.names(site, "*.dist-info"):
+        for folder in (*tree.names(site, "*.dist-info"), *tree.names(site, "*.egg-info")):
             path = f"{site}/{folder}"
             read = importlib.metadata.PathDistribution(_MetadataFile(tree, path))  # type: ignore[arg-type]
-            headers = read.metadata if tree.read(f"{path}/METADATA") else None
+            # Of an egg-info the metadata is PKG-INFO, or the file itself.
+            names = ("METADATA", "PKG-INFO") if tree.is_folder(path) else ("",)
+            written = any(read.read_text(name) for name in names)
+            headers = read.metadata if written else None
             name, version = (headers["Name"], headers["Version"]) if headers else (None, None)
             if headers is None or not name or not version:
-                tree.note(f"{path}/METADATA", "no Name and Version in it")
-                name, _, version = folder.removesuffix(".dist-info").partition("-")
+                tree.note(path, "no Name and Version in its metadata")
+                name, _, version = folder.rpartition(".")[0].partition("-")
             name = canonicalize_name(name)
             requires = tuple(headers.get_all("Requires-Dist") or ()) if headers else ()
             absent = _absent(tree, site, path) if name in WATCHED else ()

@@ -218,6 +218,7 @@ def _capture(disk: Folder, table: Mapping[str, Any]) -> None:
         "folder": table.get("folder", "/opt/granite"),
         "sites": [SITE],
         "nodes": _nodes(table),
+        "unread": table.get("unread", []),
         "disks": [
             {"use": "environments", "path": "/opt/granite", "total": 900 * GIB, "free": int(system["disk-gib"] * GIB)}
         ],

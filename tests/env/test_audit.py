@@ -36,7 +36,7 @@ def test_a_machine_with_errors_exits_with_the_hosts_code(tmp_path: Path, capsys:
     assert "ERROR driver (HDK) 24.1.rc2.2 is older" in out
     for label in ("why:", "show:", "fix:", "source:"):
         assert label in out
-    assert "1 errors, 0 warnings, 0 notes" in out
+    assert "1 error, 0 warnings, 0 notes" in out
 
 
 def test_a_healthy_machine_exits_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,8 +125,6 @@ def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
         ("torch-npu=2.9.0.post4 cann=9.0.1", "yes", []),  # a row that names the series
         ("torch-npu=2.9.0.post1 chip=Ascend950PR", "no", ["chip-unsupported"]),
         ("torch-npu=2.9.0.dev20251201", "not known to", ["torch-npu-unknown"]),
-        ("driver=25.5.1 firmware=7.8.0.1.200", "yes", []),
-        ("transformers=4.57.6", "yes", []),
     ],
 )
 def test_would_this_pair(stack: str, expected: str, rules: list[str]) -> None:
@@ -135,7 +133,7 @@ def test_would_this_pair(stack: str, expected: str, rules: list[str]) -> None:
     assert answer(said) == expected
 
 
-@pytest.mark.parametrize("word", ["torch", "torch=", "cuda=12.8", "=2.9.0"])
+@pytest.mark.parametrize("word", ["torch", "torch=", "cuda=12.8", "transformers=4.57.6", "=2.9.0"])
 def test_a_word_that_names_nothing_is_a_usage_error(word: str) -> None:
     with pytest.raises(UsageError, match="NAME=VERSION"):
         read_stack([word])

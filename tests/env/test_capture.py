@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from env import capture as module
+from env.audit import audit
 from env.capture import Scrubber, capture, scrubber
 from env.errors import StorageError
 from env.probe import collect, probe, snapshot
@@ -18,6 +19,7 @@ from env.probe.host import Disk
 from env.probe.snapshot import LiveCommands, live
 from env.probe.tree import Tree
 from env.runner import Completed
+from env.stack import load_stack
 from tests.env import machines
 
 HOST = "npu-node-17.corp.example"
@@ -163,6 +165,7 @@ def test_a_tree_without_a_manifest_is_read_by_its_files(machine: Path) -> None:
     assert host.driver == whole.driver
     assert [toolkit.release for toolkit in host.toolkits] == ["8.5.1"]
     assert [each.where for each in host.unread] == [".capture/manifest.json"]
+    assert [finding.id for finding in audit(host, load_stack(), profile="npu")] == ["unread"]
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ def outcome(name: str, device: str, folder: Path, *, emulated: bool = False) -> 
     [
         ("healthy-910b4", "npu:0", Status.PASS, "nothing wrong was found"),
         ("driver-too-old", "npu:0", Status.FAIL, "driver (HDK) 24.1.rc2.2 is older"),
-        ("driver-too-old", "auto", Status.FAIL, "1 errors"),
-        ("driver-too-old", "cpu", Status.PASS, "1 errors"),
-        ("post1-beside-8.5.0", "npu:0", Status.PASS, "1 warnings"),
+        ("driver-too-old", "auto", Status.FAIL, "1 error, 0 warnings"),
+        ("driver-too-old", "cpu", Status.PASS, "1 error, 0 warnings"),
+        ("post1-beside-8.5.0", "npu:0", Status.PASS, "0 errors, 1 warning,"),
         ("laptop", "cpu", Status.PASS, "is not an Ascend host"),
         ("laptop", "auto", Status.PASS, "is not an Ascend host"),
         ("laptop", "npu:0", Status.FAIL, "no Ascend driver"),

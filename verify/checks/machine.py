@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from env.audit import ANY, Finding, audit, judge, sort
+from env.audit import ANY, Finding, audit, counted, judge, sort
 from env.audit.case import Case
 from env.probe import probe
 from env.probe.host import Host
@@ -47,8 +47,7 @@ def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:
 def _reason(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing wrong was found"
-    counted = [f"{sum(each.severity == kind for each in findings)} {kind}s" for kind in ("error", "warning", "note")]
-    return f"{', '.join(counted)}: {shown(findings[0])['what']}"
+    return f"{counted(findings)}: {shown(findings[0])['what']}"
 
 
 def checkpoint_bytes(model_dir: str) -> int | None:

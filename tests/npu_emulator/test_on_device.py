@@ -23,14 +23,14 @@ def emulated(release: str, *command: str, **options: str) -> subprocess.Complete
     return subprocess.run(run, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=500)
 
 
-def tested(release: str, path: Path, **options: str) -> subprocess.CompletedProcess[str]:
+def suite(release: str, path: Path, **options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", str(path), "-q", "-W", "default", "-p", "no:cacheprovider"]
     return emulated(release, *command, **options)
 
 
 @pytest.mark.parametrize("release", releases())
 def test_the_device_passes_its_own_tests(release: str) -> None:
-    done = tested(release, HERE / "on_device")
+    done = suite(release, HERE / "on_device")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
@@ -54,6 +54,6 @@ def test_a_machine_without_devices_is_reported_as_torch_npu_does() -> None:
 
 def test_a_fault_reaches_the_model_of_an_unmodified_program() -> None:
     rows = '[{"at": "module", "target": "encoder.layers.1.conv", "kind": "scale", "size": 1.5}]'
-    done = tested(releases()[0], HERE / "on_device" / "test_granite_speech.py", faults=rows)
+    done = suite(releases()[0], HERE / "on_device" / "test_granite_speech.py", faults=rows)
     assert done.returncode == 1
     assert re.search(r"FAILED .*::test_audio_embeddings_equal_the_cpu_bit_for_bit", done.stdout)

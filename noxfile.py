@@ -161,6 +161,12 @@ def bench_setup(session: nox.Session) -> None:
     call(session, sys.executable, "env", "bench-setup", *session.posargs)
 
 
+@nox.session(name="bench-doctor", venv_backend="none", default=False)
+def bench_doctor(session: nox.Session) -> None:
+    """Time the doctor on a log of 200 MiB."""
+    call(session, sys.executable, "env", "bench-doctor", *session.posargs)
+
+
 def development(session: nox.Session) -> Path:
     """The interpreter of `.venvs/dev`: the host profile with the test tools."""
     call(session, sys.executable, "env", "setup", "--profile", "dev")

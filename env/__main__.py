@@ -15,6 +15,7 @@ COMMANDS = {
     "setup": ("env.setup", "check the machine and build the pinned environment"),
     "lock": ("env.lock", "write the hashed locks anew"),
     "bench-setup": ("env.bench_setup", "time our setup beside venv and pip"),
+    "bench-doctor": ("env.bench_doctor", "time the doctor on a long log"),
     "probe": ("env.probe.command", "the facts of this machine, or of a captured one"),
     "capture": ("env.capture", "all that the probe looks at, in a file, without secrets"),
     "audit": ("env.audit.command", "what is wrong with this machine, why, and how to fix it"),
@@ -22,7 +23,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    lines = [f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:<12} {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(("usage: python -m env COMMAND ...", "", *lines, "", "python -m env COMMAND --help tells more."))
 
 

@@ -16,7 +16,7 @@ MIB = 1 << 20
 # Lines such as CANN's plog and Python's logging write, none of them a failure; the last line is one.
 LINES = (
     "[INFO] RUNTIME(12345,python):2026-11-23-06:08:00.123.456 [api_impl.cc:1234] 12345 StreamCreate: stream_id={n}.\n"
-    "[WARNING] GE(12345,python):2026-11-23-06:08:00.123.789 [op_compile.cc:77] 12345 op type Conv2D{n} takes a slow path\n"
+    "[WARNING] GE(12345,python):2026-11-23-06:08:00.123.789 [op_compile.cc:77] 12345 op Conv2D{n} is slow\n"
     "INFO 11-23 06:08:00 [engine.py:310] step {n}: running 3 reqs, waiting 0 reqs, cache usage 12.5%\n"
 )
 FAILURE = "ImportError: libhccl.so: cannot open shared object file: No such file or directory\n"

@@ -94,7 +94,7 @@ def options(session: nox.Session) -> argparse.Namespace:
     given = parse(session, ALL)
     given.run = given.run or RUN_ID
     here = Path(session.invoked_from)
-    for name in ("wheelhouse", "model_dir", "output", "results", "run"):
+    for name in ("wheelhouse", "model_dir", "reference", "output", "results", "run"):
         value = getattr(given, name)
         if value and here != Path.cwd() and (here / value).exists():
             setattr(given, name, str(here / value))

@@ -106,6 +106,12 @@ class OutOfMemoryError(BundleError):
     exit_code = 23
 
 
+class ReferenceFileError(BundleError):
+    """A file of reference values is damaged, or was made of another checkpoint or other inputs."""
+
+    exit_code = 24
+
+
 class VerificationFailedError(BundleError):
     """A check ran and failed."""
 

@@ -299,7 +299,12 @@ def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float
     with failures(loaded.device, "scoring the generated tokens"), torch.inference_mode():
         logits = forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
     scores: NDArray[float64] = logits.double().numpy()
-    end = loaded.model.generation_config.eos_token_id
-    for token in [end] if isinstance(end, int) else end or []:
+    for token in end_tokens(loaded.model):
         scores[..., token] = scores.min(axis=-1)
     return scores
+
+
+def end_tokens(model: Any) -> list[int]:
+    """The tokens that end a decoding, as the library's `generate` knows them."""
+    end = model.generation_config.eos_token_id
+    return [end] if isinstance(end, int) else list(end or [])

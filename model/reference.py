@@ -7,10 +7,11 @@ holds is never asked: a weight that was damaged on its way there shows.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from model.checkpoint import Checkpoint
-from model.components import ctc_head, encode, language_model, project, quiet, splice, torch_dtype
+from model.components import ctc_head, encode, forward, language_model, project, quiet, splice, torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ class Reference:
         quiet()
         import torch
         from accelerate import init_empty_weights
-        from transformers import AutoConfig, AutoModelForSpeechSeq2Seq
+        from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, GenerationConfig
 
         self.dtype = dtype
         self._files = _Tensors(checkpoint, torch_dtype(dtype) if dtype != "float64" else torch.float64)
@@ -32,6 +33,8 @@ class Reference:
         with init_empty_weights(include_buffers=False):
             self.model = AutoModelForSpeechSeq2Seq.from_config(config, dtype=torch.float32)
         self.model.to(self._files.dtype).eval()
+        with contextlib.suppress(OSError):  # most checkpoints have none; the model's config then says when to stop
+            self.model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         tied = bool(checkpoint.architecture.text.tie_word_embeddings)
         for name, module in self.model.named_modules():
             stored = "language_model.model.embed_tokens" if tied and name == "language_model.lm_head" else name
@@ -51,6 +54,9 @@ class Reference:
 
     def language_model(self, embeddings: torch.Tensor) -> torch.Tensor:
         return self._run(language_model, embeddings)
+
+    def forward(self, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        return self._run(forward, features, input_ids)
 
     def _run(self, component: Any, *tensors: torch.Tensor) -> torch.Tensor:
         import torch

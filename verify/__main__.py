@@ -58,10 +58,12 @@ def rerun_command(arguments: argparse.Namespace) -> Callable[[str], str]:
     """The exact command that runs one check again, from the options that differ from their defaults."""
     parser = make_parser()
     words = []
-    for name in ("device", "profile", "level", "dtype", "seed"):
+    for name in ("device", "profile", "level", "minutes", "dtype", "seed"):
         value = getattr(arguments, name)
         if value != parser.get_default(name):
             words += [f"--{name}", str(value)]
+    if arguments.reference:
+        words += ["--reference", Path(arguments.reference).name]
     words += ["--model-dir", engine.shown_model_dir(resolve_model_dir(arguments.model_dir))]
     return lambda check: shlex.join(["nox", "-s", "verify", "--", "--check", check, *words])
 
@@ -97,6 +99,8 @@ def verify(arguments: argparse.Namespace, command: str) -> int:
         seed=arguments.seed,
         level=arguments.level,
         run_folder=folder,
+        reference=str(Path(arguments.reference).resolve()) if arguments.reference else None,
+        minutes=arguments.minutes,
     )
     write_run(folder, engine.new_run(folder.name, context, plan.planned(arguments.level), arguments.device, command))
     ascend = arguments.device == "auto" and probe().ascend

@@ -23,4 +23,6 @@ class Context:
     seq_len: int = 32
     warmup: int = 2
     rounds: int = 10
+    reference: str | None = None  # a file of reference values made elsewhere
+    minutes: float = 10.0  # how long level 4 goes on
     shared: dict[str, Any] = field(default_factory=dict)

@@ -34,14 +34,14 @@ class Comparison:
     max_abs: float | None = None
     mean_abs: float | None = None
     cosine: float | None = None
+    worst_element: float | None = None
     top1: float | None = None  # share of positions with the same largest entry; None where not asked for
     top1_regret: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The figures as JSON can hold them: an infinity becomes None."""
-        figures = {
-            name: getattr(self, name) for name in ("rel_l2", "max_abs", "mean_abs", "cosine", "top1", "top1_regret")
-        }
+        names = ("rel_l2", "max_abs", "mean_abs", "cosine", "worst_element", "top1", "top1_regret")
+        figures = {name: getattr(self, name) for name in names}
         finite = {
             name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()
         }
@@ -86,6 +86,38 @@ def regret(chosen: NDArray[np.int64], reference: Array) -> float:
     return float(np.max(np.divide(lost, size, out=np.zeros_like(lost), where=lost > 0)))
 
 
+def worst_element(actual: Array, reference: Array) -> float:
+    """The largest |actual - reference| / (|reference| + rms(reference)); 0 where nothing differs.
+
+    One wrong element of a large tensor moves the norm of the difference little. Rounding moves no element by more than
+    its own share and some of the typical size, which is what the divisor allows.
+    """
+    difference = np.abs(actual - reference)
+    allowed = np.abs(reference) + float(np.linalg.norm(reference)) / math.sqrt(reference.size)
+    if not allowed.any():
+        return math.inf if difference.any() else 0.0
+    return float(np.max(difference / allowed))
+
+
+def top_k_overlap(actual: Array, reference: Array, k: int = 5) -> float:
+    """Mean share of the `k` largest entries of the last axis that both have in common, in whatever order."""
+    k = min(k, reference.shape[-1])
+    ours, theirs = (np.argpartition(values, -k, axis=-1)[..., -k:] for values in (actual, reference))
+    return float(np.mean((ours[..., :, None] == theirs[..., None, :]).any(axis=-1)))
+
+
+def kl_divergence(actual: Array, reference: Array) -> float:
+    """Mean Kullback-Leibler divergence of softmax(actual) from softmax(reference) along the last axis, in nats."""
+    ours, theirs = _log_softmax(actual), _log_softmax(reference)
+    return float(np.mean(np.sum(np.exp(theirs) * (theirs - ours), axis=-1)))
+
+
+def _log_softmax(values: Array) -> Array:
+    shifted = values - values.max(axis=-1, keepdims=True)
+    found: Array = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    return found
+
+
 def _largest(values: Array) -> float:
     return float(np.max(np.abs(values)))
 
@@ -112,6 +144,7 @@ def compare(actual: ArrayLike, reference: ArrayLike, *, classes: bool = False) -
             max_abs=float(difference.max()),
             mean_abs=float(difference.mean()),
             cosine=cosine(a, r),
+            worst_element=worst_element(a, r),
             top1=top1_agreement(a, r) if classes else None,
             top1_regret=regret(a.argmax(axis=-1), r) if classes else None,
         )

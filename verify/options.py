@@ -8,7 +8,8 @@ from pathlib import Path
 from env.stack import ROOT, load_stack
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-LEVELS = (1, 2, 3)
+LEVELS = (1, 2, 3, 4)
+MINUTES = 10.0
 
 
 def add_verify_options(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
     stack = load_stack()
     group = parser.add_argument_group("verify")
     group.add_argument(
-        "--level", type=int, choices=LEVELS, default=2, help="1 readiness, 2 function, 3 full (default: 2)"
+        "--level", type=int, choices=LEVELS, default=2, help="1 readiness, 2 function, 3 full, 4 soak (default: 2)"
     )
     group.add_argument(
         "--model-dir",
@@ -26,6 +27,12 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="default: the checkpoint's own")
     group.add_argument("--seed", type=int, default=stack.seed, help=f"default: {stack.seed}")
+    group.add_argument(
+        "--minutes", type=float, default=MINUTES, help=f"how long level 4 repeats itself (default: {MINUTES:g})"
+    )
+    group.add_argument(
+        "--reference", metavar="FILE", help="reference values made elsewhere (default: made here once and kept)"
+    )
     group.add_argument("--check", metavar="NAME", action="append", default=[], help="run only this check (repeatable)")
 
 

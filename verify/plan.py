@@ -26,11 +26,15 @@ CHECKS: tuple[Check, ...] = (
     Check("checkpoint", 1, "verify.checks.readiness:checkpoint", 300, 900),
     Check("device", 1, "verify.checks.readiness:device", 180),
     Check("load", 2, "verify.checks.function:load", 180, 1200),
+    Check("weights", 2, "verify.checks.localisation:weights", 120, 900),
     Check("shapes", 2, "verify.checks.function:shapes", 120, 900),
     Check("splice", 2, "verify.checks.function:splice", 120, 900),
     Check("generate", 2, "verify.checks.function:generate", 120, 900),
     Check("determinism", 2, "verify.checks.function:determinism", 120, 1200),
     Check("parity", 2, "verify.checks.function:parity", 120, 1800),
+    Check("layers", 2, "verify.checks.localisation:layers", 180, 3600),
+    Check("sharp", 2, "verify.checks.localisation:sharp", 180),
+    Check("tokens", 2, "verify.checks.localisation:tokens", 120, 900),
     Check("benchmark", 2, "verify.checks.performance:benchmark", 120, 1800),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from env.stack import ROOT
@@ -11,7 +12,9 @@ from model import components, device, stand_in
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.device import Device
+from verify import expected
 from verify.context import Context
+from verify.expected import Expected
 
 T = TypeVar("T")
 
@@ -69,6 +72,26 @@ def the_inputs(context: Context) -> Inputs:
 def the_parts(context: Context) -> dict[str, Step]:
     """Every component with its output on the seeded inputs, run once a process."""
     return _once(context, "parts", lambda: components.run_parts(the_model(context), the_inputs(context)))
+
+
+def the_expected(context: Context) -> Expected:
+    """What the reference says of the inputs: from the file that --reference names, else made once and kept.
+
+    Raises: ReferenceFileError, where that file is damaged or does not fit; StorageError, where none can be kept.
+    """
+
+    def make() -> Expected:
+        checkpoint, inputs = the_checkpoint(context), the_inputs(context)
+        dtype = components.choose_dtype(context.dtype, checkpoint)
+        wanted = expected.about(checkpoint, the_digest(context), inputs, dtype)
+        if context.reference is None:
+            return expected.cached(checkpoint, inputs, wanted)
+        given = Path(context.reference)
+        found = expected.read(given)
+        expected.require(found, wanted, given)
+        return found
+
+    return _once(context, "expected", make)
 
 
 def signature(context: Context, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""How far a point of the model may be from the reference: the noise of an ideal device there, times a measured factor.
+
+The ideal device's noise is the unit-roundoff argument carried out on the very weights and inputs: the reference with
+one rounding of everything that enters and leaves a layer (verify/expected.py). It covers depth, size and conditioning.
+What real arithmetic adds to it by kind of layer (a softmax that rounds its scores, the order of a float32 sum) is the
+factor, which `python -m verify.calibrate` measures and keeps in bands.toml.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from model.layers import Point
+
+BANDS = Path(__file__).with_name("bands.toml")
+UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
+# Where an ideal device makes no error at all (a row of an embedding, positions that float32 holds), a real one may
+# still be a rounding off.
+LEAST_NOISE = 0.25  # unit roundoffs
+
+
+@dataclass(frozen=True)
+class Band:
+    """What a point's error is expected to stay below."""
+
+    rel_l2: float
+    worst_element: float
+
+
+@cache
+def table() -> dict[str, Any]:
+    """bands.toml."""
+    found: dict[str, Any] = tomllib.loads(BANDS.read_text(encoding="utf-8"))
+    return found
+
+
+def least(dtype: str, noise: tuple[float, float]) -> tuple[float, float]:
+    """`noise` raised to what any device may be off by."""
+    floor = LEAST_NOISE * UNIT_ROUNDOFF[dtype]
+    return max(noise[0], floor), max(noise[1], floor)
+
+
+def kind_of(point: Point) -> str:
+    """The row of bands.toml that a point belongs to, if it has one of its own."""
+    return f"{point.edge} {point.kind}"
+
+
+def band(device: str, dtype: str, mode: str, kind: str, noise: tuple[float, float]) -> Band:
+    """The band of a point. `device` is "npu" only for a real one: an emulated NPU computes as a CPU does.
+
+    Raises:
+        KeyError: the table has nothing for the dtype or mode.
+    """
+    rows = table()[mode][dtype]
+    factors = rows.get(kind, rows["any"])
+    margin = float(table()["margin"][dtype])
+    rel, worst = (margin * float(factor) * size for factor, size in zip(factors, least(dtype, noise), strict=True))
+    floor = float(table()["floor"].get(device, {}).get(mode, {}).get(dtype, 0.0))
+    return Band(max(rel, floor), max(worst, floor))

@@ -1,0 +1,151 @@
+"""`python -m verify.calibrate`: measure what real arithmetic adds to an ideal device's noise, and write bands.toml.
+
+The factor of a kind of layer is the largest ratio of measured error to ideal noise over all its points and all seeds
+(the 100 % quantile; a margin is kept on top). Kinds that only round once share the row "any".
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from env.atomic import write_text
+from env.errors import run_main
+from verify import bands
+from verify.context import Context
+
+SEEDS = 12
+# What a device may be worse by than this one: bfloat16 and float16 are ruled by the rounding of stored values, which
+# is the same everywhere; in float32 the order of a sum is the library's own.
+MARGIN = {"bfloat16": 2.0, "float16": 2.0, "float32": 8.0}
+ONCE = 1.5  # a kind whose factor stays below this rounds once, and has no row of its own
+
+Factors = dict[str, dict[str, dict[str, tuple[float, float]]]]  # by mode, dtype, kind: of rel_l2 and worst_element
+Ratios = dict[tuple[str, str, str], list[tuple[float, float]]]  # by mode, dtype, kind
+
+
+def ratios(
+    model_dirs: Sequence[str], dtypes: Sequence[str], seeds: Iterable[int], say: Callable[[str], None]
+) -> Ratios:
+    """Measured error over ideal noise at every point, on the CPU, with other weights and inputs for each seed."""
+    from verify import layers, subject
+    from verify.expected import MODES
+
+    found: Ratios = defaultdict(list)
+    for seed in seeds:
+        for model_dir in model_dirs:
+            for dtype in dtypes:
+                context = Context("cpu", model_dir, dtype, seed, 2, Path())
+                expected = subject.the_expected(context)
+                loaded, inputs = subject.the_model(context), subject.the_inputs(context)
+                for mode in MODES:
+                    for reading in layers.read_points(loaded, inputs, expected, mode):
+                        noise = bands.least(dtype, expected.noise[dtype][mode][reading.point.key])
+                        comparison = reading.comparison
+                        assert comparison.rel_l2 is not None
+                        assert comparison.worst_element is not None
+                        pair = comparison.rel_l2 / noise[0], comparison.worst_element / noise[1]
+                        found[mode, dtype, bands.kind_of(reading.point)].append(pair)
+                say(f"{model_dir} seed {seed} {dtype}")
+    return found
+
+
+def factors(found: Ratios) -> Factors:
+    """The largest ratio of every kind that has a row of its own, and of all the others together ("any").
+
+    End to end a point's error is the sum of what came before it, so there is one row for all.
+    """
+    result: Factors = {}
+    for (mode, dtype, kind), pairs in sorted(found.items()):
+        rows = result.setdefault(mode, {}).setdefault(dtype, {"any": (1.0, 1.0)})
+        largest = max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
+        row = "any" if mode == "end_to_end" or max(largest) < ONCE else kind
+        known = rows.get(row, (0.0, 0.0))
+        rows[row] = max(known[0], largest[0]), max(known[1], largest[1])
+    return result
+
+
+def text(measured: Factors, how: str, floor: Mapping[str, Any]) -> str:
+    """bands.toml."""
+    lines = [
+        *(f"# {line}".rstrip() for line in HEADER.format(how=how, once=ONCE).splitlines()),
+        "",
+        "schema = 1",
+        "",
+        "[margin]",
+    ]
+    lines += [f"{dtype} = {margin}" for dtype, margin in MARGIN.items()]
+    for device, modes in floor.items():
+        for mode, values in modes.items():
+            lines += ["", f"[floor.{device}.{mode}]", *(f"{dtype} = {value}" for dtype, value in values.items())]
+    for mode, dtypes in measured.items():
+        for dtype, rows in dtypes.items():
+            lines += ["", f"[{mode}.{dtype}]"]
+            lines += [f'"{kind}" = [{_up(rel)}, {_up(worst)}]' for kind, (rel, worst) in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _up(value: float) -> float:
+    """Rounded up to two decimals, so that what was measured stays inside."""
+    return math.ceil(value * 100) / 100
+
+
+HEADER = """\
+How far a point of the model may be from the reference. Written by verify/calibrate.py, read by verify/bands.py.
+
+band = margin * factor * noise. noise is what an ideal device of the dtype, which computes exactly and rounds once what
+enters and leaves a layer, is off by at that point with these weights and inputs (verify/expected.py). Each pair is the
+factor of the relative L2 error and that of the worst element: the largest ratio of measured error to noise over all
+points of the kind and all seeds. Kinds of layers whose factors stay below {once} round once and share the row "any".
+
+Measured on {how}.
+
+margin: bfloat16 and float16 are ruled by the rounding of stored values, the same on every device; in float32 the order
+of a sum and the last bits of exp and erf are the library's own.
+
+floor: a real NPU was not calibrated. One layer is allowed what its vendor accepts for a single operator (2^-7, 2^-10,
+2^-13: hiascend, ATK), the whole model in float32 the 3e-4 that lie between legitimate numerics (at most 2e-4 was seen)
+and the smallest faults that were tried (6e-4).\
+"""
+
+FLOOR = {
+    "npu": {
+        "isolated": {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-13},
+        "end_to_end": {"float32": 3e-4},
+    }
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m verify.calibrate", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model-dir", action="append", metavar="DIR", help="repeatable (default: synthetic:tiny)")
+    parser.add_argument("--dtype", action="append", choices=sorted(MARGIN), help="repeatable (default: all)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"weights and inputs to try (default: {SEEDS})")
+    parser.add_argument("--write", action="store_true", help=f"write {bands.BANDS.name}; else it is printed")
+    given = parser.parse_args(argv)
+    model_dirs, dtypes = given.model_dir or ["synthetic:tiny"], given.dtype or sorted(MARGIN)
+    found = ratios(model_dirs, dtypes, range(1, given.seeds + 1), lambda line: print(line, file=sys.stderr, flush=True))
+    import platform
+
+    import torch
+
+    points = sum(len(pairs) for pairs in found.values())
+    how = (
+        f"a CPU ({platform.machine()}, torch {torch.__version__.partition('+')[0]}): {', '.join(model_dirs)}, "
+        f"seeds 1 to {given.seeds}, {points:,} points"
+    )
+    document = text(factors(found), how, FLOOR)
+    if given.write:
+        write_text(bands.BANDS, document)
+    else:
+        print(document, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,292 @@
+"""What every layer gives on the run's inputs, computed once on the CPU in a wider dtype and kept in a file.
+
+An NPU machine need not run the reference: `python -m verify.expected` makes the file anywhere, and `--reference FILE`
+brings it. Beside the values the file holds how far an ideal device of each dtype would be from them: the reference run
+again with what enters and leaves every layer rounded once to that dtype (`noise`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from env.errors import ReferenceFileError, run_main, storage_error
+from env.stack import ROOT, load_stack
+from model import device
+from model.checkpoint import Checkpoint
+from model.components import DTYPES, Inputs, choose_dtype, end_tokens, torch_dtype
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.layers import Point
+    from model.reference import Reference
+
+SCHEMA = 1
+FOLDER = ROOT / ".cache" / "references"
+MODES = ("isolated", "end_to_end")
+SMALL = 50_000_000  # parameters; a larger model's file holds whole parts of layers only, and fewer tokens
+TOKENS, TOKENS_FULL = 16, 4
+# What must be equal for a file to be a run's; "dtype", "tokens" and "dtypes" may be more than is asked.
+IDENTITY = {
+    "schema": "layout",
+    "weights_sha256": "weights",
+    "config_sha256": "config.json",
+    "inputs_sha256": "inputs (--seed, --seq-len, --batch-size)",
+    "transformers": "transformers version",
+}
+
+HOW_TO_MAKE = "python -m verify.expected --help"
+
+Key = tuple[str, str, int, int]
+Noise = tuple[float, float]  # numerics.relative_l2 and numerics.worst_element of an ideal device
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The reference's values at every point of a forward pass in order, its greedy tokens, and ideal devices' noise."""
+
+    about: Mapping[str, Any]
+    points: Mapping[Key, Point]
+    values: Mapping[Key, torch.Tensor]
+    noise: Mapping[str, Mapping[str, Mapping[Key, Noise]]]  # by dtype and mode
+    tokens: torch.Tensor  # [B, n], the end token kept out
+    scores: torch.Tensor  # [B, n, vocab], what each was chosen from
+    sha256: str = ""  # of the file that it came from
+
+    @property
+    def deep(self) -> bool:
+        return bool(self.about["deep"])
+
+
+def about(checkpoint: Checkpoint, weights_sha256: str, inputs: Inputs, dtype: str) -> dict[str, Any]:
+    """What a file for runs in `dtype` is made of, and how.
+
+    The reference is float64 where that costs little, and where float32 is verified: a run must not be its own
+    reference.
+    """
+    small = checkpoint.parameters < SMALL
+    config = json.dumps(checkpoint.config, sort_keys=True).encode()
+    digest = hashlib.sha256()
+    for tensor in (inputs.features.float(), inputs.input_ids):
+        digest.update(f"{tensor.dtype} {list(tensor.shape)} ".encode() + tensor.contiguous().numpy().tobytes())
+    versions = device.versions()
+    return {
+        "schema": SCHEMA,
+        "weights_sha256": weights_sha256,
+        "config_sha256": hashlib.sha256(config).hexdigest(),
+        "inputs_sha256": digest.hexdigest(),
+        "transformers": versions["transformers"],
+        "dtype": "float64" if small or dtype == "float32" else "float32",
+        "dtypes": list(DTYPES) if small else [dtype],
+        "deep": small,
+        "tokens": TOKENS if small else TOKENS_FULL,
+        "versions": versions,
+    }
+
+
+def make(checkpoint: Checkpoint, inputs: Inputs, description: Mapping[str, Any]) -> Expected:
+    """Run the reference as `about` describes it: once for its values, twice a dtype for the noise, once a token.
+
+    Weights are read as each layer needs them, so it takes the memory of the largest one and of the values.
+    """
+    from model.layers import Taps
+    from model.reference import Reference
+
+    reference = Reference(checkpoint, description["dtype"])
+    points: dict[Key, Point] = {}
+    values: dict[Key, torch.Tensor] = {}
+
+    def keep(point: Point, tensor: torch.Tensor) -> None:
+        points[point.key] = point
+        values[point.key] = tensor.detach().clone()
+
+    with Taps(reference.model, keep, deep=description["deep"]):
+        reference.forward(inputs.features, inputs.input_ids)
+    noise = {
+        dtype: {mode: _ideal(reference, inputs, values, dtype, mode, deep=description["deep"]) for mode in MODES}
+        for dtype in description["dtypes"]
+    }
+    tokens, scores = _greedy(reference, inputs, description["tokens"])
+    return Expected(description, points, values, noise, tokens, scores)
+
+
+def _ideal(
+    reference: Reference, inputs: Inputs, values: Mapping[Key, torch.Tensor], dtype: str, mode: str, *, deep: bool
+) -> dict[Key, Noise]:
+    """The errors of a device that computes exactly and rounds what enters and leaves a layer."""
+    from model.layers import Taps
+    from verify import numerics
+    from verify.parity import as_array
+
+    narrow = torch_dtype(dtype)
+    found: dict[Key, Noise] = {}
+
+    def rounded(point: Point, tensor: torch.Tensor) -> torch.Tensor:
+        wide = values[point.key]
+        arrived = tensor.to(narrow).to(tensor.dtype)
+        ours, theirs = as_array(arrived), as_array(wide)
+        found[point.key] = (numerics.relative_l2(ours, theirs), numerics.worst_element(ours, theirs))
+        return wide.to(narrow).to(tensor.dtype) if mode == "isolated" else arrived
+
+    with Taps(reference.model, rounded, deep=deep):
+        reference.forward(inputs.features, inputs.input_ids)
+    return found
+
+
+def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`count` greedy tokens a row and their scores, without a cache: the audio once, then a pass over all ids a token.
+
+    As the device decodes (components.generate) the end token is never chosen.
+    """
+    import torch
+
+    audio = reference.project(reference.encode(inputs.features))
+    ids = inputs.input_ids
+    scores = []
+    for _ in range(count):
+        last = reference.language_model(reference.splice(ids, audio))[:, -1].clone()
+        last[:, end_tokens(reference.model)] = last.min(dim=-1, keepdim=True).values
+        scores.append(last)
+        ids = torch.cat([ids, last.argmax(dim=-1, keepdim=True)], dim=1)
+    return ids[:, inputs.positions :].clone(), torch.stack(scores, dim=1)
+
+
+def save(expected: Expected, path: Path) -> None:
+    """Write the file by atomic rename; tensors that are equal are stored once.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    stored = {"tokens": expected.tokens, "scores": expected.scores}
+    names: dict[str, str] = {}
+    rows = []
+    for key, point in expected.points.items():
+        value = expected.values[key].contiguous()
+        digest = hashlib.sha256(f"{list(value.shape)}".encode() + value.numpy().tobytes()).hexdigest()
+        name = names.setdefault(digest, f"value.{len(names)}")
+        stored[name] = value
+        noise = {dtype: {mode: modes[mode][key] for mode in modes} for dtype, modes in expected.noise.items()}
+        rows.append(asdict(point) | {"value": name, "noise": noise})
+    metadata = {"about": json.dumps(dict(expected.about)), "points": json.dumps(rows)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(stored, temporary, metadata)
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Expected:
+    """Raises: ReferenceFileError, where the file is absent, damaged, or none that `save` wrote."""
+    from safetensors import SafetensorError, safe_open
+
+    from model.layers import Point
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            description, rows = json.loads(metadata["about"]), json.loads(metadata["points"])
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        points: dict[Key, Point] = {}
+        values: dict[Key, torch.Tensor] = {}
+        noise: dict[str, dict[str, dict[Key, Noise]]] = {d: {m: {} for m in MODES} for d in description["dtypes"]}
+        for row in rows:
+            value, levels = stored[row.pop("value")], row.pop("noise")
+            point = Point(**row)
+            points[point.key], values[point.key] = point, value
+            for dtype, modes in noise.items():
+                for mode in modes:
+                    modes[mode][point.key] = tuple(levels[dtype][mode])
+        tokens, scores = stored["tokens"], stored["scores"]
+    except FileNotFoundError as error:
+        raise ReferenceFileError(f"no reference file at {path}", next=HOW_TO_MAKE) from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ReferenceFileError(f"{path} is no reference file, or a damaged one: {error}", next=HOW_TO_MAKE) from error
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return Expected(description, points, values, noise, tokens, scores, digest.hexdigest())
+
+
+def require(expected: Expected, wanted: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file that is not of this checkpoint and these inputs, or that is not wide enough for this dtype.
+
+    Raises:
+        ReferenceFileError: everything that differs is named.
+    """
+    found = expected.about
+    wrong = [
+        f"other {what}: {str(found.get(field))[:16]} there, {str(wanted[field])[:16]} here"
+        for field, what in IDENTITY.items()
+        if found.get(field) != wanted[field]
+    ]
+    wrong += [f"nothing for {dtype}" for dtype in wanted["dtypes"] if dtype not in found.get("dtypes", ())]
+    if wanted["dtype"] == "float64" != found.get("dtype"):
+        wrong.append(f"values in {found.get('dtype')}, float64 needed")
+    if wrong:
+        raise ReferenceFileError(
+            f"{path.name} does not fit this run: {'; '.join(wrong)}",
+            why="it was made of another checkpoint, other inputs, or by other versions",
+            next=HOW_TO_MAKE,
+        )
+
+
+def cached(checkpoint: Checkpoint, inputs: Inputs, wanted: Mapping[str, Any], folder: Path = FOLDER) -> Expected:
+    """The kept file of exactly this description, made now where there is none or it is damaged.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    name = hashlib.sha256(json.dumps(dict(wanted), sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"{checkpoint.name.replace(':', '-')}-{name}.safetensors"
+    with contextlib.suppress(ReferenceFileError):
+        expected = read(path)
+        require(expected, wanted, path)
+        return expected
+    save(make(checkpoint, inputs, wanted), path)
+    return read(path)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    stack = load_stack()
+    parser = argparse.ArgumentParser(
+        prog="python -m verify.expected",
+        description="Run the reference on the CPU and write the file that --reference takes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model-dir", required=True, metavar="DIR", help="a checkpoint folder, or a stand-in's name")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--dtype", default="auto", choices=("auto", *DTYPES), help="that will be verified")
+    parser.add_argument("--seed", type=int, default=stack.seed, help=f"of the inputs (default: {stack.seed})")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    from verify import subject
+    from verify.context import Context
+
+    given = make_parser().parse_args(argv)
+    context = Context("cpu", given.model_dir, given.dtype, given.seed, 2, Path())
+    checkpoint, inputs = subject.the_checkpoint(context), subject.the_inputs(context)
+    dtype = choose_dtype(given.dtype, checkpoint)
+    save(make(checkpoint, inputs, about(checkpoint, subject.the_digest(context), inputs, dtype)), given.output)
+    print(f"{given.output}: {given.output.stat().st_size / 1e6:.1f} MB, for {checkpoint.name} in {dtype}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -8,6 +8,7 @@ host's name, the user's name and home, addresses and serial numbers are replaced
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import ipaddress
 import json
@@ -79,9 +80,7 @@ def _hide(match: re.Match[str]) -> str:
 
 def scrubber(tree: Tree, home: str, user: str, host: str) -> Scrubber:
     """A scrubber for this machine's names; short ones and those that occur in the paths of the capture are kept."""
-    paths = {
-        path.replace(home, "", 1) if home and path.startswith(home) else path for path in (*tree.kinds, *tree.links)
-    }
+    paths = [path.removeprefix(home) for path in (*tree.kinds, *tree.links)]
     words = {part for path in paths for part in path.split("/")} | {*packages.MODULES, "root", "user", "localhost"}
     names = {host: "host", host.partition(".")[0]: "host", user: "user"}
     return Scrubber(home, {name: stand_in for name, stand_in in names.items() if len(name) > 2 and name not in words})
@@ -126,7 +125,8 @@ def capture(
                 _add(archive, name, members[name])
         temporary.replace(out)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise storage_error(error, out) from error
     return _summary(out, tree, snapshot, commands.done, clean)
 
@@ -168,7 +168,7 @@ def _members(
 def _shortened(path: str, text: str) -> str:
     """Package metadata without authors, addresses and descriptions; of RECORD, the files that are looked for."""
     name = posixpath.basename(path)
-    if name == "METADATA":
+    if name in ("METADATA", "PKG-INFO") or name.endswith(".egg-info"):
         head = text.partition("\n\n")[0].splitlines()
         return "".join(f"{line}\n" for line in head if line.startswith(_METADATA))
     if name == "RECORD":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from typing import Protocol
 NOT_FOUND = 127  # a shell's exit status for a command that does not exist
 NOT_RUNNABLE = 126  # and for one that cannot be executed
 TIMED_OUT = 124  # as coreutils' timeout reports it
+LAST_WORDS = 2.0  # seconds that a killed command has to be gone
 
 
 @dataclass(frozen=True)
@@ -35,24 +39,47 @@ class Runner(Protocol):
 
 
 def run(args: Sequence[str], *, timeout: float = 10.0, environ: Mapping[str, str] | None = None) -> Completed:
-    """Run `args` without a shell. A missing program gives 127, one that outlasts `timeout` seconds gives 124."""
+    """Run `args` without a shell. A missing program gives 127, one that outlasts `timeout` seconds gives 124.
+
+    The limit holds whatever the command does: what it started is killed with it, and a process that a wedged driver
+    keeps from dying (state D) is left behind.
+    """
     command = tuple(args)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
-            capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=timeout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=dict(environ) if environ is not None else None,
             encoding="utf-8",
             errors="replace",
-            check=False,
+            start_new_session=True,
         )
     except (FileNotFoundError, NotADirectoryError):
         return Completed(command, NOT_FOUND, stderr=f"{command[0]}: command not found")
     except OSError as error:  # no permission, or made for another architecture
         return Completed(command, NOT_RUNNABLE, stderr=f"{command[0]}: {error.strerror}")
-    except subprocess.TimeoutExpired as error:
-        out = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else error.stdout or ""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        out = _kill(process)
         return Completed(command, TIMED_OUT, stdout=out, stderr=f"{command[0]}: no answer in {timeout:g} s")
-    return Completed(command, done.returncode, done.stdout, done.stderr)
+    except BaseException:
+        _kill(process)
+        raise
+    return Completed(command, process.returncode, out, err)
+
+
+def _kill(process: subprocess.Popen[str]) -> str:
+    """Kill a command with all that it started, and return what it had printed."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        return process.communicate(timeout=LAST_WORDS)[0]
+    except subprocess.TimeoutExpired as error:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        printed = error.stdout or b""
+        return printed.decode("utf-8", "replace") if isinstance(printed, bytes) else printed

@@ -17,8 +17,8 @@ from env.runner import NOT_FOUND, TIMED_OUT
 
 DEFAULT_ROOT = "/usr/local/Ascend"
 INSTALL_RECORD = "/etc/ascend_install.info"
-NPU_SMI_SECONDS = 30.0  # a healthy 16-die host answers in a few seconds; a hung driver never does
-HAL_SECONDS = 20.0
+NPU_SMI_SECONDS = 20.0  # a healthy 16-die host answers in a few seconds; a hung driver never does
+HAL_SECONDS = 10.0
 
 _MODULES = re.compile(r"(drv_\w+|ascend_\w+|asdrv_\w+|davinci\w*|ts_agent)\Z")
 _ACCELERATOR = "0x1200"  # PCI class 12.00; Kunpeng hosts are full of other devices of the same vendor
@@ -118,7 +118,7 @@ def firmware(tree: Tree, places: Sequence[str], command: Commands) -> Firmware |
         tool = f"{place}/driver/tools/upgrade-tool"
         if tree.exists(tool):
             args = (tool, "--device_index", "-1", "--component", "-1", "--version")
-            answered = command("upgrade-tool", args, timeout=NPU_SMI_SECONDS)
+            answered = command("upgrade-tool", args, timeout=HAL_SECONDS)
             versions = sorted({component.version for component in vendor.components(answered.stdout)})
             if versions:
                 return Firmware(path=tool, version=versions[0])

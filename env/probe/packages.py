@@ -65,7 +65,10 @@ def _tags(tree: Tree, path: str) -> tuple[str, ...]:
 
 def listed(record: str) -> list[str]:
     """The files of a RECORD that are looked for: not byte code, not deep inside, not outside the site."""
-    paths = [row[0] for row in csv.reader(record.splitlines()) if row]
+    try:
+        paths = [row[0] for row in csv.reader(record.splitlines()) if row]
+    except csv.Error:
+        return []
     return [
         path
         for path in paths
@@ -75,13 +78,9 @@ def listed(record: str) -> list[str]:
 
 def _absent(tree: Tree, site: str, path: str) -> tuple[str, ...]:
     record = tree.read(f"{path}/RECORD")
-    if record is None:
-        return ()
-    try:
-        paths = listed(record)
-    except csv.Error as error:
-        tree.note(f"{path}/RECORD", str(error))
-        return ()
+    paths = listed(record or "")
+    if record and not paths:
+        tree.note(f"{path}/RECORD", "no list of files")
     return tuple(name for name in paths if not tree.exists(f"{site}/{name}"))
 
 

@@ -87,6 +87,14 @@ def test_a_command_that_is_not_there_or_does_not_end_is_a_result() -> None:
     assert (hanging.returncode, hanging.stdout) == (TIMED_OUT, "so far\n")
 
 
+def test_what_a_command_started_is_killed_with_it() -> None:
+    done = run(["sh", "-c", "sleep 600 & echo $!; wait"], timeout=1)
+    assert done.returncode == TIMED_OUT
+    status = Path("/proc", done.stdout.strip(), "stat")
+    # Gone, or dead and waiting for whoever adopts it.
+    assert not status.exists() or status.read_text().rpartition(") ")[2].startswith(("Z", "X"))
+
+
 def test_output_that_is_no_text_is_read_all_the_same() -> None:
     done = run([sys.executable, "-c", "import sys; sys.stdout.buffer.write(bytes([255, 65]))"])
     assert done.stdout == "\ufffdA"

@@ -20,8 +20,6 @@ from model.device import Device, failures, set_threads
 
 if TYPE_CHECKING:
     import torch
-    from numpy import float64
-    from numpy.typing import NDArray
 
 DTYPES = ("float32", "bfloat16", "float16")
 # The prompt of the real model: 3 tokens ("USER: ") before the audio, 16 after it (raw transcription instruction).
@@ -247,64 +245,3 @@ def run_parts(loaded: Loaded, inputs: Inputs) -> dict[str, Step]:
     step("language_model", lambda: language_model(model, merged))
     step("end_to_end", lambda: forward(model, features, ids))
     return steps
-
-
-def generate(loaded: Loaded, inputs: Inputs, new_tokens: int, on_token: Callable[[], None] | None = None) -> Any:
-    """Greedy decoding of exactly `new_tokens` tokens a row by the library's `generate`; returns ids [B, new_tokens].
-
-    The end token is kept from being chosen, so that a time per token is over a known number of them.
-    `on_token` is called after each token.
-
-    Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
-    """
-    import torch
-    from transformers import StoppingCriteria, StoppingCriteriaList
-
-    class AfterToken(StoppingCriteria):  # type: ignore[misc]
-        """The hook that `generate` offers after each token; it never stops the decoding."""
-
-        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-            if on_token is not None:
-                on_token()
-            return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-    device = loaded.device
-    ids = inputs.input_ids.to(device.torch_device)
-    with failures(device, "generating"), torch.inference_mode():
-        output = loaded.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            input_features=inputs.features.to(loaded.torch_dtype).to(device.torch_device),
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            do_sample=False,
-            num_beams=1,
-            stopping_criteria=StoppingCriteriaList([AfterToken()]),
-        )
-        device.synchronize()
-    return output[:, ids.shape[1] :].cpu()
-
-
-def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float64]:
-    """Scores [B, new, vocab] of one uncached pass for the positions where `tokens` [B, new] were taken, end token out.
-
-    Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
-    """
-    import torch
-
-    ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1).to(loaded.device.torch_device)
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    with failures(loaded.device, "scoring the generated tokens"), torch.inference_mode():
-        logits = forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
-    scores: NDArray[float64] = logits.double().numpy()
-    for token in end_tokens(loaded.model):
-        scores[..., token] = scores.min(axis=-1)
-    return scores
-
-
-def end_tokens(model: Any) -> list[int]:
-    """The tokens that end a decoding, as the library's `generate` knows them."""
-    end = model.generation_config.eos_token_id
-    return [end] if isinstance(end, int) else list(end or [])

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from model.components import Inputs, Loaded, Step, generate, torch_dtype
+from model.components import Inputs, Loaded, Step, torch_dtype
 from model.device import Device, failures
+from model.generation import generate
 
 DECODE_TOKENS = 16
 MINIMUM_ROUNDS = 3  # below this a percentile says nothing
@@ -141,7 +142,7 @@ def measure_decode(loaded: Loaded, inputs: Inputs, *, runs: int, budget_s: float
             loaded.device.synchronize()
             stamps.append(time.perf_counter())
 
-        generate(loaded, inputs, DECODE_TOKENS, stamp)
+        generate(loaded, inputs, DECODE_TOKENS, on_token=stamp)
         durations = [(later - earlier) * 1e3 for earlier, later in itertools.pairwise(stamps)]
         prefill.append(durations[0])
         steps += durations[1:]

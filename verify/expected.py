@@ -21,7 +21,8 @@ from env.errors import ReferenceFileError, run_main, storage_error
 from env.stack import ROOT, load_stack
 from model import device
 from model.checkpoint import Checkpoint
-from model.components import DTYPES, Inputs, choose_dtype, end_tokens, torch_dtype
+from model.components import DTYPES, Inputs, choose_dtype, torch_dtype
+from model.generation import without_end
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +145,7 @@ def _ideal(
 def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` greedy tokens a row and their scores, without a cache: the audio once, then a pass over all ids a token.
 
-    As the device decodes (components.generate) the end token is never chosen.
+    As the device decodes (generation.generate) the end token is never chosen.
     """
     import torch
 
@@ -152,8 +153,7 @@ def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Ten
     ids = inputs.input_ids
     scores = []
     for _ in range(count):
-        last = reference.language_model(reference.splice(ids, audio))[:, -1].clone()
-        last[:, end_tokens(reference.model)] = last.min(dim=-1, keepdim=True).values
+        last = without_end(reference.model, reference.language_model(reference.splice(ids, audio))[:, -1])
         scores.append(last)
         ids = torch.cat([ids, last.argmax(dim=-1, keepdim=True)], dim=1)
     return ids[:, inputs.positions :].clone(), torch.stack(scores, dim=1)

@@ -220,3 +220,9 @@ def limits_for(device: str, dtype: str, component: str, *, layers: int, classes:
     if classes:
         values["top1_regret"] = float(row["regret"]) * error
     return Limits(values, str(row["source"]))
+
+
+def cached_limit(device: str, dtype: str, layers: int) -> float:
+    """How far the logits of one cached decoding step may be, in rel_l2, from those of an uncached pass."""
+    end_to_end = limits_for(device, dtype, "end_to_end", layers=layers, classes=False).values["rel_l2"]
+    return float(tolerances()["cached"]["times_end_to_end"]) * end_to_end

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model import components
+from model import generation
 from model.components import Inputs, Loaded
 from verify import bands, layers, numerics
 from verify.expected import Expected
@@ -33,8 +33,8 @@ def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any
     """
     wanted, reference = expected.tokens.numpy(), as_array(expected.scores)
     band = output_band(loaded, expected)
-    taken = components.generate(loaded, inputs, wanted.shape[1]).numpy()
-    forced = components.score(loaded, inputs, expected.tokens)
+    taken = generation.generate(loaded, inputs, wanted.shape[1]).tokens.numpy()
+    forced = as_array(generation.without_end(loaded.model, generation.uncached_logits(loaded, inputs, expected.tokens)))
     rows = zip(taken, forced.argmax(axis=-1), wanted, reference, strict=True)
     return {
         "tokens": int(wanted.shape[1]),

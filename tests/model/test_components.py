@@ -65,32 +65,6 @@ def test_the_first_call_of_each_component_is_remembered(tiny_checkpoint: Checkpo
     assert set(first) == set(tiny_checkpoint.architecture.output_shapes(1, 1, 1))
 
 
-def test_generate_gives_exactly_the_tokens_asked_for_and_says_each(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:
-    calls: list[None] = []
-    tokens = components.generate(tiny_bfloat16, tiny_inputs, 7, lambda: calls.append(None))
-    assert tuple(tokens.shape) == (1, 7)
-    assert len(calls) == 7
-
-
-def test_generate_goes_on_where_the_end_token_is_the_best(tiny_checkpoint: Checkpoint, tiny_inputs: Inputs) -> None:
-    loaded = components.load(tiny_checkpoint, resolve("cpu"), "float32")
-    free = components.generate(loaded, tiny_inputs, 5)
-    loaded.model.generation_config.eos_token_id = int(free[0, 1])
-    tokens = components.generate(loaded, tiny_inputs, 5)
-    assert tuple(tokens.shape) == (1, 5)
-    assert int(free[0, 1]) not in tokens[0].tolist()
-    scores = components.score(loaded, tiny_inputs, tokens)
-    assert scores.argmax(-1).tolist() == tokens.tolist()
-
-
-def test_greedy_tokens_are_the_best_of_an_uncached_pass(tiny_float32: Loaded) -> None:
-    inputs = make_inputs(tiny_float32.architecture, batch=2, seq_len=47, seed=3)
-    tokens = components.generate(tiny_float32, inputs, 12)
-    scores = components.score(tiny_float32, inputs, tokens)
-    assert scores.shape == (2, 12, 1024)
-    assert scores.argmax(-1).tolist() == tokens.tolist()
-
-
 def test_inputs_are_seeded_and_hold_the_audio_tokens_in_one_run(tiny_checkpoint: Checkpoint) -> None:
     architecture = tiny_checkpoint.architecture
     first, again, other = (make_inputs(architecture, 2, 100, seed) for seed in (1, 1, 2))

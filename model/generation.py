@@ -1,0 +1,100 @@
+"""Greedy decoding by the library's own `generate`, and the uncached pass that it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from model.components import Inputs, Loaded, forward
+from model.device import failures
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was decoded, on the CPU."""
+
+    tokens: torch.Tensor  # [B, new], int64
+    logits: torch.Tensor | None  # [B, new, vocab_size], before the end token was masked; None unless asked for
+
+
+def generate(
+    loaded: Loaded,
+    inputs: Inputs,
+    new_tokens: int,
+    *,
+    keep_logits: bool = False,
+    on_token: Callable[[], None] | None = None,
+) -> Generated:
+    """Decode exactly `new_tokens` tokens a row, greedily, with the library's key-value cache.
+
+    The end token is kept from being chosen, so that a time per token is over a known number of them.
+    `on_token` is called after each token.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    class AfterToken(StoppingCriteria):  # type: ignore[misc]
+        """The hook that `generate` offers after each token; it never stops the decoding."""
+
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+            if on_token is not None:
+                on_token()
+            return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    device = loaded.device
+    ids = inputs.input_ids.to(device.torch_device)
+    with failures(device, "generating"), torch.inference_mode():
+        output = loaded.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            input_features=inputs.features.to(loaded.torch_dtype).to(device.torch_device),
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            do_sample=False,
+            num_beams=1,
+            stopping_criteria=StoppingCriteriaList([AfterToken()]),
+            return_dict_in_generate=True,
+            output_logits=keep_logits,
+        )
+        device.synchronize()
+        logits = torch.stack(output.logits, dim=1).cpu() if keep_logits else None
+    return Generated(output.sequences[:, ids.shape[1] :].cpu(), logits)
+
+
+def uncached_logits(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits [B, new, vocab_size] where `tokens` [B, new] were taken, from one pass over prompt and tokens, on the CPU.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    import torch
+
+    ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1).to(loaded.device.torch_device)
+    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
+    with failures(loaded.device, "running the generated tokens uncached"), torch.inference_mode():
+        return forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
+
+
+def end_tokens(model: Any) -> list[int]:
+    """The tokens that end a decoding, as the library's `generate` knows them."""
+    end = model.generation_config.eos_token_id
+    return [end] if isinstance(end, int) else list(end or [])
+
+
+def without_end(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    """Logits [..., vocab_size] with the end tokens as low as any other, so that they are never chosen, and finite."""
+    masked = logits.clone()
+    masked[..., end_tokens(model)] = masked.min(dim=-1, keepdim=True).values
+    return masked
+
+
+def greedy(loaded: Loaded, logits: torch.Tensor) -> torch.Tensor:
+    """The tokens [B, new] that greedy decoding takes by these logits, the end token left out."""
+    return without_end(loaded.model, logits).argmax(dim=-1)

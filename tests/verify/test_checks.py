@@ -1,0 +1,269 @@
+"""Each check passes on a right model, fails on a wrong one, and writes the figures that the report reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from env.errors import CheckpointError, DeviceError
+from model import generation
+from model.checkpoint import Checkpoint
+from model.components import Inputs, Loaded
+from model.device import Device
+from verify import benchmark as benchmarks
+from verify.checks import function, performance, readiness
+from verify.context import Context
+from verify.plan import CHECKS
+from verify.records import Outcome, Status
+
+CPU = Device("cpu", 0, "cpu")
+
+
+def context_of(folder: Path, **shared: Any) -> Context:
+    return Context(
+        device="cpu",
+        model_dir=str(folder),
+        dtype="float32",
+        seed=42,
+        level=2,
+        run_folder=folder,
+        warmup=1,
+        rounds=3,
+        shared={"device": CPU, "digest": "0" * 64, **shared},
+    )
+
+
+@pytest.fixture
+def context(tiny_checkpoint: Checkpoint, tiny_float32: Loaded, tiny_inputs: Inputs) -> Context:
+    """A worker that has loaded synthetic:tiny in float32; each test runs the components anew."""
+    return context_of(tiny_checkpoint.folder, checkpoint=tiny_checkpoint, model=tiny_float32, inputs=tiny_inputs)
+
+
+CHECK_FUNCTIONS: dict[str, Callable[[Context], Outcome]] = {
+    "checkpoint": readiness.checkpoint,
+    "device": readiness.device,
+    "load": function.load,
+    "shapes": function.shapes,
+    "splice": function.splice,
+    "generate": function.generate,
+    "determinism": function.determinism,
+    "parity": function.parity,
+    "benchmark": performance.benchmark,
+}
+FIGURES = {
+    "checkpoint": {"path", "kind", "parameters", "tensors", "bytes", "sha256", "dtype", "architecture"},
+    "device": {"asked", "kind", "name", "index", "total_memory_bytes", "emulated", "versions", "op"},
+    "load": {"seconds", "parameters", "dtype", "attention", "class"},
+    "shapes": {"components"},
+    "splice": {"audio_tokens", "positions_replaced", "max_abs_text", "max_abs_audio"},
+    "generate": {"prompt_tokens", "new_tokens", "token_ids", "repeatable"},
+    "determinism": {"runs", "components"},
+    "parity": {"reference", "components"},
+    "benchmark": {"load_s", "components", "total", "decode", "memory", "floors"},
+}
+SIGNATURE = {
+    "device",
+    "device_name",
+    "dtype",
+    "attention",
+    "batch",
+    "seq_len",
+    "seed",
+    "weights_sha256",
+    "weights_kind",
+}
+SIGNATURE |= {"versions", "threads"}
+
+
+@pytest.mark.parametrize("name", CHECK_FUNCTIONS)
+def test_a_right_model_passes_and_leaves_its_figures(name: str, context: Context) -> None:
+    outcome = CHECK_FUNCTIONS[name](context)
+    assert outcome.status is Status.PASS, outcome.reason
+    assert outcome.reason
+    assert FIGURES[name] <= set(outcome.data)
+    json.dumps([outcome.data, outcome.signature], allow_nan=False)
+    assert set(outcome.signature) >= SIGNATURE or name in ("checkpoint", "device")
+
+
+def test_the_plan_runs_these_functions() -> None:
+    planned = {check.name: check.function for check in CHECKS}
+    for name, check in CHECK_FUNCTIONS.items():
+        assert planned[name] == f"{check.__module__}:{check.__name__}"
+
+
+def test_a_damaged_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        readiness.checkpoint(context_of(tmp_path))
+
+
+def test_an_absent_device_is_refused(tmp_path: Path) -> None:
+    context = context_of(tmp_path)
+    context.shared.clear()
+    context.device = "npu:7"
+    with pytest.raises(DeviceError, match="npu:7"):
+        readiness.device(context)
+
+
+def test_a_device_that_multiplies_wrongly_fails(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = torch.Tensor.__matmul__
+
+    def off_by_one(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = original(left, right)
+        if product.dtype == torch.float32:
+            product[3, 5] += 1.0
+        return product
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", off_by_one)
+    outcome = readiness.device(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "a product of whole numbers on cpu is off by 1.0"
+
+
+def test_a_component_of_another_shape_fails_by_name(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = context.shared["model"].model
+    head = model.language_model.lm_head
+    original = head.forward
+    monkeypatch.setattr(head, "forward", lambda x: original(x)[..., :-1])
+    outcome = function.shapes(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "language_model is [1, 32, 1023]; end_to_end is [1, 32, 1023]"
+
+
+def test_a_component_that_is_not_finite_fails_by_name(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = context.shared["model"].model.language_model.model.layers[3].mlp
+    original = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda x: original(x) / 0.0)
+    outcome = function.shapes(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "language_model holds NaN or infinity; end_to_end holds NaN or infinity"
+
+
+@pytest.mark.parametrize(("shift", "what"), [(1, "audio"), (-1, "audio")])
+def test_audio_in_the_wrong_place_fails(
+    context: Context, monkeypatch: pytest.MonkeyPatch, shift: int, what: str
+) -> None:
+    model = context.shared["model"].model
+    original = model.get_merged_audio_embeddings
+
+    def shifted(input_ids: torch.Tensor, audio_features: torch.Tensor, input_features_mask: Any = None) -> torch.Tensor:
+        merged: torch.Tensor = original(input_ids=input_ids, audio_features=audio_features.roll(shift, dims=1))
+        return merged
+
+    monkeypatch.setattr(model, "get_merged_audio_embeddings", shifted)
+    outcome = function.splice(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason.startswith(f"{what} embeddings differ by ")
+    assert outcome.data["positions_replaced"] == 0
+
+
+def test_text_embeddings_that_are_not_the_stored_ones_fail(context: Context) -> None:
+    weight = context.shared["model"].model.get_input_embeddings().weight
+    row = int(context.shared["inputs"].input_ids[0, 0])
+    kept = weight.data[row].clone()
+    weight.data[row] += 0.25
+    outcome = function.splice(context)
+    weight.data[row] = kept
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "text embeddings differ by 0.25"
+
+
+def test_a_decoding_that_does_not_repeat_itself_fails(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = generation.generate
+    runs = iter([False, True])
+
+    def unsteady(*arguments: Any, **options: Any) -> generation.Generated:
+        found = original(*arguments, **options)
+        return generation.Generated(found.tokens + 1, found.logits) if next(runs) else found
+
+    monkeypatch.setattr(generation, "generate", unsteady)
+    outcome = function.generate(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "a second decoding gave other tokens"
+    assert outcome.data["repeatable"] is False
+
+
+def test_a_token_that_is_not_the_best_fails(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = generation.generate
+
+    def second_best(*arguments: Any, **options: Any) -> generation.Generated:
+        found = original(*arguments, **{**options, "keep_logits": True})
+        assert found.logits is not None
+        return generation.Generated(found.logits.topk(2).indices[..., 1], found.logits)
+
+    monkeypatch.setattr(generation, "generate", second_best)
+    outcome = function.generate(context)
+    assert outcome.status is Status.FAIL
+    assert "a token was taken that is not the largest of its logits" in outcome.reason
+
+
+def test_a_cache_that_misses_one_step_fails(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import DynamicCache
+
+    original = DynamicCache.update
+    steps = iter(range(10_000))
+
+    def forgetful(cache: Any, keys: torch.Tensor, values: torch.Tensor, layer: int, *rest: Any) -> Any:
+        if keys.shape[2] == 1 and layer == 0 and next(steps) % 16 == 3:
+            keys, values = torch.zeros_like(keys), torch.zeros_like(values)
+        return original(cache, keys, values, layer, *rest)
+
+    monkeypatch.setattr(DynamicCache, "update", forgetful)
+    outcome = function.generate(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason.startswith("cached decoding departs from an uncached pass at token 4: rel_l2 ")
+
+
+def test_a_prompt_that_leaves_no_room_to_decode_is_a_skip(context: Context) -> None:
+    from model.components import make_inputs
+
+    context.shared["inputs"] = make_inputs(context.shared["checkpoint"].architecture, 1, 4090, 42)
+    outcome = function.generate(context)
+    assert outcome.status is Status.SKIP
+    assert outcome.reason == "--seq-len 32 leaves 6 positions, 16 are decoded"
+
+
+def test_one_run_that_differs_fails_by_component(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    projector = context.shared["model"].model.projector
+    original = projector.forward
+    monkeypatch.setattr(projector, "forward", lambda x: original(x) * (1 + 1e-6 * torch.randn(1)))
+    outcome = function.determinism(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason.startswith("not the same bits in 3 runs: projector (")
+    assert outcome.signature["n"] == 3
+
+
+def test_a_wrong_layer_fails_parity_by_component(context: Context) -> None:
+    weight = context.shared["model"].model.get_parameter("projector.linear.weight")
+    kept = weight.data.clone()
+    weight.data *= 1.1
+    outcome = function.parity(context)
+    weight.data.copy_(kept)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason.startswith("projector: rel_l2 0.0")
+    assert outcome.data["components"]["encoder"]["passed"]
+
+
+def test_a_model_with_parameters_too_many_fails(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = context.shared["model"].model
+    monkeypatch.setitem(model._parameters, "adapter", torch.nn.Parameter(torch.zeros(10)))
+    outcome = function.load(context)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "3,884,266 parameters loaded, 3,884,256 in the checkpoint"
+
+
+@pytest.mark.parametrize(("level", "measured"), [(2, False), (3, True)])
+def test_floors_are_measured_from_level_three_on(
+    context: Context, monkeypatch: pytest.MonkeyPatch, level: int, measured: bool
+) -> None:
+    monkeypatch.setattr(benchmarks, "measure_floors", lambda device, dtype: {"read_gb_s": 1.0, "gemm_gflop_s": 1.0})
+    context.level = level
+    outcome = performance.benchmark(context)
+    assert (outcome.data["floors"] is not None) == measured
+    assert (outcome.data["components"]["encoder"]["floor_ms"] is not None) == measured
+    assert outcome.signature["n"] == len(outcome.data["total"]["samples_ms"]) == 3
+    assert outcome.signature["warmup"] == 1

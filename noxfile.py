@@ -155,6 +155,12 @@ def lock(session: nox.Session) -> None:
     call(session, sys.executable, "env", "lock", *session.posargs)
 
 
+@nox.session(venv_backend="none", default=False)
+def wheelhouse(session: nox.Session) -> None:
+    """Collect the locked wheels for a machine without network: --profile npu --arch aarch64 --python 3.10."""
+    call(session, sys.executable, "env", "wheelhouse", *session.posargs)
+
+
 @nox.session(name="bench-setup", venv_backend="none", default=False)
 def bench_setup(session: nox.Session) -> None:
     """Time a first setup from warm caches beside `python -m venv` and `pip install -r`."""

@@ -13,6 +13,7 @@ COMMANDS = {
     "npu-smi": ("env.npu_smi", "read what npu-smi printed, in any of its layouts"),
     "doctor": ("env.doctor", "find the known failures in a log: cause, check, fix, source"),
     "setup": ("env.setup", "check the machine and build the pinned environment"),
+    "wheelhouse": ("env.wheelhouse.collect", "collect the locked wheels for a machine without network"),
     "lock": ("env.lock", "write the hashed locks anew"),
     "bench-setup": ("env.bench_setup", "time our setup beside venv and pip"),
     "bench-doctor": ("env.bench_doctor", "time the doctor on a long log"),

@@ -12,8 +12,10 @@ import shutil
 import site
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -113,25 +115,40 @@ def _fits(path: Path, pin: Apart, python: str, machine: str) -> bool:
     )
 
 
-def wheel_metadata(path: Path) -> tuple[str, str]:
-    """Name and version from the METADATA inside a wheel.
+def wheel_headers(path: Path, file: str = "METADATA", *, whole: bool = False) -> Message:
+    """The headers of METADATA, or of WHEEL, inside a wheel; with `whole` every member is read and must be sound.
 
     Raises:
         WheelhouseError: the file is no readable wheel.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile("a member's checksum is wrong")
-            inner = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-            headers = HeaderParser().parsestr(archive.read(inner).decode("utf-8", "replace"))
-    except (OSError, zipfile.BadZipFile, StopIteration) as error:
+            if whole and (bad := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {bad} is wrong")
+            inner = next(name for name in archive.namelist() if name.endswith(f".dist-info/{file}"))
+            return HeaderParser().parsestr(archive.read(inner).decode("utf-8", "replace"))
+    except (OSError, zipfile.BadZipFile, zlib.error, StopIteration) as error:
         raise WheelhouseError(
             f"{path.name} is not a readable wheel",
-            why=str(error) or "it has no METADATA",
+            why=str(error) or f"it has no {file}",
             next=f"fetch {path.name} again",
         ) from error
+
+
+def wheel_metadata(path: Path) -> tuple[str, str]:
+    """Name and version from the METADATA inside a wheel that is sound.
+
+    Raises:
+        WheelhouseError: the file is no readable wheel.
+    """
+    headers = wheel_headers(path, whole=True)
     return canonicalize_name(headers.get("Name", "")), headers.get("Version", "")
+
+
+def _made_for(path: Path, machine: str) -> bool:
+    """Whether the WHEEL inside says so, too: a renamed file of another machine would install, and then not load."""
+    platforms = [str(tag).rpartition("-")[2] for tag in wheel_headers(path, "WHEEL").get_all("Tag", [])]
+    return any(platform == "any" or platform.endswith(machine) for platform in platforms)
 
 
 def in_folders(pin: Apart, find_links: Sequence[str], python: str, machine: str) -> Found | None:
@@ -141,13 +158,15 @@ def in_folders(pin: Apart, find_links: Sequence[str], python: str, machine: str)
             if _fits(path, pin, python, machine):
                 name, version = wheel_metadata(path)
                 if name != canonicalize_name(pin.name) or not same_release(pin.version, version):
-                    raise WheelhouseError(
-                        f"{path.name} holds {name} {version}",
-                        why="the file was renamed",
-                        next=f"fetch {path.name} again",
-                    )
+                    raise _renamed(path, f"{name} {version}")
+                if not _made_for(path, machine):
+                    raise _renamed(path, "a wheel for another machine")
                 return Found(pin.name, pin.version, version, "wheel", str(path), sha256_of(path))
     return None
+
+
+def _renamed(path: Path, holds: str) -> WheelhouseError:
+    return WheelhouseError(f"{path.name} holds {holds}", why="the file was renamed", next=f"fetch {path.name} again")
 
 
 def published(name: str, sources: Sources, runner: Runner = run) -> list[str]:

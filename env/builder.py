@@ -27,6 +27,7 @@ from packaging.requirements import Requirement
 
 from env import apart
 from env.atomic import write_json
+from env.doctor import diagnose
 from env.errors import EnvironmentMissingError, InstallError, storage_error
 from env.installer import Installer, Sources
 from env.lock import pins
@@ -222,13 +223,20 @@ def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str) 
         text = "\n".join(last)
         if "No space left on device" in text or "os error 28" in text:
             raise storage_error(OSError(28, "No space left on device"), VENVS)
-        raise InstallError(f"{failure}: {Path(command[0]).name} exited with {child.returncode}", why=_cause(text))
+        what = f"{failure}: {Path(command[0]).name} exited with {child.returncode}"
+        raise InstallError(what, why=_cause(text), next=_remedy(text))
 
 
 def _cause(text: str) -> str:
     """The installer's own last words, indented under our message."""
     lines = [line for line in text.splitlines() if line.strip()][-8:]
     return "\n        ".join(lines) or "the installer said nothing"
+
+
+def _remedy(text: str) -> str:
+    """What the doctor advises on the most fundamental failure that it knows in `text`."""
+    known = diagnose(text)
+    return f"{known[0].failure.fix} ({known[0].failure.id})" if known else ""
 
 
 def _install_apart(found: apart.Found, wanted: Plan, installer: Installer, sources: Sources) -> apart.Found:
@@ -262,7 +270,7 @@ def _check_imports(wanted: Plan) -> dict[str, str]:
         raise InstallError(
             f"the {wanted.profile} environment was installed but does not import",
             why=_cause(done.stderr),
-            next="nox -s setup -- --fresh",
+            next=_remedy(done.stderr) or "nox -s setup -- --fresh",
         )
     packages: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return packages

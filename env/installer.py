@@ -116,7 +116,9 @@ def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, st
             settings[option] = value.strip().strip("'\"").replace("\\n", " ")
     index_url = given.index_url or settings.get("index-url")
     extra = (*given.extra_index_urls, *settings.get("extra-index-url", "").split())
-    links = (*given.find_links, *settings.get("find-links", "").split())
+    links = [*given.find_links, *settings.get("find-links", "").split()]
+    if given.offline:
+        links = [place for place in links if urlparse(place).scheme in ("", "file")]
     return Sources(
         index_url=index_url,
         extra_index_urls=tuple(dict.fromkeys(url for url in extra if not _local_and_absent(url))),

@@ -10,10 +10,13 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from env.errors import InstallError, ResolutionError
 from env.installer import find_uv
@@ -41,11 +44,37 @@ def overrides(stack: Stack, profile: str, machine: str) -> str:
     return "".join(f"{pin.name}; sys_platform == 'never'\n" for pin in stack.profiles[profile].apart_on(machine))
 
 
+@dataclass(frozen=True)
+class Locked:
+    """One pin of a hashed lock: canonical name, version, the sha256 of every wheel that is this pin."""
+
+    name: str
+    version: Version
+    hashes: frozenset[str]
+    lock: str
+
+
+def _requirements(lock: Path) -> Iterator[tuple[Requirement, frozenset[str]]]:
+    for line in lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        if line and line[0] not in " #-":
+            requirement, *hashes = line.split("--hash=sha256:")
+            yield Requirement(requirement.strip()), frozenset(one.strip() for one in hashes)
+
+
 def pins(lock: Path) -> list[Requirement]:
     """The pins of a hashed lock that apply to the running interpreter, in its order."""
-    lines = (line for line in lock.read_text(encoding="utf-8").splitlines() if line and line[0] not in " #-")
-    requirements = (Requirement(line.rstrip(" \\")) for line in lines)
-    return [one for one in requirements if one.marker is None or one.marker.evaluate()]
+    return [one for one, _ in _requirements(lock) if one.marker is None or one.marker.evaluate()]
+
+
+def locked(lock: Path, environment: Mapping[str, str]) -> list[Locked]:
+    """The pins of a hashed lock with their hashes, for an interpreter with these environment markers."""
+    chosen = []
+    for requirement, hashes in _requirements(lock):
+        if requirement.marker is None or requirement.marker.evaluate(dict(environment)):
+            (specifier,) = requirement.specifier
+            name = canonicalize_name(requirement.name)
+            chosen.append(Locked(name, Version(specifier.version), hashes, lock.name))
+    return chosen
 
 
 def _compile(uv: str, source: Path, target: Path, options: Sequence[str], runner: Runner) -> None:

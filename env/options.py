@@ -13,12 +13,17 @@ SETUP_FILE = "setup.json"  # setup's record in a run's folder: status, reason, p
 NEAREST = "nearest"  # --allow-substitute without a version
 
 
+def add_source_options(parser: argparse._ActionsContainer) -> None:
+    """Options that say where packages come from."""
+    parser.add_argument("--index-url", metavar="URL", help="the package index (default: what pip is configured with)")
+    parser.add_argument("--extra-index-url", metavar="URL", action="append", default=[], help="one more index")
+    parser.add_argument("--find-links", metavar="PLACE", action="append", default=[], help="a folder of wheels")
+
+
 def add_setup_options(parser: argparse.ArgumentParser) -> None:
     """Options that only the builder reads."""
     group = parser.add_argument_group("setup")
-    group.add_argument("--index-url", metavar="URL", help="the package index (default: what pip is configured with)")
-    group.add_argument("--extra-index-url", metavar="URL", action="append", default=[], help="one more index")
-    group.add_argument("--find-links", metavar="PLACE", action="append", default=[], help="a folder of wheels")
+    add_source_options(group)
     group.add_argument("--offline", action="store_true", help="use no index: everything comes from --wheelhouse")
     group.add_argument("--wheelhouse", metavar="DIR", help="a folder made by `nox -s wheelhouse`")
     group.add_argument(

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
-from env import apart, builder
+from env import apart, builder, wheelhouse
 from env.atomic import write_json
-from env.errors import BundleError, InstallError, PythonVersionError, StorageError
+from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
 from env.installer import Installer, Sources, choose, configured
 from env.options import (
     NEAREST,
@@ -67,16 +68,39 @@ def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
             if not builder.is_built(profile):  # what stands needs no more room
                 raise
     installer = _installer(arguments.installer)
-    given = Sources(
-        arguments.index_url, tuple(arguments.extra_index_url), tuple(arguments.find_links), offline=arguments.offline
-    )
-    sources = configured(given)
+    sources = configured(_given(arguments))
+    if arguments.offline and arguments.wheelhouse:
+        _verify_wheelhouse(profile, arguments)
     found = [] if profile in SERVICE else _locate(profile, arguments, sources)
     if profile not in SERVICE:
         builder.build(builder.plan("tools"), installer, sources)
     stamp, built = builder.build(builder.plan(profile, found), installer, sources, fresh=arguments.fresh)
     data |= {key: stamp[key] for key in ("lock_sha256", "installer", "packages", "apart", "python")} | {"built": built}
     print(f"{profile}: {'built' if built else 'up to date'} (.venvs/{profile})")
+
+
+def _given(arguments: argparse.Namespace) -> Sources:
+    """The sources that the options name.
+
+    Raises:
+        UsageError: offline, and no folder to install from.
+    """
+    folders = tuple(arguments.find_links)
+    if arguments.wheelhouse:
+        folders = (str(Path(arguments.wheelhouse).resolve()), *folders)
+    if arguments.offline and not folders:
+        raise UsageError(
+            "--offline needs a folder of wheels",
+            next="nox -s wheelhouse on a connected machine; then nox -s setup -- --offline --wheelhouse DIR",
+        )
+    return Sources(arguments.index_url, tuple(arguments.extra_index_url), folders, offline=arguments.offline)
+
+
+def _verify_wheelhouse(profile: str, arguments: argparse.Namespace) -> None:
+    """Verify every hash of the wheelhouse, unless everything stands already and nothing will be taken from it."""
+    needed = {profile} if profile in SERVICE else {profile, "tools"}
+    if arguments.fresh or not all(builder.is_built(one) for one in needed):
+        wheelhouse.verify(Path(arguments.wheelhouse), wheelhouse.Target(profile, this_machine(), this_python()))
 
 
 def _installer(name: str) -> Installer:

@@ -101,8 +101,9 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, wheels: Path, name
 def test_what_does_not_import_is_no_environment(tmp_path: Path, wheels: Path) -> None:
     wheel = make_wheel(wheels, "demo-core", "1.0", code="raise OSError('libhccl.so: cannot open shared object file')\n")
     plan = make_plan(tmp_path, wheel, imports=("demo_core",))
-    with pytest.raises(InstallError, match=r"does not import(.|\n)*libhccl\.so"):
+    with pytest.raises(InstallError, match=r"does not import(.|\n)*libhccl\.so") as stopped:
         build(plan, choose("uv"), sources(wheels))
+    assert stopped.value.next.endswith("(LIB_HCCL)")
     assert read_stamp(plan.path) is None
 
 

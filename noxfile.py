@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from env import builder
 from env.errors import BundleError
 from env.options import add_setup_options, add_target_options, run_folder
+from env.stack import load_stack
 from verify.options import add_report_options, add_verify_options
 
 nox.needs_version = ">=2026.7.11"
@@ -89,9 +90,9 @@ def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[st
 ALL: tuple[Adder, ...] = (add_target_options, add_setup_options, add_verify_options, add_report_options)
 
 
-def options(session: nox.Session) -> argparse.Namespace:
+def options(session: nox.Session, *more: Adder) -> argparse.Namespace:
     """The options of this call, paths as they were meant where nox was called from."""
-    given = parse(session, ALL)
+    given = parse(session, (*ALL, *more))
     given.run = given.run or RUN_ID
     here = Path(session.invoked_from)
     for name in ("wheelhouse", "model_dir", "reference", "output", "results", "run"):
@@ -141,6 +142,25 @@ def report(session: nox.Session) -> None:
         *chosen,
         *words(given, (add_report_options,)),
     )
+
+
+@nox.session(venv_backend="none", default=False)
+def emulated(session: nox.Session) -> None:
+    """Try the NPU path without an NPU: verify, report, inference.py, eval.py on the real torch-npu, device emulated."""
+    from tests.npu_emulator.options import add_device_options, add_release_option
+
+    given = options(session, add_release_option, add_device_options)
+    given.device = given.device if given.device.startswith("npu") else "npu:0"
+    given.profile, given.model_dir = "host", given.model_dir or load_stack().stand_in
+    call(session, sys.executable, "env", "setup", "--profile", "host", *words(given, (add_setup_options,)))
+    python = str(builder.VENVS / "host" / "bin" / "python")
+    device = words(given, (add_release_option, add_device_options))
+    on_device = ("tests.npu_emulator", "run", "--python", python, *device, "--")
+    job = words(given, (add_target_options, add_verify_options, add_report_options))
+    call(session, sys.executable, *on_device, sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
+    for program in ("inference.py", "eval.py"):
+        asked = ("--device", given.device, "--model-dir", given.model_dir, "--dtype", given.dtype)
+        call(session, sys.executable, *on_device, python, program, *asked, "--seed", str(given.seed))
 
 
 @nox.session(venv_backend="none", default=False)

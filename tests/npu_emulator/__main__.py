@@ -14,19 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from env.errors import HostError, UsageError, run_main
-from tests.faults.spec import VARIABLE, FaultError, parse
+from tests.faults.spec import FaultError, parse
 
-from .build import HERE, Emulator, build, releases
+from .build import HERE, Emulator, build
 from .guard import real_npu
-
-OPTIONS = {
-    "count": "NPU_EMU_COUNT",
-    "soc": "NPU_EMU_SOC",
-    "hbm": "NPU_EMU_HBM",
-    "cann": "NPU_EMU_CANN",
-    "trace": "NPU_EMU_TRACE",
-    "faults": VARIABLE,
-}
+from .options import add_device_options, add_release_option, variables
 
 
 def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str]:
@@ -76,10 +68,7 @@ def _run(options: argparse.Namespace) -> int:
             parse(options.faults)
         except FaultError as error:
             raise UsageError(str(error)) from error
-    environ = environment(_built(options, options.python), os.environ)
-    for option, variable in OPTIONS.items():
-        if getattr(options, option) is not None:
-            environ[variable] = str(getattr(options, option))
+    environ = environment(_built(options, options.python), {**os.environ, **variables(options)})
     try:
         os.execvpe(program[0], program, environ)
     except OSError as error:
@@ -92,16 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--python", default=sys.executable, help="the interpreter, with torch, that programs run on")
-    common.add_argument("--torch-npu", default=releases()[0], choices=releases(), help="default: %(default)s")
+    add_release_option(common)
     common.add_argument("--output", type=Path, help="folder of the built emulator (default: under .cache/npu-emulator)")
     commands.add_parser("build", parents=[common], help="install the wheel, compile the stand-in CANN libraries")
     run = commands.add_parser("run", parents=[common], help="run a program on the emulated NPU; builds it if needed")
-    run.add_argument("--count", type=int, help="number of devices (default: 1)")
-    run.add_argument("--soc", help="name of the chip (default: Ascend910B4)")
-    run.add_argument("--hbm", type=int, help="bytes of device memory (default: 64 GiB)")
-    run.add_argument("--cann", help="version that the stand-in CANN reports")
-    run.add_argument("--trace", action="store_const", const=1, help="print each ACL call")
-    run.add_argument("--faults", help="a JSON list of faults, or a file with one (tests/faults/spec.py)")
+    add_device_options(run)
     run.add_argument("program", nargs=argparse.REMAINDER, help="-- and the command")
     return parser
 

@@ -21,8 +21,9 @@ from env.errors import BundleError, HostError, InstallError, PythonVersionError,
 from env.runner import Runner, run
 from env.stack import ROOT
 
+from .options import WHEELS, releases
+
 HERE = Path(__file__).resolve().parent
-WHEELS = HERE / "wheels"
 SOURCE = HERE / "acl.c"
 STAMP = "emulator.json"
 RUNTIME = "libascendcl.so"
@@ -61,11 +62,6 @@ class Interpreter:
     executable: str
     version: str
     torch: Path
-
-
-def releases() -> tuple[str, ...]:
-    """The torch-npu releases that are pinned here, oldest first."""
-    return tuple(sorted(path.stem.removeprefix("torch-npu-") for path in WHEELS.glob("torch-npu-*.txt")))
 
 
 def build(python: str, release: str, folder: Path | None = None, *, runner: Runner = run) -> Emulator:

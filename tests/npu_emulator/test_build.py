@@ -18,7 +18,8 @@ from env.runner import Completed, run
 from env.stack import ROOT, load_stack
 from tests.npu_emulator import __main__ as program
 from tests.npu_emulator import build as builder
-from tests.npu_emulator.build import STAMP, WHEELS, build, releases
+from tests.npu_emulator.build import STAMP, build
+from tests.npu_emulator.options import WHEELS, releases
 
 Answer = Callable[[str], Completed]
 

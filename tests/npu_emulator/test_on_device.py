@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from env.stack import ROOT
-from tests.npu_emulator.build import HERE, releases
+from tests.npu_emulator.build import HERE
+from tests.npu_emulator.options import releases
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +161,7 @@ def _transcribe(
         context, reader, batch_size=asked.batch_size, window_seconds=asked.window, punctuate=asked.punctuate
     )
     progress = Progress(group.place)
-    with progress.shown():
+    with progress.shown(), _kept(output):
         found = evaluation.evaluate(
             reader,
             wanted,
@@ -175,6 +176,16 @@ def _transcribe(
     if found is not None:
         note(f"transcripts are in {output}")
     return found
+
+
+@contextmanager
+def _kept(output: Path) -> Iterator[None]:
+    """Say at Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"finished transcripts are kept beside {output}; the same command goes on")
+        raise
 
 
 class Progress:

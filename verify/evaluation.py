@@ -151,6 +151,22 @@ def transcribe_batch(
     ]
 
 
+def transcribe(
+    reader: Reader, utterances: Sequence[Utterance], limit_seconds: float = windows.LIMIT_SECONDS
+) -> list[Line]:
+    """The lines of all `utterances`, in their order, without a file: for a set of a few clips.
+
+    Raises:
+        OutOfMemoryError, DeviceError, UsageError: as the reader.
+    """
+    found: dict[str, Line] = {}
+    for batch in shards.batches(durations(utterances), reader.batch_size, limit_seconds):
+        members = [utterances[index] for index in batch]
+        for line in transcribe_batch(reader, members, punctuate=False, limit_seconds=limit_seconds):
+            found[line.key] = line
+    return [found[utterance.key] for utterance in utterances]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is left to do of a manifest: `batches` of indices into `utterances`, for every process."""

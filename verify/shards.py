@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ T = TypeVar("T")
 BACKENDS = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl"}
 # A process that is done waits for the slowest. Longest first keeps that to one batch; a slow device may take longer.
 PATIENCE = timedelta(hours=6)
+SETTLE_SECONDS = 5.0  # a killed process closes its connections before it counts as ended
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ class Group:
 
     def lost(self, reason: str) -> VerificationIncompleteError:
         """The error that names the processes that died."""
-        dead = self.dead()
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not (dead := self.dead()) and time.monotonic() < deadline:
+            time.sleep(0.05)
         names = ", ".join(f"rank {rank} (process {self._members[rank][1]})" for rank in dead) or "another process"
         return VerificationIncompleteError(
             f"{names} died; every transcript that was finished is kept",

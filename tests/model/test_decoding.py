@@ -55,6 +55,20 @@ def test_unequal_clips_in_a_batch_say_what_they_say_alone(speech: Speech, batch_
     assert texts(speech, batch_size) == alone
 
 
+def test_beam_search_is_the_librarys_own(speech: Speech) -> None:
+    import torch
+
+    loaded, processor = speech
+    text = "USER: <|audio|>can you transcribe the speech into a written format?\n ASSISTANT:"
+    inputs = processor(text, torch.from_numpy(WINDOWS[1]), return_tensors="pt")
+    output = loaded.model.generate(**inputs, max_new_tokens=12, do_sample=False, num_beams=3)
+    expected = processor.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    reader = Transcriber(*speech, Decoding(12, num_beams=3, batch_size=2))
+    found = reader.decode(WINDOWS[1:3], [PROMPT] * 2)
+    assert found[0].text == expected.strip()
+    assert reader.signature["method"] == "beam-3"
+
+
 def test_a_limit_on_new_tokens_is_said_and_a_loop_is_stopped(speech: Speech) -> None:
     short = texts(speech, 1, new_tokens=4)
     assert all(d.notes == ("stopped at 4 new tokens, before the model's end of text",) for d in short)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from env.errors import RecordError
+from model import checkpoint as checkpoints
+from verify import transcripts
+from verify.checks import speech as check
+from verify.context import Context
+from verify.records import Status
+
+pytestmark = pytest.mark.slow  # importing the model class takes ten seconds
+
+
+def context(model: Path | str, folder: Path) -> Context:
+    return Context(device="cpu", model_dir=str(model), dtype="float32", seed=42, level=2, run_folder=folder)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    rng = np.random.default_rng(8)
+    rows: list[dict[str, Any]] = []
+    for index, language in enumerate(("en", "de", "ja", "fr")):
+        soundfile.write(folder / f"{index}.flac", 0.1 * rng.standard_normal(8_000 + 4_000 * index), 16_000)
+        rows.append({"audio_filepath": f"{index}.flac", "text": "one two", "lang": language})
+    rows.append({**rows[1], "taskname": "ast", "target_lang": "en"})
+    (folder / check.MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def scored(speech_folder: Path, tmp_path: Path) -> Path:
+    """The checkpoint with random weights, and scores that say that random is what it is."""
+    folder = shutil.copytree(speech_folder, tmp_path / "checkpoint")
+    tasks = {"raw": {"all": {"wer": 3000.0}}, "to-english": {"all": {"bleu": 0.0}}}
+    (folder / check.HELD_OUT_SCORES).write_text(json.dumps({"tasks": tasks}))
+    return folder
+
+
+def bundle_reference(clips: Path, model: Path, data: dict[str, Any], change: int = 0) -> None:
+    """Write the texts of an outcome as the bundled reference, the first `change` of them altered."""
+    lines = [
+        transcripts.Line(
+            row["clip"] if row["target"] is None else f"{row['clip']} > {row['target']}",
+            row["clip"],
+            row["language"],
+            "translate" if row["target"] else "transcribe",
+            row["target"],
+            row["reference"],
+            row["hypothesis"] + (" altered" if index < change else ""),
+            audio_sha256=row["audio_sha256"],
+        )
+        for index, row in enumerate(data["transcripts"])
+    ]
+    header = {"weights_sha256": checkpoints.weights_sha256(checkpoints.inspect(model))}
+    transcripts.write(clips / check.REFERENCE, header, lines)
+
+
+def test_clips_become_texts_with_scores_per_language(scored: Path, clips: Path, tmp_path: Path) -> None:
+    outcome = check.speech(context(scored, tmp_path), clips)
+    assert outcome.status is Status.PASS, outcome.reason
+    data = outcome.data
+    assert len(data["transcripts"]) == 5
+    assert all(row["hypothesis"] for row in data["transcripts"])
+    assert sorted(data["transcription"]) == ["all", "de", "en", "fr", "ja"]
+    assert sorted(data["translation"]) == ["all-en", "de-en"]
+    assert data["limits"]["wer_at_most"] == 3002.0
+    assert outcome.signature["normaliser"] == "none"
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+
+
+def test_a_checkpoint_that_is_worse_than_its_own_scores_fails(scored: Path, clips: Path, tmp_path: Path) -> None:
+    tasks = {"raw": {"all": {"wer": 4.0}}, "to-english": {"all": {"bleu": 90.0}}}
+    (scored / check.HELD_OUT_SCORES).write_text(json.dumps({"tasks": tasks}))
+    outcome = check.speech(context(scored, tmp_path), clips)
+    assert outcome.status is Status.FAIL
+    assert "% is above 6.0 %" in outcome.reason
+    assert "is below 85.0" in outcome.reason
+
+
+def test_texts_are_held_to_those_of_a_cpu(scored: Path, clips: Path, tmp_path: Path) -> None:
+    shared = context(scored, tmp_path)
+    data = dict(check.speech(shared, clips).data)
+    bundle_reference(clips, scored, data)
+    same = check.speech(shared, clips)
+    assert same.status is Status.PASS
+    assert same.data["agreement"] == {"same": 5, "of": 5, "differ": []}
+    bundle_reference(clips, scored, data, change=1)
+    other = check.speech(shared, clips)
+    assert other.status is Status.FAIL
+    assert "4 of 5 texts are the CPU's, 98% needed" in other.reason
+
+
+def test_reference_texts_of_other_weights_are_not_used_and_of_other_clips_are_refused(
+    scored: Path, clips: Path, tmp_path: Path
+) -> None:
+    shared = context(scored, tmp_path)
+    data = dict(check.speech(shared, clips).data)
+    bundle_reference(clips, scored, data)
+    found = transcripts.read(clips / check.REFERENCE)
+    transcripts.write(clips / check.REFERENCE, {"weights_sha256": "other"}, found.lines)
+    assert check.speech(shared, clips).data["agreement"] is None
+    transcripts.write(clips / check.REFERENCE, found.header, found.lines[1:])
+    with pytest.raises(RecordError, match="was made from other clips or texts"):
+        check.speech(shared, clips)
+
+
+def test_a_clip_that_cannot_be_read_fails_the_check(scored: Path, clips: Path, tmp_path: Path) -> None:
+    (clips / "2.flac").write_bytes(b"")
+    outcome = check.speech(context(scored, tmp_path), clips)
+    assert outcome.status is Status.FAIL
+    assert "2.flac: is empty (0 bytes)" in outcome.reason
+
+
+def test_random_weights_without_a_processor_are_skipped_with_the_reason(clips: Path, tmp_path: Path) -> None:
+    outcome = check.speech(context("synthetic:tiny", tmp_path), clips)
+    assert outcome.status is Status.SKIP
+    assert (
+        outcome.reason == "synthetic:tiny has no preprocessor_config.json and no tokenizer_config.json: it cannot hear"
+    )

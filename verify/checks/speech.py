@@ -1,0 +1,158 @@
+"""Level 2, in words: the bundled clips become text, are scored, and say what they say on a CPU."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from env.errors import InputError, RecordError
+from env.stack import ROOT
+from model.checkpoint import Checkpoint
+from model.decoding import PROCESSOR_FILES, Decoding
+from verify import evaluation, manifest, normalisers, scores, transcripts
+from verify import speech as listening
+from verify.context import Context
+from verify.records import Outcome, Status
+from verify.subject import the_checkpoint, the_model
+from verify.transcripts import Line, Transcripts
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CLIPS = ROOT / "model" / "data" / "clips"
+MANIFEST = "manifest.jsonl"
+REFERENCE = "reference.jsonl"  # eval.py's transcripts of MANIFEST on a CPU in float32
+HELD_OUT_SCORES = "scores.json"  # in the checkpoint's folder, written when it was trained
+BATCH = 8
+# The texts are numbers in words, written as the clips' references are: whatever differs is an error.
+NORMALISER = "none"
+
+
+def speech(context: Context, folder: Path = CLIPS) -> Outcome:
+    """Transcripts of the bundled clips, WER per language, BLEU of translations; no worse than the checkpoint is known
+    to be, and the texts of a CPU where they are known.
+    """
+    checkpoint = the_checkpoint(context)
+    missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
+    if missing:
+        return Outcome(Status.SKIP, f"{checkpoint.name} has no {' and no '.join(missing)}: it cannot hear")
+    read = manifest.read(folder / MANIFEST)
+    if read.problems:
+        raise InputError(f"{read.path}: line {read.problems[0].line}: {read.problems[0].reason}")
+    reader = listening.the_reader(context, Decoding(batch_size=BATCH))
+    signature = listening.signature(context, reader, batch=BATCH, n=len(read.utterances))
+    lines = evaluation.transcribe(reader, read.utterances)
+    made = scores.score(Transcripts(signature, tuple(lines)), normalisers.load(NORMALISER))
+    held_out = _held_out(checkpoint)
+    reference = _reference(folder, made["signature"])
+    dtype = the_model(context).dtype
+    limits = _limits(held_out, reference, dtype)
+    agreement = _agreement(lines, reference)
+    data = {
+        "transcripts": [_row(line, reference) for line in lines],
+        **{name: made[name] for name in ("transcription", "translation", "rtfx", "utterances", "failed", "notes")},
+        "held_out": held_out or None,
+        "agreement": agreement,
+        "limits": limits,
+    }
+    problems = judge(made, agreement, limits)
+    if problems:
+        return Outcome(Status.FAIL, "; ".join(problems), data, made["signature"])
+    return Outcome(Status.PASS, _summary(made, agreement), data, made["signature"])
+
+
+def judge(made: Mapping[str, Any], agreement: Mapping[str, Any] | None, limits: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `made`, the scores. A rate is too high when its whole 95 % interval is above the limit."""
+    problems = [f"{row['key']}: {row['error']}" for row in made["failed"]]
+    wer = made["transcription"].get(scores.ALL, {}).get("wer")
+    bleu = made["translation"].get(f"{scores.ALL}-en", {}).get("bleu")
+    ceiling, floor = limits.get("wer_at_most"), limits.get("bleu_at_least")
+    if wer and ceiling is not None and _bound(wer, "low") > ceiling:
+        problems.append(f"WER {wer['value']:.1f} % is above {ceiling:.1f} %")
+    if bleu and floor is not None and _bound(bleu, "high") < floor:
+        problems.append(f"BLEU {bleu['value']:.1f} is below {floor:.1f}")
+    least = limits.get("agreement_at_least")
+    if agreement is not None and least is not None and agreement["same"] < least * agreement["of"]:
+        problems.append(f"{agreement['same']} of {agreement['of']} texts are the CPU's, {least:.0%} needed")
+    return problems
+
+
+def _bound(score: Mapping[str, Any], side: str) -> float:
+    return float(score["value"] if score[side] is None else score[side])
+
+
+def _held_out(checkpoint: Checkpoint) -> dict[str, float]:
+    """WER and BLEU that the checkpoint had on its held-out clips, where its folder says so."""
+    path = checkpoint.folder / HELD_OUT_SCORES
+    if not path.exists():
+        return {}
+    tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
+    return {"wer": float(tasks["raw"]["all"]["wer"]), "bleu": float(tasks["to-english"]["all"]["bleu"])}
+
+
+def _reference(folder: Path, signature: Mapping[str, Any]) -> dict[str, Line]:
+    """The bundled texts of the same weights on a CPU; of other weights they say nothing.
+
+    Raises:
+        RecordError: they are of other clips than the manifest's.
+    """
+    if not (folder / REFERENCE).exists():
+        return {}
+    found = transcripts.read(folder / REFERENCE)
+    if found.header.get("weights_sha256") != signature["weights_sha256"]:
+        return {}
+    if transcripts.data_sha256(found.lines) != signature["data_sha256"]:
+        raise RecordError(
+            f"{folder / REFERENCE}: was made from other clips or texts", next="make it again with eval.py"
+        )
+    return {line.key: line for line in found.lines}
+
+
+def _limits(held_out: Mapping[str, float], reference: Mapping[str, Line], dtype: str) -> dict[str, Any]:
+    """The limits that apply, with their sources; of a checkpoint without scores or texts of its own there are none."""
+    with (Path(__file__).parents[1] / "speech_limits.toml").open("rb") as file:
+        table = tomllib.load(file)
+    limits: dict[str, Any] = {}
+    if held_out:
+        limits["wer_at_most"] = held_out["wer"] + table["word_error_rate"]["points"]
+        limits["bleu_at_least"] = held_out["bleu"] - table["bleu"]["points"]
+    if reference:
+        limits["agreement_at_least"] = table["agreement"][dtype]
+    return {**limits, "sources": {name: row["source"] for name, row in table.items()}} if limits else {}
+
+
+def _agreement(lines: Sequence[Line], reference: Mapping[str, Line]) -> dict[str, Any] | None:
+    if not reference:
+        return None
+    differ = [line.key for line in lines if line.hypothesis != reference[line.key].hypothesis]
+    return {"same": len(lines) - len(differ), "of": len(lines), "differ": differ}
+
+
+def _row(line: Line, reference: Mapping[str, Line]) -> dict[str, Any]:
+    return {
+        "clip": line.audio,
+        "audio_sha256": line.audio_sha256,
+        "language": line.language,
+        "target": line.target,
+        "reference": line.reference,
+        "hypothesis": line.hypothesis,
+        "cpu": reference[line.key].hypothesis if reference else None,
+        "correct": line.hypothesis == line.reference,
+    }
+
+
+def _summary(made: Mapping[str, Any], agreement: Mapping[str, Any] | None) -> str:
+    parts = []
+    if made["transcription"]:
+        parts.append(f"WER {made['transcription'][scores.ALL]['wer']['value']:.1f} %")
+    for name, group in made["translation"].items():
+        if name.startswith(scores.ALL):
+            parts.append(f"BLEU into {name.rpartition('-')[2]} {group['bleu']['value']:.1f}")
+    if agreement is not None:
+        parts.append(f"{agreement['same']} of {agreement['of']} texts as on a CPU")
+    return ", ".join(parts)

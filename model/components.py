@@ -192,9 +192,15 @@ def splice(model: Any, input_ids: torch.Tensor, audio: torch.Tensor) -> torch.Te
     return _tensor(model.get_merged_audio_embeddings(input_ids=input_ids, audio_features=audio))
 
 
-def language_model(model: Any, embeddings: torch.Tensor) -> torch.Tensor:
-    """[B, S, hidden] -> logits [B, S, vocab_size]."""
-    return _tensor(model.language_model(inputs_embeds=embeddings, use_cache=False).logits)
+def language_model(
+    model: Any, embeddings: torch.Tensor, mask: torch.Tensor | None = None, positions: torch.Tensor | None = None
+) -> torch.Tensor:
+    """[B, S, hidden] -> logits [B, S, vocab_size]. `mask` and `positions` [B, S] are those of a padded batch."""
+    return _tensor(
+        model.language_model(
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
+        ).logits
+    )
 
 
 def forward(model: Any, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
@@ -249,11 +255,13 @@ def run_parts(loaded: Loaded, inputs: Inputs) -> dict[str, Step]:
     return steps
 
 
-def generate(loaded: Loaded, inputs: Inputs, new_tokens: int, on_token: Callable[[], None] | None = None) -> Any:
+def generate(
+    loaded: Loaded, inputs: Inputs, new_tokens: int, on_token: Callable[[], None] | None = None, **options: Any
+) -> Any:
     """Greedy decoding of exactly `new_tokens` tokens a row by the library's `generate`; returns ids [B, new_tokens].
 
     The end token is kept from being chosen, so that a time per token is over a known number of them.
-    `on_token` is called after each token.
+    `on_token` is called after each token; `options` are the library's own, such as `cache_implementation`.
 
     Raises:
         OutOfMemoryError, DeviceError: as `failures`.
@@ -281,6 +289,7 @@ def generate(loaded: Loaded, inputs: Inputs, new_tokens: int, on_token: Callable
             do_sample=False,
             num_beams=1,
             stopping_criteria=StoppingCriteriaList([AfterToken()]),
+            **options,
         )
         device.synchronize()
     return output[:, ids.shape[1] :].cpu()

@@ -190,9 +190,15 @@ def splice(model: Any, input_ids: torch.Tensor, audio: torch.Tensor) -> torch.Te
     return _tensor(model.get_merged_audio_embeddings(input_ids=input_ids, audio_features=audio))
 
 
-def language_model(model: Any, embeddings: torch.Tensor) -> torch.Tensor:
-    """[B, S, hidden] -> logits [B, S, vocab_size]."""
-    return _tensor(model.language_model(inputs_embeds=embeddings, use_cache=False).logits)
+def language_model(
+    model: Any, embeddings: torch.Tensor, mask: torch.Tensor | None = None, positions: torch.Tensor | None = None
+) -> torch.Tensor:
+    """[B, S, hidden] -> logits [B, S, vocab_size]. `mask` and `positions` [B, S] are those of a padded batch."""
+    return _tensor(
+        model.language_model(
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
+        ).logits
+    )
 
 
 def forward(model: Any, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:

@@ -28,11 +28,12 @@ def generate(
     *,
     keep_logits: bool = False,
     on_token: Callable[[], None] | None = None,
+    **options: Any,
 ) -> Generated:
     """Decode exactly `new_tokens` tokens a row, greedily, with the library's key-value cache.
 
     The end token is kept from being chosen, so that a time per token is over a known number of them.
-    `on_token` is called after each token.
+    `on_token` is called after each token; `options` are the library's own, such as `cache_implementation`.
 
     Raises:
         OutOfMemoryError, DeviceError: as `failures`.
@@ -62,6 +63,7 @@ def generate(
             stopping_criteria=StoppingCriteriaList([AfterToken()]),
             return_dict_in_generate=True,
             output_logits=keep_logits,
+            **options,
         )
         device.synchronize()
         logits = torch.stack(output.logits, dim=1).cpu() if keep_logits else None

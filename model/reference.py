@@ -41,24 +41,25 @@ class Reference:
             _Layer(self._files, stored, module).attach()
 
     def encode(self, features: torch.Tensor) -> torch.Tensor:
-        return self._run(encode, features)
+        return self.run(encode, features)
 
     def ctc_head(self, encoded: torch.Tensor) -> torch.Tensor:
-        return self._run(ctc_head, encoded)
+        return self.run(ctc_head, encoded)
 
     def project(self, encoded: torch.Tensor) -> torch.Tensor:
-        return self._run(project, encoded)
+        return self.run(project, encoded)
 
     def splice(self, input_ids: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-        return self._run(splice, input_ids, audio)
+        return self.run(splice, input_ids, audio)
 
     def language_model(self, embeddings: torch.Tensor) -> torch.Tensor:
-        return self._run(language_model, embeddings)
+        return self.run(language_model, embeddings)
 
     def forward(self, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
-        return self._run(forward, features, input_ids)
+        return self.run(forward, features, input_ids)
 
-    def _run(self, component: Any, *tensors: torch.Tensor) -> torch.Tensor:
+    def run(self, component: Any, *tensors: torch.Tensor) -> torch.Tensor:
+        """`component(model, *tensors)`, what is floating point widened."""
         import torch
 
         wide = [tensor.to(self._files.dtype) if tensor.is_floating_point() else tensor for tensor in tensors]

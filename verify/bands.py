@@ -46,8 +46,8 @@ def table() -> dict[str, Any]:
 
 def least(dtype: str, noise: tuple[float, float]) -> tuple[float, float]:
     """`noise` raised to what any device may be off by."""
-    floor = LEAST_NOISE * UNIT_ROUNDOFF[dtype]
-    return max(noise[0], floor), max(noise[1], floor)
+    smallest = LEAST_NOISE * UNIT_ROUNDOFF[dtype]
+    return max(noise[0], smallest), max(noise[1], smallest)
 
 
 def kind_of(point: Point) -> str:
@@ -65,5 +65,10 @@ def band(device: str, dtype: str, mode: str, kind: str, noise: tuple[float, floa
     factors = rows.get(kind, rows["any"])
     margin = float(table()["margin"][dtype])
     rel, worst = (margin * float(factor) * size for factor, size in zip(factors, least(dtype, noise), strict=True))
-    floor = float(table()["floor"].get(device, {}).get(mode, {}).get(dtype, 0.0))
-    return Band(max(rel, floor), max(worst, floor))
+    least_band = floor(device, mode, dtype)
+    return Band(max(rel, least_band), max(worst, least_band))
+
+
+def floor(device: str, mode: str, dtype: str) -> float:
+    """What a device that was not calibrated is allowed in any case; 0 for one that was."""
+    return float(table()["floor"].get(device, {}).get(mode, {}).get(dtype, 0.0))

@@ -102,7 +102,7 @@ def run_checks(
                 if child is None or not child.alive:
                     workers += 1
                     child = Child(python, context, context.run_folder / "logs" / f"worker-{workers}.log")
-                value = child.run(check, check.limit_at(context.level))
+                value = child.run(check, check.limit_at(context.level, context.minutes))
             except KeyboardInterrupt:
                 seconds = round(time.monotonic() - clock, 3)
                 keep(check, started, {"status": "error", "reason": "interrupted", "seconds": seconds})

@@ -14,9 +14,11 @@ class Check:
     function: str
     limit: float
     limit_full: float | None = None  # at level 3 and above, where the weights are full-size
+    for_minutes: bool = False  # goes on for --minutes, which come on top of the limit
 
-    def limit_at(self, level: int) -> float:
-        return self.limit_full if level >= 3 and self.limit_full is not None else self.limit
+    def limit_at(self, level: int, minutes: float = 0.0) -> float:
+        limit = self.limit_full if level >= 3 and self.limit_full is not None else self.limit
+        return limit + 60 * minutes if self.for_minutes else limit
 
 
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
@@ -35,7 +37,10 @@ CHECKS: tuple[Check, ...] = (
     Check("layers", 2, "verify.checks.localisation:layers", 180, 3600),
     Check("sharp", 2, "verify.checks.localisation:sharp", 180),
     Check("tokens", 2, "verify.checks.localisation:tokens", 120, 900),
+    Check("configurations", 2, "verify.checks.configurations:configurations", 240, 600),
     Check("benchmark", 2, "verify.checks.performance:benchmark", 120, 1800),
+    Check("repeatability", 2, "verify.checks.stability:repeatability", 400, 1800),
+    Check("soak", 4, "verify.checks.stability:soak", 600, for_minutes=True),
 )
 
 

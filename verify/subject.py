@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from env.stack import ROOT
+from env.stack import ROOT, load_stack
 from model import checkpoint as checkpoints
 from model import components, device, stand_in
 from model.checkpoint import Checkpoint
@@ -92,6 +93,21 @@ def the_expected(context: Context) -> Expected:
         return found
 
     return _once(context, "expected", make)
+
+
+def the_small(context: Context) -> Context:
+    """The same device with the bundled small checkpoint in float32, where no rounding hides a fault of one layer."""
+
+    def make() -> Context:
+        shared = {"device": the_device(context)}
+        return replace(context, model_dir=load_stack().stand_in, dtype="float32", reference=None, shared=shared)
+
+    return _once(context, "small", make)
+
+
+def is_small(context: Context) -> bool:
+    """Whether every layer can be watched, and passes are cheap."""
+    return the_checkpoint(context).parameters < expected.SMALL
 
 
 def signature(context: Context, **more: Any) -> dict[str, Any]:

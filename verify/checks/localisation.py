@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from env.stack import load_stack
 from verify import layers as layerwise
 from verify import tokens as tokenwise
 from verify import weights as weightwise
 from verify.context import Context
 from verify.records import Outcome, Status
-from verify.subject import signature, the_expected, the_inputs, the_model
+from verify.subject import signature, the_expected, the_inputs, the_model, the_small
 
 # Between legitimate float32 numerics (at most 2e-4 on a small trained model's logits) and the smallest faults (6e-4).
 SHARP_LIMIT = 3e-4
@@ -36,7 +34,7 @@ def layers(context: Context) -> Outcome:
 
 def sharp(context: Context) -> Outcome:
     """The same in float32 on the small checkpoint: there no rounding hides a fault of one layer."""
-    small = sharp_context(context)
+    small = the_small(context)
     data = layerwise.measure(the_model(small), the_inputs(small), the_expected(small))
     data["limit"] = SHARP_LIMIT
     data["hf32"] = _hf32(small)
@@ -56,18 +54,6 @@ def tokens(context: Context) -> Outcome:
     same = min(row["free"]["same"] for row in data["rows"])
     reason = f"{same} of {data['tokens']} tokens the same" + (", then a tie" if same < data["tokens"] else "")
     return Outcome(Status.PASS, reason, data, signature(context))
-
-
-def sharp_context(context: Context) -> Context:
-    """The context of the sharp check, kept in the run's: the bundled small checkpoint in float32."""
-    key = "sharp"
-    if key not in context.shared:
-        shared = {"device": context.shared["device"]} if "device" in context.shared else {}
-        context.shared[key] = replace(
-            context, model_dir=load_stack().stand_in, dtype="float32", reference=None, shared=shared
-        )
-    found: Context = context.shared[key]
-    return found
 
 
 def _hf32(context: Context) -> dict[str, Any] | None:

@@ -120,10 +120,10 @@ def inspect(folder: Path) -> Checkpoint:
 def _damaged(folder: Path, problems: list[str]) -> CheckpointError:
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
     listing = "".join(f"\n  - {problem}" for problem in problems)
-    return CheckpointError(
-        f"the checkpoint in {folder} has {count}:{listing}",
-        next=f"fetch the named files again into {folder}, or try --model-dir synthetic:tiny",
-    )
+    again = f"fetch the named files again into {folder}, or try --model-dir synthetic:tiny"
+    if (folder / STAND_IN_FILE).exists():
+        again = f"rm -r {folder}, then the same command: a stand-in is made again"
+    return CheckpointError(f"the checkpoint in {folder} has {count}:{listing}", next=again)
 
 
 def _read_object(path: Path) -> tuple[dict[str, Any] | None, list[str]]:

@@ -18,7 +18,7 @@ class Generated:
     """What was decoded, on the CPU."""
 
     tokens: torch.Tensor  # [B, new], int64
-    logits: torch.Tensor | None  # [B, new, vocab_size], before the end token was masked; None unless asked for
+    logits: torch.Tensor | None  # [B, new, vocab_size], nothing masked; None unless asked for
 
 
 def generate(
@@ -32,7 +32,8 @@ def generate(
 ) -> Generated:
     """Decode exactly `new_tokens` tokens a row, greedily, with the library's key-value cache.
 
-    The end token is kept from being chosen, so that a time per token is over a known number of them.
+    The end token is kept from being chosen, so that a time per token is over a known number of them. So is the audio
+    token: random weights may prefer it, and it stands for audio that is not there.
     `on_token` is called after each token; `options` are the library's own, such as `cache_implementation`.
 
     Raises:
@@ -58,6 +59,7 @@ def generate(
             input_features=inputs.features.to(loaded.torch_dtype).to(device.torch_device),
             max_new_tokens=new_tokens,
             min_new_tokens=new_tokens,
+            suppress_tokens=[loaded.architecture.audio_token],
             do_sample=False,
             num_beams=1,
             stopping_criteria=StoppingCriteriaList([AfterToken()]),
@@ -84,19 +86,15 @@ def uncached_logits(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> tor
         return forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
 
 
-def end_tokens(model: Any) -> list[int]:
-    """The tokens that end a decoding, as the library's `generate` knows them."""
+def choosable(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    """Logits [..., vocab_size] with those that `generate` never takes as low as any other, so that all stay finite."""
     end = model.generation_config.eos_token_id
-    return [end] if isinstance(end, int) else list(end or [])
-
-
-def without_end(model: Any, logits: torch.Tensor) -> torch.Tensor:
-    """Logits [..., vocab_size] with the end tokens as low as any other, so that they are never chosen, and finite."""
+    barred = [*([end] if isinstance(end, int) else end or []), model.config.audio_token_id]
     masked = logits.clone()
-    masked[..., end_tokens(model)] = masked.min(dim=-1, keepdim=True).values
+    masked[..., barred] = masked.min(dim=-1, keepdim=True).values
     return masked
 
 
 def greedy(loaded: Loaded, logits: torch.Tensor) -> torch.Tensor:
-    """The tokens [B, new] that greedy decoding takes by these logits, the end token left out."""
-    return without_end(loaded.model, logits).argmax(dim=-1)
+    """The tokens [B, new] that `generate` takes by these logits."""
+    return choosable(loaded.model, logits).argmax(dim=-1)

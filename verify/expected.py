@@ -22,7 +22,7 @@ from env.stack import ROOT, load_stack
 from model import device
 from model.checkpoint import Checkpoint
 from model.components import DTYPES, Inputs, choose_dtype, torch_dtype
-from model.generation import without_end
+from model.generation import choosable
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +153,7 @@ def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Ten
     ids = inputs.input_ids
     scores = []
     for _ in range(count):
-        last = without_end(reference.model, reference.language_model(reference.splice(ids, audio))[:, -1])
+        last = choosable(reference.model, reference.language_model(reference.splice(ids, audio))[:, -1])
         scores.append(last)
         ids = torch.cat([ids, last.argmax(dim=-1, keepdim=True)], dim=1)
     return ids[:, inputs.positions :].clone(), torch.stack(scores, dim=1)

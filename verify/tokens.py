@@ -34,7 +34,7 @@ def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any
     wanted, reference = expected.tokens.numpy(), as_array(expected.scores)
     band = output_band(loaded, expected)
     taken = generation.generate(loaded, inputs, wanted.shape[1]).tokens.numpy()
-    forced = as_array(generation.without_end(loaded.model, generation.uncached_logits(loaded, inputs, expected.tokens)))
+    forced = as_array(generation.choosable(loaded.model, generation.uncached_logits(loaded, inputs, expected.tokens)))
     rows = zip(taken, forced.argmax(axis=-1), wanted, reference, strict=True)
     return {
         "tokens": int(wanted.shape[1]),

@@ -195,6 +195,13 @@ def test_every_problem_is_reported_at_once(sharded_copy: Path) -> None:
     )
 
 
+def test_a_damaged_stand_in_is_made_again_and_a_damaged_checkpoint_is_fetched(single_copy: Path) -> None:
+    (single_copy / "model.safetensors").unlink()
+    assert refusal(single_copy).next == f"rm -r {single_copy}, then the same command: a stand-in is made again"
+    (single_copy / "STAND_IN.json").unlink()
+    assert refusal(single_copy).next.startswith(f"fetch the named files again into {single_copy}")
+
+
 def test_many_wrong_shapes_are_counted(single_copy: Path) -> None:
     edit_json(single_copy / "config.json", lambda c: c["text_config"].update(hidden_size=186))
     found = refusal(single_copy).what

@@ -30,11 +30,25 @@ def test_decoding_goes_on_where_the_end_token_is_the_best(tiny_checkpoint: Check
 
 def test_several_end_tokens_are_all_left_out(tiny_float32: Loaded) -> None:
     kept = tiny_float32.model.generation_config.eos_token_id
-    logits = torch.tensor([[[0.0, 3.0, 2.0, 1.0]]])
+    logits = torch.zeros(1, 1, 1024)
+    logits[..., :4] = torch.tensor([0.0, 3.0, 2.0, 1.0])
     for ends, best in ([1, 2], 3), (1, 2), (None, 1):
         tiny_float32.model.generation_config.eos_token_id = ends
         assert greedy(tiny_float32, logits).tolist() == [[best]]
     tiny_float32.model.generation_config.eos_token_id = kept
+
+
+def test_the_audio_token_is_never_taken(tiny_checkpoint: Checkpoint, tiny_inputs: Inputs) -> None:
+    loaded = load(tiny_checkpoint, resolve("cpu"), "float32")
+    audio = tiny_checkpoint.architecture.audio_token
+    best = int(generate(loaded, tiny_inputs, 1).tokens[0, 0])
+    head = loaded.model.get_output_embeddings().weight.data
+    head[audio] = 2 * head[best]  # now the audio token's logit is the largest
+    found = generate(loaded, tiny_inputs, 4, keep_logits=True)
+    assert found.logits is not None
+    assert int(found.logits[0, 0].argmax()) == audio
+    assert audio not in found.tokens[0].tolist()
+    assert torch.equal(greedy(loaded, found.logits), found.tokens)
 
 
 def test_cached_steps_give_the_logits_of_an_uncached_pass(tiny_float32: Loaded) -> None:

@@ -63,6 +63,16 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_full_size_is_made_once_whatever_the_seed_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(folder: Path, *arguments: Any) -> None:
+        folder.mkdir()
+        (folder / "STAND_IN.json").write_text("{}", encoding="utf-8")
+
+    monkeypatch.setattr(stand_in, "_make", make)
+    folders = {stand_in.folder_of("synthetic:full", seed, parent=tmp_path) for seed in (1, 2)}
+    assert len(folders) == 1
+
+
 def failing_after(count: int, error: BaseException) -> Callable[..., Any]:
     written = iter(range(count))
 

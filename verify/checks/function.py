@@ -86,8 +86,7 @@ def splice(context: Context) -> Outcome:
 def generate(context: Context) -> Outcome:
     """Greedy decoding repeats itself, and its cached steps give the logits of one uncached pass over the same tokens.
 
-    A cache that is stale, misplaced or rounded wrongly shows in the step where it is. Both sides are of the device's
-    dtype, so their difference may be twice what one of them may be from the reference.
+    A cache that is stale, misplaced or rounded wrongly shows at the token where it is first read.
     """
     loaded, inputs = the_model(context), the_inputs(context)
     room = loaded.architecture.text.max_position_embeddings - inputs.positions

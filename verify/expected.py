@@ -145,7 +145,7 @@ def _ideal(
 def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` greedy tokens a row and their scores, without a cache: the audio once, then a pass over all ids a token.
 
-    As the device decodes (generation.generate) the end token is never chosen.
+    What the device never takes (generation.choosable) is not taken here.
     """
     import torch
 

@@ -260,7 +260,8 @@ def generate(
 ) -> Any:
     """Greedy decoding of exactly `new_tokens` tokens a row by the library's `generate`; returns ids [B, new_tokens].
 
-    The end token is kept from being chosen, so that a time per token is over a known number of them.
+    The end token is kept from being chosen, so that a time per token is over a known number of them; so is the audio
+    token, which random weights may prefer and which stands for no text.
     `on_token` is called after each token; `options` are the library's own, such as `cache_implementation`.
 
     Raises:
@@ -288,6 +289,7 @@ def generate(
             min_new_tokens=new_tokens,
             do_sample=False,
             num_beams=1,
+            suppress_tokens=[loaded.architecture.audio_token],
             stopping_criteria=StoppingCriteriaList([AfterToken()]),
             **options,
         )
@@ -296,7 +298,8 @@ def generate(
 
 
 def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float64]:
-    """Scores [B, new, vocab] of one uncached pass for the positions where `tokens` [B, new] were taken, end token out.
+    """Scores [B, new, vocab] of one uncached pass for the positions where `tokens` [B, new] were taken; those of tokens
+    that `generate` never chooses are the lowest.
 
     Raises:
         OutOfMemoryError, DeviceError: as `failures`.
@@ -308,12 +311,12 @@ def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float
     with failures(loaded.device, "scoring the generated tokens"), torch.inference_mode():
         logits = forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
     scores: NDArray[float64] = logits.double().numpy()
-    for token in end_tokens(loaded.model):
+    for token in never_chosen(loaded.model):
         scores[..., token] = scores.min(axis=-1)
     return scores
 
 
-def end_tokens(model: Any) -> list[int]:
-    """The tokens that end a decoding, as the library's `generate` knows them."""
+def never_chosen(model: Any) -> list[int]:
+    """The tokens that `generate` here never chooses: what ends a decoding, and the audio token."""
     end = model.generation_config.eos_token_id
-    return [end] if isinstance(end, int) else list(end or [])
+    return [*([end] if isinstance(end, int) else end or []), model.config.audio_token_id]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from env import setup as env_setup
-from env.errors import InstallError
+from env.errors import InstallError, StorageError, UsageError
 from env.options import repeating, run_folder
 from env.setup import canns, main, profile_for
 
@@ -70,6 +70,60 @@ def test_setup_leaves_its_record_however_it_ends(
     record = run_setup(tmp_path, monkeypatch, end)
     assert (record["status"], record["reason"], record["data"]) == (status, reason, {"profile": "host"})
     assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path}"
+
+
+def test_the_record_is_there_before_anything_is_done_and_names_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def prepare(arguments: object, data: dict[str, Any]) -> None:
+        seen.append(json.loads((tmp_path / "r1" / "setup.json").read_text(encoding="utf-8")))
+
+    monkeypatch.setattr(env_setup, "prepare", prepare)
+    urls = ["--index-url", "https://me:secret@mirror.example/simple", "--extra-index-url=https://t0ken@two.example/x"]
+    assert main([*urls, "--results", str(tmp_path), "--run", "r1"]) == 0
+    (begun,) = seen
+    assert (begun["status"], begun["reason"]) == ("error", "stopped before it ended")
+    assert begun["command"] == (
+        "nox -s setup -- --index-url https://mirror.example/simple --extra-index-url=https://two.example/x "
+        f"--results {tmp_path}"
+    )
+
+
+def test_a_results_folder_that_cannot_be_written_stops_setup_before_it_does_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(arguments: object, data: dict[str, Any]) -> None:
+        pytest.fail("setup began")
+
+    monkeypatch.setattr(env_setup, "prepare", prepare)
+    (tmp_path / "results").write_text("a file where the folder should be", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot write"):
+        main(["--results", str(tmp_path / "results"), "--run", "r1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--allow-substitute", "newest"], "--allow-substitute newest: that is no version"),
+        (["--find-links", "no/such/folder"], "--find-links no/such/folder: there is no such folder"),
+        (["--offline"], "--offline needs a folder of wheels"),
+    ],
+)
+def test_an_option_without_sense_is_said_before_any_download(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        main(["--device", "cpu", *words])
+    assert refused.value.what == said
+    assert refused.value.next
+
+
+@pytest.mark.parametrize("text", ["nup:0", "npu:", "npu:x", "cpu0", ""])
+def test_a_slip_of_the_pen_is_no_device_and_builds_nothing(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["--device", text])
+    assert refused.value.code == 2
+    assert f"no device {text!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

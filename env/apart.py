@@ -98,6 +98,11 @@ def in_base(pin: Apart, folders: Sequence[str]) -> Found | None:
     return None
 
 
+def at_hand(pin: Apart, find_links: Sequence[str], python: str, machine: str, base: Sequence[str]) -> Found | None:
+    """The pin where no index needs to be asked: in the base interpreter, else in one of the user's folders."""
+    return in_base(pin, base) or in_folders(pin, find_links, python, machine)
+
+
 def _folders(find_links: Sequence[str]) -> list[Path]:
     """The local folders among `find_links`."""
     folders = []
@@ -252,7 +257,7 @@ class _Search:
 
     def find(self, pin: Apart) -> tuple[list[str], Found | None]:
         """The published versions (asked only where nothing local fits), and the pin where it was found."""
-        place = in_base(pin, self.base) or in_folders(pin, self.sources.find_links, self.python, self.machine)
+        place = at_hand(pin, self.sources.find_links, self.python, self.machine, self.base)
         if place:
             return [], place
         versions = published(pin.name, self.sources, self.runner)

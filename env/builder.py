@@ -18,7 +18,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -168,6 +168,7 @@ def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool =
             "installer": installer.name,
             "packages": packages,
             "apart": [found.as_record() for found in installed_apart],
+            "planned": [asdict(found) for found in wanted.apart],
         }
         write_json(wanted.path / STAMP, stamp)
         return stamp, True
@@ -177,6 +178,16 @@ def _current(wanted: Plan) -> dict[str, Any] | None:
     """The stamp of an environment that was made from exactly what is wanted."""
     stamp = read_stamp(wanted.path)
     return stamp if stamp is not None and stamp.get("digest") == wanted.digest() else None
+
+
+def standing(profile: str, venvs: Path = VENVS) -> tuple[apart.Found, ...]:
+    """The pins that stand apart in an environment that is current with them; nothing where it is not."""
+    stamp = read_stamp(venvs / profile) or {}
+    try:
+        found = tuple(apart.Found(**row) for row in stamp.get("planned", ()))
+    except TypeError:
+        return ()
+    return found if stamp.get("digest") == plan(profile, found, venvs).digest() else ()
 
 
 def tools_python(venvs: Path = VENVS) -> Path:

@@ -76,7 +76,7 @@ def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
     sources = configured(_given(arguments))
     if arguments.offline and arguments.wheelhouse:
         _verify_wheelhouse(profile, arguments)
-    found = [] if profile in SERVICE else _locate(profile, arguments, sources)
+    found = [] if profile in SERVICE else _standing(profile, arguments, sources) or _locate(profile, arguments, sources)
     if profile not in SERVICE:
         builder.build(builder.plan("tools"), installer, sources)
     stamp, built = builder.build(builder.plan(profile, found), installer, sources, fresh=arguments.fresh)
@@ -123,6 +123,26 @@ def canns(torch_npu: str) -> str:
 
     pairs = [pair.cann for pair in load_compat().canns(torch_npu)]
     return f"(CANN {', '.join(pairs)})" if pairs else ""
+
+
+def _standing(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:
+    """The pins that stand apart as the current environment has them, so that a second setup asks no index again.
+
+    Nothing where it is to be made anew, where something nearer has appeared (the image's torch-npu was upgraded), or
+    where it holds a substitute that is not allowed this time.
+    """
+    pins = load_stack().profiles[profile].apart_on(this_machine())
+    found = [] if arguments.fresh else list(builder.standing(profile))
+    if [(one.name, one.asked) for one in found] != [(pin.name, pin.version) for pin in pins]:
+        return []
+    allowed = arguments.allow_substitute
+    for pin, one in zip(pins, found, strict=True):
+        if one.substituted and (allowed is None or (allowed != NEAREST and not apart.same_release(allowed, one.found))):
+            return []
+        near = apart.at_hand(pin, sources.find_links, this_python(), this_machine(), apart.base_site_packages())
+        if near and (near.found, near.source, near.sha256) != (one.found, one.source, one.sha256):
+            return []
+    return found
 
 
 def _locate(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:

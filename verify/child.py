@@ -19,6 +19,7 @@ from env.stack import ROOT
 from verify.context import Context
 from verify.plan import Check
 from verify.records import Status
+from verify.text import without_home
 
 LOG_LINES = 40  # kept in a record that did not pass
 STACK_DUMP_S = 1.0  # how long a hanging worker gets to write where it stands
@@ -145,4 +146,4 @@ def tail(path: Path, offset: int = 0, lines: int = LOG_LINES) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(offset, path.stat().st_size - (1 << 16)))
         text = file.read().decode("utf-8", "replace")
-    return text.replace(f"{ROOT}/", "").replace(str(Path.home()), "~").splitlines()[-lines:]
+    return without_home(text.replace(f"{ROOT}/", "")).splitlines()[-lines:]

@@ -110,6 +110,22 @@ def test_the_commit_is_this_projects_own_and_no_surrounding_repositorys(
     assert engine.project()["commit"] == "0123456789ab"
 
 
+@pytest.mark.parametrize(
+    ("home", "shown"),
+    [("/home/me", "~/log in /opt/x"), ("/home/me/", "~/log in /opt/x"), ("/", None), ("", None), (None, None)],
+)
+def test_a_log_names_no_home_whatever_a_container_calls_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | None, shown: str | None
+) -> None:
+    if home is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", home)
+    log = tmp_path / "worker.log"
+    log.write_text("/home/me/log in /opt/x\n", encoding="utf-8")
+    assert child.tail(log) == [shown or "/home/me/log in /opt/x"]
+
+
 def test_checks_share_one_warm_worker_until_it_dies(context: Context) -> None:
     one, two, _, fresh = run(context, check("passes"), check("passes"), check("leaves"), check("passes"))
     assert one.data["pid"] == two.data["pid"]

@@ -99,16 +99,18 @@ def options(session: nox.Session, *more: Adder) -> argparse.Namespace:
         value = getattr(given, name)
         if value and here != Path.cwd() and (here / value).exists():
             setattr(given, name, str(here / value))
+    given.find_links = [str(here / place) if (here / place).exists() else place for place in given.find_links]
     return given
 
 
-def tools(session: nox.Session) -> Path:
-    """An interpreter with the tools, made in seconds where setup did not come so far."""
+def tools(session: nox.Session, given: argparse.Namespace) -> Path:
+    """An interpreter with the tools, made in seconds, from the sources given, where setup did not come so far."""
     try:
         return builder.tools_python()
     except BundleError as missing:
         session.log(f"{missing.what}: making it")
-        call(session, sys.executable, "env", "setup", "--profile", "tools")
+        sources = words(given, (add_setup_options,))
+        call(session, sys.executable, "env", "setup", "--profile", "tools", *sources)
         return builder.tools_python()
 
 
@@ -123,7 +125,7 @@ def setup(session: nox.Session) -> None:
 def verify(session: nox.Session) -> None:
     """Run inference.py, eval.py and every check around them; record each; print the verdict."""
     given = options(session)
-    call(session, tools(session), "verify", *words(given, (add_target_options, add_verify_options)))
+    call(session, tools(session, given), "verify", *words(given, (add_target_options, add_verify_options)))
 
 
 @nox.session(venv_backend="none")
@@ -135,7 +137,7 @@ def report(session: nox.Session) -> None:
     chosen = [] if latest else ["--run", str(folder)]
     call(
         session,
-        tools(session),
+        tools(session, given),
         "verify.report",
         "--results",
         given.results,

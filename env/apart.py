@@ -54,6 +54,15 @@ class Found:
         return record
 
 
+def is_version(text: str) -> bool:
+    """Whether `text` is a version as packaging reads them; vendors' development builds are not always."""
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
+
+
 def same_release(asked: str, found: str) -> bool:
     """Whether `found` satisfies the pin: equal public versions, and equal local parts where the pin has one.
 
@@ -81,12 +90,17 @@ def base_site_packages() -> list[str]:
 def in_base(pin: Apart, folders: Sequence[str]) -> Found | None:
     """The pin as preinstalled in the base interpreter, from metadata alone (nothing is imported)."""
     for distribution in importlib.metadata.distributions(name=pin.name, path=list(folders)):
-        version = distribution.version
-        if same_release(pin.version, version):
+        version = distribution.metadata["Version"] or ""  # a half-removed one has none
+        if is_version(version) and same_release(pin.version, version):
             record = distribution.read_text("RECORD") or ""
             digest = hashlib.sha256(record.encode()).hexdigest() if record else ""
             return Found(pin.name, pin.version, version, "base interpreter", str(distribution.locate_file("")), digest)
     return None
+
+
+def at_hand(pin: Apart, find_links: Sequence[str], python: str, machine: str, base: Sequence[str]) -> Found | None:
+    """The pin where no index needs to be asked: in the base interpreter, else in one of the user's folders."""
+    return in_base(pin, base) or in_folders(pin, find_links, python, machine)
 
 
 def _folders(find_links: Sequence[str]) -> list[Path]:
@@ -170,12 +184,18 @@ def _renamed(path: Path, holds: str) -> WheelhouseError:
 
 
 def published(name: str, sources: Sources, runner: Runner = run) -> list[str]:
-    """The versions of `name` that the configured indexes have, newest first; empty where none answered."""
+    """The versions of `name` that the configured indexes have, newest first; empty where none answered.
+
+    Raises:
+        InstallError: the running interpreter has no pip.
+    """
     if sources.offline:
         return []
     command = [sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check"]
     command += sources.arguments()
     listing = runner(command, timeout=60.0)
+    if "No module named pip" in listing.stderr:  # where uv made the environment that nox runs in
+        raise InstallError(f"{sys.executable} has no pip, which asks the index", next="python -m ensurepip")
     match = re.search(r"Available versions: (.+)", listing.stdout)
     return [version.strip() for version in match[1].split(",")] if match else []
 
@@ -183,15 +203,8 @@ def published(name: str, sources: Sources, runner: Runner = run) -> list[str]:
 def nearest(asked: str, versions: Sequence[str]) -> list[str]:
     """The published versions of the same base version (2.9.0, 2.9.0.post2, ...), oldest first."""
     base = Version(asked).base_version
-    near = []
-    for text in versions:
-        try:
-            version = Version(text)
-        except InvalidVersion:
-            continue
-        if version.base_version == base and not version.is_prerelease:
-            near.append(version)
-    return [str(version) for version in sorted(near)]
+    near = [version for version in map(Version, filter(is_version, versions)) if version.base_version == base]
+    return [str(version) for version in sorted(near) if not version.is_prerelease]
 
 
 def locate(
@@ -244,7 +257,7 @@ class _Search:
 
     def find(self, pin: Apart) -> tuple[list[str], Found | None]:
         """The published versions (asked only where nothing local fits), and the pin where it was found."""
-        place = in_base(pin, self.base) or in_folders(pin, self.sources.find_links, self.python, self.machine)
+        place = at_hand(pin, self.sources.find_links, self.python, self.machine, self.base)
         if place:
             return [], place
         versions = published(pin.name, self.sources, self.runner)

@@ -6,6 +6,7 @@ interrupted leaves no stamp and is made anew.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,7 +18,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +32,7 @@ from env.doctor import diagnose
 from env.errors import EnvironmentMissingError, InstallError, storage_error
 from env.installer import Installer, Sources
 from env.lock import pins
+from env.runner import run
 from env.stack import REQUIREMENTS, ROOT, load_stack, lock_path, this_machine
 
 BUILDER = 1  # raise it when the way environments are made changes: every one is then made anew
@@ -39,13 +41,19 @@ VENVS = ROOT / ".venvs"
 TOOLS_IMPORTS = ("jinja2", "jsonschema", "packaging", "rich")
 DEV_IMPORTS = ("pytest", "hypothesis", "mypy", "torch", "transformers")
 LAST_LINES = 30
+LAST_WORDS_S = 10.0  # how long an installer that was asked to end may take
+IMPORTS_S = 900.0  # torch and transformers take 15 s on a warm disk; a network file system minutes
 
 # Run in the new interpreter: import everything, print name -> version of all that is installed.
 CHECK = """
 import importlib, importlib.metadata, json, sys
 for name in sys.argv[1:]:
     importlib.import_module(name)
-print(json.dumps({d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}, sort_keys=True))
+found = {}
+for one in importlib.metadata.distributions():
+    if one.metadata["Name"]:  # a half-removed one has none
+        found.setdefault(one.metadata["Name"], one.version)  # the first on the path is what is imported
+print(json.dumps(found, sort_keys=True))
 """
 
 
@@ -98,14 +106,17 @@ def require(profile: str, venvs: Path = VENVS) -> tuple[Path, dict[str, Any]]:
     """
     path = venvs / profile
     stamp = read_stamp(path)
+    again = f"nox -s setup -- --profile {profile}"
     if stamp is None:
         why = "it was never built" if not path.exists() else "building it did not finish"
-        raise EnvironmentMissingError(f"the {profile} environment is not there", why=why, next="nox -s setup")
+        raise EnvironmentMissingError(f"the {profile} environment is not there", why=why, next=again)
     if not is_built(profile, venvs):
+        lock = plan(profile, venvs=venvs).lock.name
+        changed = stamp.get("lock") == lock
         raise EnvironmentMissingError(
             f"the {profile} environment was built from another lock",
-            why="requirements/ changed since",
-            next="nox -s setup",
+            why=f"{lock} changed since" if changed else f"it was {stamp.get('lock')}; this Python's is {lock}",
+            next=again,
         )
     return path / "bin" / "python", stamp
 
@@ -127,10 +138,11 @@ def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool =
         InstallError: the installer failed, or what it installed does not import.
         StorageError: the disk is full or the folder cannot be written.
     """
+    if not fresh and (current := _current(wanted)) is not None:
+        return current, False  # no lock file: the environment may be another user's, and not ours to write
     with _only_one(wanted.path):
-        stamp = read_stamp(wanted.path)
-        if stamp is not None and not fresh and stamp.get("digest") == wanted.digest():
-            return stamp, False
+        if not fresh and (current := _current(wanted)) is not None:
+            return current, False
         try:
             if wanted.path.exists():
                 (wanted.path / STAMP).unlink(missing_ok=True)  # first, so that a half-removed one is never taken
@@ -156,9 +168,26 @@ def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool =
             "installer": installer.name,
             "packages": packages,
             "apart": [found.as_record() for found in installed_apart],
+            "planned": [asdict(found) for found in wanted.apart],
         }
         write_json(wanted.path / STAMP, stamp)
         return stamp, True
+
+
+def _current(wanted: Plan) -> dict[str, Any] | None:
+    """The stamp of an environment that was made from exactly what is wanted."""
+    stamp = read_stamp(wanted.path)
+    return stamp if stamp is not None and stamp.get("digest") == wanted.digest() else None
+
+
+def standing(profile: str, venvs: Path = VENVS) -> tuple[apart.Found, ...]:
+    """The pins that stand apart in an environment that is current with them; nothing where it is not."""
+    stamp = read_stamp(venvs / profile) or {}
+    try:
+        found = tuple(apart.Found(**row) for row in stamp.get("planned", ()))
+    except TypeError:
+        return ()
+    return found if stamp.get("digest") == plan(profile, found, venvs).digest() else ()
 
 
 def tools_python(venvs: Path = VENVS) -> Path:
@@ -204,6 +233,8 @@ def _only_one(path: Path) -> Iterator[None]:
         except BlockingIOError:
             print(f"waiting for another build of {path.name} to end", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems have no locks
+            print(f"no other build of {path.name} may run meanwhile: {error.strerror}", flush=True)
         yield
 
 
@@ -215,16 +246,31 @@ def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str) 
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environ
     ) as child:
         assert child.stdout is not None
-        for raw in child.stdout:
-            line = raw.decode("utf-8", "replace")
-            last.append(line.rstrip())
-            print(line, end="", flush=True)
+        try:
+            for raw in child.stdout:
+                line = raw.decode("utf-8", "replace")
+                last.append(line.rstrip())
+                print(line, end="", flush=True)
+        except BaseException:
+            _end(child)  # or it would go on writing into an environment that the next build removes
+            raise
     if child.returncode != 0:
         text = "\n".join(last)
-        if "No space left on device" in text or "os error 28" in text:
-            raise storage_error(OSError(28, "No space left on device"), VENVS)
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(number) in text or f"os error {number}" in text:
+                raise storage_error(OSError(number, os.strerror(number)), VENVS)
         what = f"{failure}: {Path(command[0]).name} exited with {child.returncode}"
         raise InstallError(what, why=_cause(text), next=_remedy(text))
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End an installer: asked first, so that it removes what it downloaded by half."""
+    child.terminate()
+    try:
+        child.wait(LAST_WORDS_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def _cause(text: str) -> str:
@@ -258,19 +304,15 @@ def _install_apart(found: apart.Found, wanted: Plan, installer: Installer, sourc
 def _check_imports(wanted: Plan) -> dict[str, str]:
     """Import the profile's packages in the new interpreter, and return what is installed in it."""
     environ = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
-    done = subprocess.run(
-        [str(wanted.python), "-c", CHECK, *wanted.imports],
-        capture_output=True,
-        text=True,
-        env=environ,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode != 0:
+    done = run([str(wanted.python), "-c", CHECK, *wanted.imports], timeout=IMPORTS_S, environ=environ)
+    if not done.ok:
+        ended = f"\nended by signal {-done.returncode}" if done.returncode < 0 else ""
         raise InstallError(
             f"the {wanted.profile} environment was installed but does not import",
-            why=_cause(done.stderr),
+            why=_cause(done.stderr + ended),
             next=_remedy(done.stderr) or "nox -s setup -- --fresh",
         )
-    packages: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    # Vendor libraries print as they load and as they leave.
+    listing = [line for line in done.stdout.splitlines() if line.startswith("{")][-1]
+    packages: dict[str, str] = json.loads(listing)
     return packages

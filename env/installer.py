@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import urlparse, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from env.runner import Runner, run
@@ -78,21 +78,24 @@ def find_uv() -> str | None:
     return shutil.which("uv")
 
 
-def choose(name: str = "auto") -> Installer:
-    """The installer called `name`; "auto" takes uv where it is present.
+def choose(name: str = "auto", *, runner: Runner = run) -> Installer:
+    """The installer called `name`; "auto" takes uv where it is present and runs.
+
+    A uv that is there need not run: some kernels have pages that its memory allocator was not built for, some folders
+    are mounted noexec.
 
     Raises:
-        LookupError: uv was asked for by name and is not installed.
+        LookupError: uv was asked for by name and is not installed, or does not run.
     """
     uv = find_uv() if name in ("auto", "uv") else None
-    if uv:
+    if uv and runner([uv, "--version"]).ok:
         return Installer("uv", (uv,))
     if name == "uv":
         raise LookupError("uv")
     return Installer("pip", ())
 
 
-def _local_and_absent(place: str) -> bool:
+def local_and_absent(place: str) -> bool:
     """Whether `place` is a folder of this machine that does not exist. pip warns of it; uv would stop."""
     url = urlparse(place)
     if url.scheme == "file":
@@ -107,13 +110,15 @@ def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, st
     Folders that do not exist are left out.
     """
     environ = os.environ if environ is None else environ
-    settings: dict[str, str] = {}
+    # pip lists its settings by name; what counts is: variables over what is said of `install` over `global`.
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     listing = runner([sys.executable, "-m", "pip", "config", "list"], timeout=30.0, environ=environ)
     for line in listing.stdout.splitlines():
         key, equals, value = line.partition("=")
         section, _, option = key.strip().partition(".")
-        if equals and section in ("global", "install", ":env:"):
-            settings[option] = value.strip().strip("'\"").replace("\\n", " ")
+        if equals and section in sections:
+            sections[section][option] = value.strip().strip("'\"").replace("\\n", " ")
+    settings = {option: value for section in sections.values() for option, value in section.items()}
     index_url = given.index_url or settings.get("index-url")
     extra = (*given.extra_index_urls, *settings.get("extra-index-url", "").split())
     links = [*given.find_links, *settings.get("find-links", "").split()]
@@ -121,8 +126,8 @@ def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, st
         links = [place for place in links if urlparse(place).scheme in ("", "file")]
     return Sources(
         index_url=index_url,
-        extra_index_urls=tuple(dict.fromkeys(url for url in extra if not _local_and_absent(url))),
-        find_links=tuple(dict.fromkeys(place for place in links if not _local_and_absent(place))),
+        extra_index_urls=tuple(dict.fromkeys(url for url in extra if not local_and_absent(url))),
+        find_links=tuple(dict.fromkeys(place for place in links if not local_and_absent(place))),
         offline=given.offline,
         network=_network(settings),
     )
@@ -146,3 +151,9 @@ def _network(settings: Mapping[str, str]) -> dict[str, str]:
     """
     said = {variable: settings[option] for option, variable in NETWORK.items() if option in settings}
     return {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"} | said
+
+
+def without_credentials(url: str) -> str:
+    """An index address as it may be shown: without the user and password in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

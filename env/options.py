@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from env.stack import load_stack
+
 PROFILES = ("auto", "host", "npu")
 SERVICE = ("tools", "dev")  # environments of the bundle itself: what renders, and what tests
 SETUP_FILE = "setup.json"  # setup's record in a run's folder: status, reason, profile, lock, packages apart
@@ -38,10 +40,25 @@ def add_setup_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--installer", choices=("auto", "uv", "pip"), default="auto", help="default: uv where present")
 
 
+def device(text: str) -> str:
+    """A device as it may be asked for, so that a slip of the pen builds no environment.
+
+    Raises:
+        argparse.ArgumentTypeError: no profile serves such a device.
+    """
+    kinds = [kind for profile in load_stack().profiles.values() for kind in profile.devices]
+    kind, _, index = text.partition(":")
+    if text in ("auto", *kinds) or (kind in kinds and index.isdecimal()):
+        return text
+    raise argparse.ArgumentTypeError(f"no device {text!r}: npu:N, cuda:N, cpu or auto")
+
+
 def add_target_options(parser: argparse.ArgumentParser) -> None:
     """Options that say what is set up and verified."""
     group = parser.add_argument_group("target")
-    group.add_argument("--device", default="auto", help="npu:N, cuda:N, cpu or auto (npu, then cuda, then cpu)")
+    group.add_argument(
+        "--device", type=device, default="auto", help="npu:N, cuda:N, cpu or auto (npu, then cuda, then cpu)"
+    )
     group.add_argument("--profile", choices=(*PROFILES, *SERVICE), default="auto", help="default: by device")
     group.add_argument("--run", metavar="RUN", help="a run's id or folder (default: a new one under --results)")
     group.add_argument("--results", metavar="DIR", default="results", help="where runs are kept (default: results)")

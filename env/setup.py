@@ -13,7 +13,7 @@ from typing import Any
 from env import apart, builder, wheelhouse
 from env.atomic import write_json
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
-from env.installer import Installer, Sources, choose, configured
+from env.installer import Installer, Sources, choose, configured, local_and_absent, without_credentials
 from env.options import (
     NEAREST,
     SERVICE,
@@ -61,6 +61,11 @@ def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
         )
     if profile not in SERVICE:
         substitute = arguments.allow_substitute
+        if substitute not in (None, NEAREST) and not apart.is_version(substitute):
+            raise UsageError(
+                f"--allow-substitute {substitute}: that is no version",
+                next=f"--allow-substitute, or {NEAREST}, or a version such as {stack.packages['torch']}",
+            )
         torch_npu = None if substitute == NEAREST else substitute
         try:
             preflight(host, stack, arguments.device, profile, torch_npu=torch_npu)
@@ -71,7 +76,7 @@ def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
     sources = configured(_given(arguments))
     if arguments.offline and arguments.wheelhouse:
         _verify_wheelhouse(profile, arguments)
-    found = [] if profile in SERVICE else _locate(profile, arguments, sources)
+    found = [] if profile in SERVICE else _standing(profile, arguments, sources) or _locate(profile, arguments, sources)
     if profile not in SERVICE:
         builder.build(builder.plan("tools"), installer, sources)
     stamp, built = builder.build(builder.plan(profile, found), installer, sources, fresh=arguments.fresh)
@@ -83,9 +88,11 @@ def _given(arguments: argparse.Namespace) -> Sources:
     """The sources that the options name.
 
     Raises:
-        UsageError: offline, and no folder to install from.
+        UsageError: a folder that is not there, or offline and no folder to install from.
     """
     folders = tuple(arguments.find_links)
+    if absent := [place for place in folders if local_and_absent(place)]:
+        raise UsageError(f"--find-links {absent[0]}: there is no such folder", next=f"ls -d {absent[0]}")
     if arguments.wheelhouse:
         folders = (str(Path(arguments.wheelhouse).resolve()), *folders)
     if arguments.offline and not folders:
@@ -118,6 +125,26 @@ def canns(torch_npu: str) -> str:
     return f"(CANN {', '.join(pairs)})" if pairs else ""
 
 
+def _standing(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:
+    """The pins that stand apart as the current environment has them, so that a second setup asks no index again.
+
+    Nothing where it is to be made anew, where something nearer has appeared (the image's torch-npu was upgraded), or
+    where it holds a substitute that is not allowed this time.
+    """
+    pins = load_stack().profiles[profile].apart_on(this_machine())
+    found = [] if arguments.fresh else list(builder.standing(profile))
+    if [(one.name, one.asked) for one in found] != [(pin.name, pin.version) for pin in pins]:
+        return []
+    allowed = arguments.allow_substitute
+    for pin, one in zip(pins, found, strict=True):
+        if one.substituted and (allowed is None or (allowed != NEAREST and not apart.same_release(allowed, one.found))):
+            return []
+        near = apart.at_hand(pin, sources.find_links, this_python(), this_machine(), apart.base_site_packages())
+        if near and (near.found, near.source, near.sha256) != (one.found, one.source, one.sha256):
+            return []
+    return found
+
+
 def _locate(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:
     return apart.locate(
         load_stack().profiles[profile].apart_on(this_machine()),
@@ -132,6 +159,9 @@ def _locate(profile: str, arguments: argparse.Namespace, sources: Sources) -> li
 def setup(arguments: argparse.Namespace, command: str) -> None:
     """Run setup and leave results/<run>/setup.json, whatever happens.
 
+    The record is there from the start, as one that did not end: a kill leaves it so, and a folder that cannot be
+    written stops setup before it downloads.
+
     Raises:
         BundleError: what stopped it, after it is recorded.
     """
@@ -140,16 +170,8 @@ def setup(arguments: argparse.Namespace, command: str) -> None:
     clock = time.monotonic()
     data: dict[str, Any] = {}
     status, reason = "error", "stopped before it ended"
-    try:
-        prepare(arguments, data)
-        status, reason = "pass", ""
-    except BundleError as error:
-        status, reason = "fail", str(error)
-        raise
-    except KeyboardInterrupt:
-        reason = "interrupted"
-        raise
-    finally:
+
+    def keep() -> None:
         if folder is not None:
             record = {
                 "schema": SCHEMA,
@@ -162,6 +184,19 @@ def setup(arguments: argparse.Namespace, command: str) -> None:
             }
             write_json(folder / SETUP_FILE, record)
 
+    keep()
+    try:
+        prepare(arguments, data)
+        status, reason = "pass", ""
+    except BundleError as error:
+        status, reason = "fail", str(error)
+        raise
+    except KeyboardInterrupt:
+        reason = "interrupted"
+        raise
+    finally:
+        keep()
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
@@ -172,5 +207,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_target_options(parser)
     add_setup_options(parser)
-    setup(parser.parse_args(words), repeating("setup", words))
+    setup(parser.parse_args(words), repeating("setup", [_without_secrets(word) for word in words]))
     return 0
+
+
+def _without_secrets(word: str) -> str:
+    """A word of the command as the record keeps it: an index address without user and password."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals + (without_credentials(value) if "://" in value else value)

@@ -28,7 +28,7 @@ from env.setup import profile_for
 from verify import engine, plan
 from verify.context import Context
 from verify.options import add_verify_options, resolve_model_dir
-from verify.records import SCHEMA, Record, Status, read_evidence, write_run
+from verify.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run
 
 
 def new_run_id() -> str:
@@ -102,6 +102,7 @@ def verify(arguments: argparse.Namespace, command: str) -> int:
         reference=str(Path(arguments.reference).resolve()) if arguments.reference else None,
         minutes=arguments.minutes,
     )
+    forget_records(folder, (check.name for check in checks))
     write_run(folder, engine.new_run(folder.name, context, plan.planned(arguments.level), arguments.device, command))
     ascend = arguments.device == "auto" and probe().ascend
     python, stamp = builder.require(profile_for(arguments.profile, arguments.device, ascend))

@@ -14,29 +14,42 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from env.errors import storage_error
 from env.stack import ROOT
 from verify.context import Context
 from verify.plan import Check
 from verify.records import Status
+from verify.text import without_home
 
 LOG_LINES = 40  # kept in a record that did not pass
 STACK_DUMP_S = 1.0  # how long a hanging worker gets to write where it stands
+LOOK_S = 0.5  # how often a silent worker is looked for
+LAST_WORDS_S = 30.0  # how long a worker that says no more may take to end: device runtimes are torn down slowly
 
 
 class Child:
     """A worker process. One check at a time; after a death or a time-out it is gone, and `alive` is False."""
 
     def __init__(self, python: Path, context: Context, log: Path) -> None:
+        """Start the worker with `python`; what it prints goes to `log`.
+
+        Raises:
+            StorageError: the log cannot be written.
+        """
         options = asdict(context) | {"run_folder": str(context.run_folder), "shared": {}}
+        environ = dict(os.environ, TORCH_DEVICE_BACKEND_AUTOLOAD="0", PYTHONUNBUFFERED="1", PYTHONFAULTHANDLER="1")
+        self.log = log
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = log.open("wb")
+        except OSError as error:
+            raise storage_error(error, log) from error
+        self.alive = True
         read_fd, write_fd = os.pipe()
         command = [str(python), "-m", "verify.worker", "--parent", str(os.getpid()), "--results-fd", str(write_fd)]
-        environ = dict(os.environ, TORCH_DEVICE_BACKEND_AUTOLOAD="0", PYTHONUNBUFFERED="1", PYTHONFAULTHANDLER="1")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = log
-        self.alive = True
         self._results = os.fdopen(read_fd, "rb", buffering=0)
         self._pending = b""
-        with log.open("wb") as output:
+        with output:
             # Not our process group: Ctrl-C is the parent's to handle, and a kill reaches the worker's own children.
             self._process = subprocess.Popen(
                 [*command, "--context", json.dumps(options)],
@@ -70,12 +83,21 @@ class Child:
         return value
 
     def _read_line(self, deadline: float) -> bytes:
+        """The next line, or nothing where the worker ended or the deadline (of the monotonic clock) passed.
+
+        A worker that died is looked for, too: what it forked holds its end of the pipe open.
+        """
         while b"\n" not in self._pending:
-            ready, _, _ = select.select([self._results], [], [], max(0.0, deadline - time.monotonic()))
-            block = self._results.read(1 << 16) if ready else b""
-            if not block:
+            ended = self._process.poll() is not None
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([self._results], [], [], 0.0 if ended else min(max(0.0, left), LOOK_S))
+            if ready:
+                block = self._results.read(1 << 16)
+                if not block:
+                    return b""
+                self._pending += block
+            elif ended or left <= 0:
                 return b""
-            self._pending += block
         line, _, self._pending = self._pending.partition(b"\n")
         return line
 
@@ -87,8 +109,14 @@ class Child:
                 self._process.wait(STACK_DUMP_S)
             self.close()
             return f"no answer in {limit:g} s: the worker was ended; the log's last lines say where it stood"
-        code = self._process.wait()
+        try:
+            code = self._process.wait(LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return f"the worker stopped answering and did not end in {LAST_WORDS_S:g} s: it was ended"
         self.close()
+        if code == -signal.SIGKILL:
+            return "the worker was ended by SIGKILL, mostly for want of memory: dmesg | grep -i 'killed process'"
         if code < 0:
             return f"the worker was ended by {signal.Signals(-code).name}"
         return f"the worker ended with exit code {code}"
@@ -118,4 +146,4 @@ def tail(path: Path, offset: int = 0, lines: int = LOG_LINES) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(offset, path.stat().st_size - (1 << 16)))
         text = file.read().decode("utf-8", "replace")
-    return text.replace(f"{ROOT}/", "").replace(str(Path.home()), "~").splitlines()[-lines:]
+    return without_home(text.replace(f"{ROOT}/", "")).splitlines()[-lines:]

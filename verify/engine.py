@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from env.doctor import diagnose
+from env.runner import run
 from env.stack import ROOT
 from verify.child import Child
 from verify.context import Context
@@ -45,12 +45,9 @@ def project() -> dict[str, Any]:
         "unknown",
     )
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-        commit = done.stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        commit = None
-    return {"version": version, "commit": commit}
+    # Unpacked into another repository, git would name that one's commit.
+    commit = run(command).stdout.strip() if (ROOT / ".git").exists() else ""
+    return {"version": version, "commit": commit or None}
 
 
 def run_checks(

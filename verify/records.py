@@ -7,14 +7,14 @@ finished one. The report reads these files and nothing else. The format is versi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from env.atomic import write_json
-from env.errors import RecordError
+from env.errors import RecordError, storage_error
 from env.options import SETUP_FILE
 
 SCHEMA = 1
@@ -106,6 +106,20 @@ def write_run(folder: Path, run: Run) -> None:
 def write_record(folder: Path, record: Record) -> None:
     """Write one record under `folder`, a run's folder. Floats in `data` must be finite: JSON has no NaN."""
     write_json(folder / RECORDS / f"{record.check}.json", asdict(record))
+
+
+def forget_records(folder: Path, checks: Iterable[str]) -> None:
+    """Remove what an earlier run left in `folder` of the checks that are to run now: it would pass for this run's.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    for name in checks:
+        path = folder / RECORDS / f"{name}.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, path) from error
 
 
 def _load(path: Path, kind: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def is_emulated() -> bool:
 
 
 def answer(outcome: Outcome, seconds: float) -> str:
-    """One line of JSON for the parent. Figures that are not finite are a bug of the check, and said to be."""
+    """One line of JSON for the parent. Figures that are not finite or not plain are a bug of the check, and said so."""
     value: dict[str, Any] = {
         "status": outcome.status.value,
         "reason": outcome.reason,
@@ -72,7 +72,7 @@ def answer(outcome: Outcome, seconds: float) -> str:
     }
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         value |= {"status": Status.ERROR.value, "reason": f"the check's figures are no JSON: {error}", "data": {}}
         return json.dumps(value | {"signature": {}}, ensure_ascii=False)
 

@@ -6,12 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit, urlunsplit
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from env.installer import Sources, configured
+from env.installer import Sources, configured, without_credentials
 from env.probe.host import IndexAnswer
 from env.runner import Completed, Runner, run
 from env.stack import Stack, this_machine
@@ -67,9 +66,3 @@ def _is(pin: str, version: str) -> bool:
 def _error(answered: Completed) -> str:
     lines = [line.strip() for line in answered.stderr.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit status {answered.returncode}"
-
-
-def without_credentials(url: str) -> str:
-    """An index address as it may be shown: without the user and password in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

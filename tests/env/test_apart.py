@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from env.apart import Found, locate, nearest, same_release
-from env.errors import ResolutionError, WheelhouseError
+from env.errors import InstallError, ResolutionError, WheelhouseError
 from env.installer import Sources
 from env.options import NEAREST
 from env.runner import Completed
@@ -94,6 +94,24 @@ def test_the_base_interpreter_comes_before_a_folder_and_a_folder_before_the_inde
     (info / "METADATA").write_text("Name: torch-npu\nVersion: 2.9.0.post1+gitee7ba04\n", encoding="utf-8")
     found = find(tmp_path, listing=listing, base=[str(base)])
     assert (found.source, found.found, found.substituted) == ("base interpreter", "2.9.0.post1+gitee7ba04", False)
+
+
+@pytest.mark.parametrize("metadata", ["", "Name: torch-npu\n", "Name: torch-npu\nVersion: 2.9.0-dev-git4c901a4\n"])
+def test_a_preinstalled_one_without_a_readable_version_is_passed_over(tmp_path: Path, metadata: str) -> None:
+    make_wheel(tmp_path, "torch-npu", "2.9.0.post1", tag=TAG)
+    info = tmp_path / "base" / "torch_npu-2.9.0.post1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    assert find(tmp_path, base=[str(info.parent)]).source == "wheel"
+
+
+def test_a_python_without_pip_is_said_where_an_index_would_be_asked(tmp_path: Path) -> None:
+    def no_pip(args: Sequence[str], **_: object) -> Completed:
+        return Completed(tuple(args), 1, stderr=f"{args[0]}: No module named pip\n")
+
+    with pytest.raises(InstallError, match="has no pip") as stopped:
+        locate([PIN], Sources(), python="3.10", machine="aarch64", runner=no_pip, base=[])
+    assert stopped.value.next == "python -m ensurepip"
 
 
 @pytest.mark.parametrize("tag", ["cp311-cp311-manylinux_2_28_aarch64", "cp310-cp310-manylinux_2_28_x86_64"])

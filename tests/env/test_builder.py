@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +47,40 @@ def test_builds_from_the_lock_and_the_second_time_does_nothing(tmp_path: Path, w
     assert stamp["installer"] == name
     assert build(plan, choose(name), sources(wheels)) == (stamp, False)
     assert subprocess.run([str(plan.python), "-c", "import demo_core"], check=False).returncode == 0
+
+
+def test_a_current_environment_serves_those_who_cannot_write_it(tmp_path: Path, wheels: Path) -> None:
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"))
+    stamp, _ = build(plan, choose("uv"), sources(wheels))
+    lock = plan.path.parent / ".demo.lock"
+    lock.unlink()
+    lock.mkdir()  # opening it for writing fails, for root too
+    assert build(plan, choose("uv"), sources(wheels)) == (stamp, False)
+    with pytest.raises(StorageError):
+        build(plan, choose("uv"), sources(wheels), fresh=True)
+
+
+def test_a_file_system_without_locks_is_said_and_built_on(
+    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert build(make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0")), choose("uv"), sources(wheels))[1]
+    assert "no other build of demo may run meanwhile: No locks available" in capsys.readouterr().out
+
+
+def test_an_interrupted_installer_is_ended_with_its_setup(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script = (
+        "import os, signal, threading; print(os.getpid(), flush=True); os.kill(os.getppid(), signal.SIGINT); "
+        "threading.Event().wait()"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        build(make_plan(tmp_path), Installer("uv", (sys.executable, "-c", script)), Sources())
+    pid = int(capfd.readouterr().out.splitlines()[-1])
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_changed_lock_is_built_anew(tmp_path: Path, wheels: Path) -> None:
@@ -107,6 +144,23 @@ def test_what_does_not_import_is_no_environment(tmp_path: Path, wheels: Path) ->
     assert read_stamp(plan.path) is None
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "ended by signal 11"), (None, "")],
+)
+def test_a_crash_at_import_is_said_and_what_libraries_print_is_no_listing(
+    tmp_path: Path, wheels: Path, code: str | None, said: str
+) -> None:
+    noisy = "import atexit\nprint('a banner')\natexit.register(print, 'a farewell')\n"
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0", code=code or noisy), imports=("demo_core",))
+    if code is None:
+        assert build(plan, choose("uv"), sources(wheels))[0]["packages"] == {"demo-core": "1.0"}
+        return
+    with pytest.raises(InstallError) as stopped:
+        build(plan, choose("uv"), sources(wheels))
+    assert said in stopped.value.why
+
+
 def test_a_wheel_that_stands_apart_is_installed_without_its_dependencies(tmp_path: Path, wheels: Path) -> None:
     interpreter = "cp" + this_python().replace(".", "")
     tag = f"{interpreter}-{interpreter}-manylinux_2_28_{this_machine()}"
@@ -143,11 +197,17 @@ def test_what_the_base_interpreter_has_is_copied_whole(tmp_path: Path, wheels: P
         build(plan, choose("uv"), sources(wheels), fresh=True)
 
 
-def test_a_full_disk_is_said_as_such(tmp_path: Path) -> None:
-    script = "import sys; print('error: failed to write: No space left on device (os error 28)'); sys.exit(2)"
-    full = Installer("uv", (sys.executable, "-c", script))
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("failed to write: No space left on device (os error 28)", "No space left on device"),
+        ("[Errno 122] Disk quota exceeded", "Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_said_as_such(tmp_path: Path, said: str, reason: str) -> None:
+    full = Installer("uv", (sys.executable, "-c", f"import sys; print('error: {said}'); sys.exit(2)"))
     plan = make_plan(tmp_path)
-    with pytest.raises(StorageError, match="No space left on device"):
+    with pytest.raises(StorageError, match=reason):
         build(plan, full, Sources())
 
 
@@ -170,7 +230,9 @@ def test_verification_refuses_an_environment_that_is_absent_unfinished_or_of_ano
     assert "did not finish" in refusal()
     (tmp_path / "host" / builder.STAMP).write_text(json.dumps({"lock_sha256": "of another lock"}), encoding="utf-8")
     assert "another lock" in refusal()
-    assert "next: nox -s setup" in refusal()
+    assert "next: nox -s setup -- --profile host" in refusal()
+    (tmp_path / "host" / builder.STAMP).write_text(json.dumps({"lock": "host-sparc-py39.txt"}), encoding="utf-8")
+    assert f"it was host-sparc-py39.txt; this Python's is {builder.plan('host').lock.name}" in refusal()
 
 
 def test_the_running_interpreter_serves_as_tools_where_it_has_them_all(tmp_path: Path) -> None:

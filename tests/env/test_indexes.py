@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from env.probe.indexes import ask_indexes, without_credentials
+from env.installer import without_credentials
+from env.probe.indexes import ask_indexes
 from env.runner import Completed
 from env.stack import load_stack
 

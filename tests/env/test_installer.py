@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from env.installer import Installer, Sources
+from env import installer
+from env.installer import Installer, Sources, choose
 from env.installer import configured as read_configuration
 from env.runner import Completed, Runner
 
@@ -48,6 +49,12 @@ def configured(config: str, given: Sources | None = None) -> Sources:
             Sources(),
             ":env:.extra-index-url='\\nhttps://two.example\\nhttps://three.example'\n",
             Sources(extra_index_urls=("https://two.example", "https://three.example")),
+        ),
+        (  # as pip lists them: by name, variables first
+            Sources(),
+            ":env:.index-url='https://variable.example/simple'\nglobal.index-url='https://mirror.example/simple'\n"
+            "install.index-url='https://install.example/simple'\n",
+            Sources("https://variable.example/simple"),
         ),
         (Sources(), "download.index-url='https://mirror.example/simple'\n", Sources()),
         (Sources(), "global.find-links='/no/such/folder'\nglobal.extra-index-url='file:///no/such'\n", Sources()),
@@ -99,3 +106,16 @@ def test_offline_names_no_index(installer: Installer) -> None:
 def test_uv_looks_at_every_index_as_pip_does() -> None:
     command = UV.install_command(Path("python"), [], Sources())
     assert command[command.index("--index-strategy") + 1] == "unsafe-best-match"
+
+
+@pytest.mark.parametrize(("code", "chosen"), [(0, "uv"), (126, "pip"), (-6, "pip")])
+def test_a_uv_that_does_not_run_leaves_the_work_to_pip(monkeypatch: pytest.MonkeyPatch, code: int, chosen: str) -> None:
+    monkeypatch.setattr(installer, "find_uv", lambda: "/opt/bin/uv")
+
+    def answer(args: Sequence[str], *, timeout: float = 0, environ: Mapping[str, str] | None = None) -> Completed:
+        return Completed(tuple(args), code)
+
+    assert choose(runner=answer).name == chosen
+    if code:
+        with pytest.raises(LookupError, match="uv"):
+            choose("uv", runner=answer)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
+from env import apart, builder
 from env import setup as env_setup
-from env.errors import InstallError
-from env.options import repeating, run_folder
+from env.apart import Found
+from env.errors import InstallError, StorageError, UsageError
+from env.installer import Sources
+from env.options import add_setup_options, repeating, run_folder
 from env.setup import canns, main, profile_for
+from env.stack import load_stack, this_machine
 
 
 @pytest.mark.parametrize(
@@ -70,6 +79,111 @@ def test_setup_leaves_its_record_however_it_ends(
     record = run_setup(tmp_path, monkeypatch, end)
     assert (record["status"], record["reason"], record["data"]) == (status, reason, {"profile": "host"})
     assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path}"
+
+
+def test_the_record_is_there_before_anything_is_done_and_names_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def prepare(arguments: object, data: dict[str, Any]) -> None:
+        seen.append(json.loads((tmp_path / "r1" / "setup.json").read_text(encoding="utf-8")))
+
+    monkeypatch.setattr(env_setup, "prepare", prepare)
+    urls = ["--index-url", "https://me:secret@mirror.example/simple", "--extra-index-url=https://t0ken@two.example/x"]
+    assert main([*urls, "--results", str(tmp_path), "--run", "r1"]) == 0
+    (begun,) = seen
+    assert (begun["status"], begun["reason"]) == ("error", "stopped before it ended")
+    assert begun["command"] == (
+        "nox -s setup -- --index-url https://mirror.example/simple --extra-index-url=https://two.example/x "
+        f"--results {tmp_path}"
+    )
+
+
+def test_a_results_folder_that_cannot_be_written_stops_setup_before_it_does_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(arguments: object, data: dict[str, Any]) -> None:
+        pytest.fail("setup began")
+
+    monkeypatch.setattr(env_setup, "prepare", prepare)
+    (tmp_path / "results").write_text("a file where the folder should be", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot write"):
+        main(["--results", str(tmp_path / "results"), "--run", "r1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--allow-substitute", "newest"], "--allow-substitute newest: that is no version"),
+        (["--find-links", "no/such/folder"], "--find-links no/such/folder: there is no such folder"),
+        (["--offline"], "--offline needs a folder of wheels"),
+    ],
+)
+def test_an_option_without_sense_is_said_before_any_download(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        main(["--device", "cpu", *words])
+    assert refused.value.what == said
+    assert refused.value.next
+
+
+def stand(monkeypatch: pytest.MonkeyPatch, venvs: Path, found: Sequence[Found]) -> None:
+    """An npu environment in `venvs` that is current with what was `found` apart, and nothing of it anywhere else."""
+    plan = builder.plan("npu", found, venvs)
+    (plan.path / "bin").mkdir(parents=True)
+    (plan.path / "bin" / "python").symlink_to(sys.executable)
+    stamp = {"digest": plan.digest(), "planned": [asdict(one) for one in found]}
+    (plan.path / builder.STAMP).write_text(json.dumps(stamp), encoding="utf-8")
+    standing = builder.standing
+    monkeypatch.setattr(builder, "standing", lambda profile: standing(profile, venvs))
+    monkeypatch.setattr(apart, "base_site_packages", list)
+
+
+@pytest.mark.parametrize(
+    ("installed", "words", "kept"),
+    [
+        ("", [], True),
+        ("", ["--fresh"], False),
+        (".post9", [], False),
+        (".post9", ["--allow-substitute"], True),
+        (".post9", ["--allow-substitute", "VERSION"], True),
+        (".post9", ["--allow-substitute", "1.0"], False),
+    ],
+)
+def test_a_second_setup_keeps_what_stands_and_asks_no_index_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: str, words: list[str], kept: bool
+) -> None:
+    pins = load_stack().profiles["npu"].apart_on(this_machine())
+    base = Version(pins[0].version).base_version
+    versions = [base + installed if installed and pin.name == "torch-npu" else pin.version for pin in pins]
+    found = [Found(pin.name, pin.version, version, "index") for pin, version in zip(pins, versions, strict=True)]
+    stand(monkeypatch, tmp_path, found)
+    parser = argparse.ArgumentParser()
+    add_setup_options(parser)
+    arguments = parser.parse_args([versions[0] if word == "VERSION" else word for word in words])
+    assert env_setup._standing("npu", arguments, Sources()) == (found if kept else [])
+
+
+def test_what_stands_gives_way_to_what_the_base_interpreter_now_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = load_stack().profiles["npu"].apart_on(this_machine())
+    stand(monkeypatch, tmp_path, [Found(pin.name, pin.version, pin.version, "index") for pin in pins])
+    info = tmp_path / "base" / "torch_npu-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Name: torch-npu\nVersion: {pins[0].version}+git1\n", encoding="utf-8")
+    monkeypatch.setattr(apart, "base_site_packages", lambda: [str(info.parent)])
+    parser = argparse.ArgumentParser()
+    add_setup_options(parser)
+    assert env_setup._standing("npu", parser.parse_args([]), Sources()) == []
+
+
+@pytest.mark.parametrize("text", ["nup:0", "npu:", "npu:x", "cpu0", ""])
+def test_a_slip_of_the_pen_is_no_device_and_builds_nothing(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["--device", text])
+    assert refused.value.code == 2
+    assert f"no device {text!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 
@@ -49,6 +50,28 @@ def leaves(context: Context) -> Outcome:
     os._exit(3)
 
 
+def leaves_a_child_behind(context: Context) -> Outcome:
+    """End as a crash does, with a forked process that holds every pipe: operator compilers are forked so."""
+    if os.fork() == 0:
+        threading.Event().wait()
+    os._exit(3)
+
+
+def says_no_more(context: Context) -> Outcome:
+    """Close every pipe and never end, as a device runtime whose teardown hangs."""
+    os.closerange(3, 256)
+    return hangs(context)
+
+
+def has_figures_that_are_no_json(context: Context) -> Outcome:
+    return Outcome(Status.PASS, data={"shape": {1, 2}})
+
+
+def is_killed(context: Context) -> Outcome:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome(Status.PASS)
+
+
 def lacks_cann(context: Context) -> Outcome:
     raise ImportError("libhccl.so: cannot open shared object file: No such file or directory")
 
@@ -61,7 +84,5 @@ def hangs(context: Context) -> Outcome:
 
 def asks_for_ctrl_c(context: Context) -> Outcome:
     """Interrupt the parent, as a user does, and never end."""
-    import signal
-
     os.kill(os.getppid(), signal.SIGINT)
     return hangs(context)

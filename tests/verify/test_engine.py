@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from env import atomic
 from env.errors import StorageError
-from verify import engine, records
+from env.runner import Completed
+from verify import child, engine, records
 from verify.context import Context
 from verify.plan import Check
 from verify.records import Record, Status, read_evidence
@@ -45,8 +47,11 @@ def run(context: Context, *checks: Check) -> list[Record]:
             "no npu:0",
         ),
         ("has_no_json", Status.ERROR, "the check's figures are no JSON: ", ""),
+        ("has_figures_that_are_no_json", Status.ERROR, "the check's figures are no JSON: ", ""),
+        ("is_killed", Status.ERROR, "the worker was ended by SIGKILL, mostly for want of memory: ", ""),
         ("segfaults", Status.ERROR, "the worker was ended by SIGSEGV", "about to read address 0"),
         ("leaves", Status.ERROR, "the worker ended with exit code 3", "the vendor runtime calls exit"),
+        ("leaves_a_child_behind", Status.ERROR, "the worker ended with exit code 3", ""),
         ("asks_for_nothing_there", Status.ERROR, "AttributeError: ", "Traceback (most recent call last)"),
     ],
 )
@@ -55,7 +60,7 @@ def test_every_end_is_a_record_and_the_next_check_runs(
 ) -> None:
     first, second = run(context, check(name), check("passes"))
     assert (first.check, first.status) == (name, status)
-    assert first.reason.startswith(reason) if reason.endswith(" ") else first.reason == reason
+    assert first.reason.startswith(reason.rstrip()) if reason.endswith(" ") else first.reason == reason
     assert logged in "\n".join(first.log)
     assert first.rerun == f"again {name}"
     assert second.status is Status.PASS
@@ -77,6 +82,48 @@ def test_a_hang_is_ended_and_the_log_says_where_it_stood(context: Context) -> No
     assert "waiting for a device that never answers" in log
     assert "in hangs" in log  # faulthandler's stack of the worker
     assert after.status is Status.PASS
+
+
+def test_a_worker_that_falls_silent_and_never_ends_is_ended(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "LAST_WORDS_S", 0.5)
+    silent, after = run(context, check("says_no_more"), check("passes"))
+    assert silent.reason == "the worker stopped answering and did not end in 0.5 s: it was ended"
+    assert after.status is Status.PASS
+
+
+def test_a_log_that_cannot_be_written_is_a_full_disk_or_a_folder_not_a_traceback(context: Context) -> None:
+    (context.run_folder / "logs").write_text("a file where the logs should be", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot write"):
+        run(context, check("passes"))
+
+
+def test_the_commit_is_this_projects_own_and_no_surrounding_repositorys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    monkeypatch.setattr(engine, "ROOT", unpacked)
+    monkeypatch.setattr(engine, "run", lambda command: Completed(tuple(command), 0, "0123456789ab\n"))
+    assert engine.project()["commit"] is None
+    (unpacked / ".git").mkdir()
+    assert engine.project()["commit"] == "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("home", "shown"),
+    [("/home/me", "~/log in /opt/x"), ("/home/me/", "~/log in /opt/x"), ("/", None), ("", None), (None, None)],
+)
+def test_a_log_names_no_home_whatever_a_container_calls_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | None, shown: str | None
+) -> None:
+    if home is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", home)
+    log = tmp_path / "worker.log"
+    log.write_text("/home/me/log in /opt/x\n", encoding="utf-8")
+    assert child.tail(log) == [shown or "/home/me/log in /opt/x"]
 
 
 def test_checks_share_one_warm_worker_until_it_dies(context: Context) -> None:

@@ -94,6 +94,13 @@ def test_a_run_that_is_stopped_keeps_its_records_and_a_document_says_so(
     assert not Path(f"/proc/{worker}/exe").exists()
 
 
+def test_a_run_that_is_repeated_in_its_folder_never_passes_by_old_records(tmp_path: Path) -> None:
+    finish(start(tmp_path, "passes,skips"))
+    assert finish(start(tmp_path, "asks_for_ctrl_c,passes,skips"))[0] == 130
+    evidence = read_evidence(tmp_path / "r1")
+    assert [evidence.status(name) for name in ("passes", "skips")] == [Status.NOT_RUN, Status.NOT_RUN]
+
+
 def test_the_environment_s_own_setup_is_recorded_where_this_run_had_none(tmp_path: Path) -> None:
     finish(start(tmp_path, "passes"))
     setup = json.loads((tmp_path / "r1" / "setup.json").read_text(encoding="utf-8"))

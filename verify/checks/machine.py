@@ -17,6 +17,7 @@ from env.stack import ROOT, load_stack
 from verify.context import Context
 from verify.engine import EMULATED
 from verify.records import Outcome, Status
+from verify.text import without_home
 
 
 def machine(context: Context) -> Outcome:
@@ -60,9 +61,7 @@ def checkpoint_bytes(model_dir: str) -> int | None:
 
 def shown(finding: Finding) -> dict[str, str]:
     """A finding as the record keeps it: without the folders of whoever ran it."""
-    home = os.environ.get("HOME", "")
-    texts = {name: value.replace(str(ROOT), "<bundle>") for name, value in asdict(finding).items()}
-    return {name: value.replace(home, "~") if len(home) > 1 else value for name, value in texts.items()}
+    return {name: without_home(value.replace(str(ROOT), "<bundle>")) for name, value in asdict(finding).items()}
 
 
 def summary(host: Host) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from env.errors import run_main
 from verify import bands
 from verify.context import Context
 
-SEEDS = 12
+SEEDS = 8
+# Every layer of the one is watched; of the other, as of the real model, the parts of layers, at the real widths.
+MODELS = ("synthetic:tiny", "synthetic:wide")
 # What a device may be worse by than this one: bfloat16 and float16 are ruled by the rounding of stored values, which
 # is the same everywhere; in float32 the order of a sum is the library's own.
 MARGIN = {"bfloat16": 2.0, "float16": 2.0, "float32": 8.0}
@@ -123,12 +125,12 @@ FLOOR = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verify.calibrate", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model-dir", action="append", metavar="DIR", help="repeatable (default: synthetic:tiny)")
+    parser.add_argument("--model-dir", action="append", metavar="DIR", help="repeatable (default: tiny and wide)")
     parser.add_argument("--dtype", action="append", choices=sorted(MARGIN), help="repeatable (default: all)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"weights and inputs to try (default: {SEEDS})")
     parser.add_argument("--write", action="store_true", help=f"write {bands.BANDS.name}; else it is printed")
     given = parser.parse_args(argv)
-    model_dirs, dtypes = given.model_dir or ["synthetic:tiny"], given.dtype or sorted(MARGIN)
+    model_dirs, dtypes = given.model_dir or list(MODELS), given.dtype or sorted(MARGIN)
     found = ratios(model_dirs, dtypes, range(1, given.seeds + 1), lambda line: print(line, file=sys.stderr, flush=True))
     import platform
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+WHOLE = "the whole model"
 Visit = Callable[["Point", torch.Tensor], torch.Tensor | None]
 
 
@@ -37,8 +38,8 @@ class Point:
     def name(self) -> str:
         """As a reader is told: "encoder.layers.1.conv", "encoder.layers.1.attn, what enters its to_out"."""
         if self.edge == "out of":
-            return self.layer
-        return f"{self.owner or 'the whole model'}, what enters its {_within(self.layer, self.owner)}"
+            return self.layer or WHOLE
+        return f"{self.owner or WHOLE}, what enters its {_within(self.layer, self.owner)}"
 
 
 def _within(layer: str, owner: str) -> str:
@@ -51,10 +52,10 @@ def _any_number(path: str) -> str:
 
 
 def layers_of(model: torch.nn.Module, *, deep: bool) -> dict[str, torch.nn.Module]:
-    """The modules to watch, by path: all but the model itself, or, if not `deep`, those that are not hidden inside a
-    part of a repeated layer ("encoder.layers.1.conv" is taken, "encoder.layers.1.conv.up_conv" is not).
+    """The modules to watch, by path ("" is the model itself): all, or, if not `deep`, those that are not hidden inside
+    a part of a repeated layer ("encoder.layers.1.conv" is taken, "encoder.layers.1.conv.up_conv" is not).
     """
-    found = {name: module for name, module in model.named_modules() if name}
+    found = dict(model.named_modules())
     if deep:
         return found
     repeated = [f"{name}." for name, module in found.items() if isinstance(module, torch.nn.ModuleList)]
@@ -87,8 +88,8 @@ class Taps:
         }
 
     def __enter__(self) -> Taps:
-        self._running = [("", type(self._model).__name__)]
-        self._handles.append(self._model.register_forward_pre_hook(lambda module, args: self._calls.clear()))
+        self._running.clear()
+        self._calls.clear()
         for name, module in self._layers.items():
             self._handles.append(module.register_forward_pre_hook(self._entering(name), with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._leaving(name)))
@@ -103,11 +104,13 @@ class Taps:
 
     def _entering(self, name: str) -> Callable[[torch.nn.Module, Any, Any], None]:
         def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-            call = self._calls[name]
-            owner, owner_class = self._running[-1]
-            kind = f"{owner_class} > {_any_number(_within(name, owner))}"
-            for index, tensor in enumerate(floating((args, kwargs))):
-                self._show(Point(name, "into", call, index, owner, kind), tensor)
+            if not self._running:
+                self._calls.clear()  # a new pass
+            else:
+                owner, owner_class = self._running[-1]
+                kind = f"{owner_class} > {_any_number(_within(name, owner))}"
+                for index, tensor in enumerate(floating((args, kwargs))):
+                    self._show(Point(name, "into", self._calls[name], index, owner, kind), tensor)
             self._running.append((name, type(module).__name__))
 
         return hook

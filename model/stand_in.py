@@ -1,8 +1,9 @@
-"""Seeded stand-in checkpoints: `synthetic:tiny` and `synthetic:full`, for machines without the real weights.
+"""Seeded stand-in checkpoints: `synthetic:tiny`, `:wide` and `:full`, for machines without the real weights.
 
 They are ordinary checkpoint folders that the ordinary loader loads, marked by STAND_IN.json. `synthetic:full` has the
 real model's shapes (data/granite-speech-4.1-2b.json: ibm-granite/granite-speech-4.1-2b at revision 8f4bb5f3, rebuilt
-from public converters; its 2,313,141,596 parameters and 938 + 16 tensors equal the published counts).
+from public converters; its 2,313,141,596 parameters and 938 + 16 tensors equal the published counts), `synthetic:wide`
+its widths in two layers of each kind, on which limits that depend on width are calibrated.
 
 The library's own initialisation (std 0.02) will not do: a linear layer that is 1 % wrong then moves the logits by 5e-7.
 Here every layer is scaled so that its output counts (`_spread`), attention and the CTC feedback included.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PREFIX = "synthetic:"
-CONFIGS = {"tiny": "tiny.json", "full": "granite-speech-4.1-2b.json"}  # under model/data
+CONFIGS = {"tiny": "tiny.json", "wide": "wide.json", "full": "granite-speech-4.1-2b.json"}  # under model/data
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".cache" / "stand-ins"
 FULL_SEED = 42  # synthetic:full has one set of weights whatever the run's seed: each takes 4.6 GB

@@ -32,6 +32,7 @@ BATCH = 3
 PADDING = 5  # positions before a shorter prompt
 STATIC_TOKENS = 8
 FAR = 48  # positions at the end of the language model's range
+LANGUAGE_MODEL = "language_model"
 REFERENCE = "float64 on CPU"
 
 
@@ -154,7 +155,7 @@ def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """A prompt that is padded on the left, as a batch of unequal prompts has it; and one at the end of the range."""
     import torch
 
-    merged = expected.values[LOGITS, "into", 0, 0]
+    merged = expected.values[LANGUAGE_MODEL, "into", 0, 0]
     batch, positions, width = merged.shape
     padded = torch.cat([merged.new_zeros(batch, PADDING, width), merged], dim=1)
     mask = torch.ones(batch, PADDING + positions, dtype=torch.int64)

@@ -15,7 +15,7 @@ class Context:
 
     device: str  # "auto", "npu:0", "cuda:0", "cpu"
     model_dir: str  # a checkpoint folder, or "synthetic:tiny", "synthetic:full"
-    dtype: str  # "auto" (the device's default), "float32", "bfloat16", "float16"
+    dtype: str  # "auto" (the checkpoint's own), "float32", "bfloat16", "float16"
     seed: int
     level: int
     run_folder: Path

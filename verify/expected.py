@@ -145,7 +145,7 @@ def _ideal(
 def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` greedy tokens a row and their scores, without a cache: the audio once, then a pass over all ids a token.
 
-    As the device decodes (generation.generate) the end token is never chosen.
+    What the device never takes (generation.choosable) is not taken here.
     """
     import torch
 
@@ -165,6 +165,7 @@ def save(expected: Expected, path: Path) -> None:
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     stored = {"tokens": expected.tokens, "scores": expected.scores}
@@ -177,16 +178,17 @@ def save(expected: Expected, path: Path) -> None:
         stored[name] = value
         noise = {dtype: {mode: modes[mode][key] for mode in modes} for dtype, modes in expected.noise.items()}
         rows.append(asdict(point) | {"value": name, "noise": noise})
-    metadata = {"about": json.dumps(dict(expected.about)), "points": json.dumps(rows)}
+    # One entry: the library writes several in an order of its own, and the file would not be the same twice.
+    metadata = {"reference": json.dumps({"about": dict(expected.about), "points": rows})}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(stored, temporary, metadata)
         temporary.replace(path)
-    except OSError as error:
-        raise storage_error(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:  # the library has its own error for a disk that is full
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise storage_error(error if isinstance(error, OSError) else OSError(str(error)), path) from error
 
 
 def read(path: Path) -> Expected:
@@ -197,8 +199,8 @@ def read(path: Path) -> Expected:
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            description, rows = json.loads(metadata["about"]), json.loads(metadata["points"])
+            metadata = json.loads((file.metadata() or {})["reference"])
+            description, rows = metadata["about"], metadata["points"]
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         points: dict[Key, Point] = {}
         values: dict[Key, torch.Tensor] = {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 KINDS = 12  # kinds of layers whose worst point is written out
 LISTED = 20  # points beyond their band that are written out; the rest are counted
-LOGITS = "language_model"  # the module whose output the model returns
+LOGITS = ""  # the model itself, whose output they are
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,13 @@ class Reading:
     point: Point
     comparison: numerics.Comparison
     band: Band
+    trouble: str = ""  # what cannot be measured: another shape, NaN
 
     @property
     def excess(self) -> float:
         """The larger of error over band; above 1 is beyond it. Infinite where the point holds NaN or infinity."""
         found = self.comparison
-        if not found.finite or found.rel_l2 is None or found.worst_element is None:
+        if self.trouble or found.rel_l2 is None or found.worst_element is None:
             return float("inf")
         return max(found.rel_l2 / self.band.rel_l2, found.worst_element / self.band.worst_element)
 
@@ -52,8 +53,8 @@ class Reading:
     def said(self) -> str:
         """What is wrong there: encoder.layers.7.conv.depth_conv, rel 3.1e-02, expected below 4.0e-03."""
         found, band = self.comparison, self.band
-        if not found.finite or found.rel_l2 is None or found.worst_element is None:
-            return f"{self.point.name}, holds NaN or infinity"
+        if self.trouble or found.rel_l2 is None or found.worst_element is None:
+            return f"{self.point.name}, {self.trouble}"
         if found.rel_l2 > band.rel_l2:
             return f"{self.point.name}, rel {found.rel_l2:.1e}, expected below {band.rel_l2:.1e}"
         return (
@@ -98,11 +99,11 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
         if point.key not in expected.values:
             return None
         reference = expected.values[point.key]
-        rounded = reference.to(loaded.torch_dtype)
-        here = tensor.detach().cpu()
         band = bands.band(kind, loaded.dtype, mode, bands.kind_of(point), noise[point.key])
-        readings.append(Reading(point, _compared(here, reference), band))
-        return rounded.to(tensor.device) if mode == "isolated" else None
+        readings.append(_reading(point, tensor.detach().cpu(), reference, band))
+        if mode != "isolated" or tensor.shape != reference.shape:
+            return None
+        return reference.to(loaded.torch_dtype).to(tensor.device)
 
     features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
     ids = inputs.input_ids.to(loaded.device.torch_device)
@@ -113,10 +114,13 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
     return readings
 
 
-def _compared(here: torch.Tensor, reference: torch.Tensor) -> numerics.Comparison:
-    if here.shape != reference.shape:
-        return numerics.Comparison(finite=False, identical=False)
-    return numerics.compare(as_array(here), as_array(reference))
+def _reading(point: Point, here: torch.Tensor, reference: torch.Tensor, band: Band) -> Reading:
+    try:
+        comparison = numerics.compare(as_array(here), as_array(reference))
+    except ValueError:
+        trouble = f"is {list(here.shape)}, {list(reference.shape)} expected"
+        return Reading(point, numerics.Comparison(finite=False, identical=False), band, trouble)
+    return Reading(point, comparison, band, "" if comparison.finite else "holds NaN or infinity")
 
 
 def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any]:

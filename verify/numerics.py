@@ -92,11 +92,14 @@ def worst_element(actual: Array, reference: Array) -> float:
     One wrong element of a large tensor moves the norm of the difference little. Rounding moves no element by more than
     its own share and some of the typical size, which is what the divisor allows.
     """
-    difference = np.abs(actual - reference)
-    allowed = np.abs(reference) + float(np.linalg.norm(reference)) / math.sqrt(reference.size)
-    if not allowed.any():
-        return math.inf if difference.any() else 0.0
-    return float(np.max(difference / allowed))
+    scale = max(_largest(actual), _largest(reference))
+    if scale == 0.0:
+        return 0.0
+    a, r = actual / scale, reference / scale  # so that squares neither overflow nor vanish
+    difference = np.abs(a - r)
+    allowed = np.abs(r) + float(np.linalg.norm(r)) / math.sqrt(r.size)
+    with np.errstate(divide="ignore", over="ignore"):  # where the reference is zero and actual is not: an infinity
+        return float(np.max(np.divide(difference, allowed, out=np.zeros_like(a), where=difference > 0)))
 
 
 def top_k_overlap(actual: Array, reference: Array, k: int = 5) -> float:

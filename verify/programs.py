@@ -78,7 +78,9 @@ def parser(program: str, summary: str) -> argparse.ArgumentParser:
         metavar="N",
         help="rows of equal length; of speech: windows decoded together, or auto, halved where memory runs out",
     )
-    found.add_argument("--seed", type=at_least(0), default=declared.seed, metavar="N", help="of the inputs")
+    found.add_argument(
+        "--seed", type=at_least(0), default=declared.seed, metavar="N", help="of the inputs, and of synthetic:tiny"
+    )
     found.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
     return found
 

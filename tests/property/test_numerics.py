@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from verify.benchmark import summary
-from verify.numerics import Comparison, Limits, beyond, compare, cosine, judge, regret, relative_l2
+from verify.numerics import Comparison, Limits, beyond, compare, cosine, judge, regret, relative_l2, worst_element
 
 Array = NDArray[np.float64]
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=6)
@@ -90,6 +90,19 @@ def test_one_bad_value_anywhere_is_beyond_every_limit(
     found = compare(damaged, a) if in_actual else compare(a, damaged)
     assert not found.finite
     assert judge(found, LIMITS) == ["holds NaN or infinity"]
+
+
+@given(pairs(ANY))
+def test_the_worst_element_is_never_nan(pair: tuple[Array, Array]) -> None:
+    """It is at least 0 for tensors of any size, and infinite at worst."""
+    assert worst_element(*pair) >= 0
+
+
+@given(pairs(MODERATE))
+def test_the_worst_element_is_zero_exactly_where_nothing_differs(pair: tuple[Array, Array]) -> None:
+    """It is 0 if and only if a = r."""
+    a, r = pair
+    assert (worst_element(a, r) == 0) == bool((a == r).all())
 
 
 @given(pairs(MODERATE))

@@ -110,17 +110,28 @@ def test_nothing_is_judged_by_no_limits() -> None:
         judge(compare([1.0], [1.0]), Limits({}, "a test"))
 
 
+WIDEST = {"bfloat16": 10 * 2.0**-8, "float16": 10 * 2.0**-11, "float32": 140 * 2.0**-24}
+VENDOR_FLOAT32 = 2.0**-13
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_every_component_has_limits_with_a_source_that_are_no_tighter_than_the_dtype(
-    component: str, dtype: str
+@pytest.mark.parametrize("device", ["cpu", "cuda", "npu"])
+def test_every_component_has_limits_with_a_source_near_the_dtype_s_rounding(
+    device: str, component: str, dtype: str
 ) -> None:
-    for device in ("cpu", "cuda", "npu"):
-        found = limits_for(device, dtype, component, layers=4, classes=True)
-        assert set(found.values) == {"rel_l2", "cosine", "top1_regret"}
-        assert len(found.source) > 10
-        assert 0.1 * DTYPES[dtype] < found.values["rel_l2"] < 1000 * DTYPES[dtype]
-        assert 0.99 < found.values["cosine"] < 1
+    found = limits_for(device, dtype, component, layers=1, classes=True)
+    widest = VENDOR_FLOAT32 if (device, dtype) == ("npu", "float32") else WIDEST[dtype]
+    assert set(found.values) == {"rel_l2", "cosine", "top1_regret"}
+    assert len(found.source) > 10
+    assert 0.5 * DTYPES[dtype] < found.values["rel_l2"] <= widest * 1.01
+    assert found.values["cosine"] == pytest.approx(math.sqrt(1 - found.values["rel_l2"] ** 2))
+    assert found.values["top1_regret"] <= 8 * found.values["rel_l2"]
+
+
+def test_one_step_of_cached_decoding_has_no_more_room_than_the_whole_model() -> None:
+    end_to_end = limits_for("cpu", "bfloat16", "end_to_end", layers=4, classes=False).values["rel_l2"]
+    assert 0.4 * end_to_end < numerics.cached_limit("cpu", "bfloat16", 4) <= end_to_end
 
 
 def test_limits_grow_with_the_root_of_the_depth_where_the_error_does() -> None:

@@ -15,7 +15,7 @@ from model.checkpoint import inspect
 from model.components import Inputs, Loaded, load, make_inputs
 from model.device import resolve
 from verify import parity
-from verify.numerics import Limits
+from verify.numerics import Limits, limits_for
 
 ALL = {"encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end"}
 
@@ -186,6 +186,18 @@ def test_a_wrong_computation_fails_where_it_is(
     assert failed(tiny_float32, tiny_inputs) == components
 
 
+def test_one_wrong_score_among_three_million_is_seen_by_what_is_chosen() -> None:
+    """A relative error over the whole tensor does not notice one score; what it makes a device choose is noticed."""
+    expected = np.random.default_rng(0).normal(size=(1, 32, 100353))
+    actual = expected.copy()
+    actual[0, 7, 5] = expected[0, 7].max() + 0.1
+    limits = limits_for("cpu", "bfloat16", "language_model", layers=4, classes=True)
+    found = parity.judged(actual, expected, limits, classes=True)
+    assert found["rel_l2"] < limits.values["rel_l2"]
+    assert found["top1"] == 31 / 32
+    assert [problem.split()[0] for problem in found["problems"]] == ["top1_regret"]
+
+
 def test_a_wrong_shape_is_a_failure_with_a_reason() -> None:
     found = parity.judged(np.zeros((1, 9)), np.zeros((1, 10)), Limits({"rel_l2": 0.1}, "a test"), classes=False)
     assert not found["passed"]
@@ -201,8 +213,6 @@ def test_values_are_compared_on_the_cpu_in_float64() -> None:
 
 def test_full_size_limits_leave_room_for_its_depth() -> None:
     """The worst that synthetic:full was measured at on a CPU in bfloat16 stays below half of each limit."""
-    from verify.numerics import limits_for
-
     measured = {
         "encoder": (16, 9.5e-3),
         "ctc_head": (1, 1.65e-3),

@@ -18,6 +18,7 @@ class Wrong:
     name: str
     layer: str
     plant: Plant
+    in_bfloat16: bool = True
 
 
 def _output(layer: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Plant:
@@ -73,25 +74,28 @@ def flip(bit: str) -> Callable[[torch.Tensor], torch.Tensor]:
     return change
 
 
-def _first_head(size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def _first(count: int, value: float) -> Callable[[torch.Tensor], torch.Tensor]:
     def change(tensor: torch.Tensor) -> torch.Tensor:
-        tensor = tensor.clone()
-        tensor[..., :size] = 0
-        return tensor
+        return torch.cat([torch.full_like(tensor[..., :count], value), tensor[..., count:]], dim=-1)
 
     return change
 
 
-def _tanh_gelu(layer: str) -> Plant:
-    return _replaced(layer, lambda old: torch.nn.GELU(approximate="tanh"))
-
-
-def _replaced(layer: str, make: Callable[[torch.nn.Module], torch.nn.Module]) -> Plant:
+def _replaced(layer: str, by: torch.nn.Module) -> Plant:
     def plant(model: Any) -> None:
         owner, _, name = layer.rpartition(".")
-        setattr(model.get_submodule(owner), name, make(model.get_submodule(layer)))
+        setattr(model.get_submodule(owner), name, by)
 
     return plant
+
+
+class Swapped(torch.nn.Module):
+    """A GLU that takes its halves for each other."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate, value = x.chunk(2, dim=1)
+        swapped: torch.Tensor = value * torch.sigmoid(gate)
+        return swapped
 
 
 def _positions(model: Any) -> None:
@@ -110,94 +114,50 @@ def _splice_late(model: Any) -> None:
     model.get_merged_audio_embeddings = wrong
 
 
-ATTENTION = "language_model.model.layers.1.self_attn"
+BLOCK, NORM = "language_model.model.layers.1", "language_model.model.norm"
+ATTENTION, ENCODER_ATTENTION = f"{BLOCK}.self_attn", "encoder.layers.1.attn"
 CONV = "encoder.layers.2.conv"
 QFORMER = "projector.qformer.encoder.layer.0"
 
-# In float32 every one of these must be caught and named.
+UP_CONV, GLU, BATCH_NORM = f"{CONV}.up_conv", f"{CONV}.glu", f"{CONV}.batch_norm"
+GELU = f"{QFORMER}.intermediate_query.intermediate_act_fn"
+UP_PROJ, FF2, POST_NORM = "encoder.layers.1.ff1.up_proj", "encoder.layers.1.ff2", "encoder.layers.0.post_norm"
+HEAD = 32  # values of a head, in encoder and language model alike
+
+# In float32 every one of these is caught and named; where `in_bfloat16`, also there.
 WRONG = [
-    *(
-        Wrong(f"a weight's {bit} bit flipped", f"{CONV}.up_conv", _weight(f"{CONV}.up_conv.weight", flip(bit)))
-        for bit in ("sign", "exponent", "mantissa")
-    ),
-    Wrong("a layer x1.01", "encoder.layers.1.ff1.up_proj", _output("encoder.layers.1.ff1.up_proj", lambda x: x * 1.01)),
-    Wrong("a layer x1.001", "encoder.layers.1.ff2", _output("encoder.layers.1.ff2", lambda x: x * 1.001)),
-    Wrong(
-        "a block x1.01", "language_model.model.layers.2", _output("language_model.model.layers.2", lambda x: x * 1.01)
-    ),
+    Wrong("a weight's sign flipped", UP_CONV, _weight(f"{UP_CONV}.weight", flip("sign"))),
+    Wrong("a weight's exponent bit flipped", UP_CONV, _weight(f"{UP_CONV}.weight", flip("exponent"))),
+    Wrong("a weight's top mantissa bit flipped", UP_CONV, _weight(f"{UP_CONV}.weight", flip("mantissa"))),
+    Wrong("a layer x1.01", UP_PROJ, _output(UP_PROJ, lambda x: x * 1.01)),
+    Wrong("a layer x1.001", FF2, _output(FF2, lambda x: x * 1.001), in_bfloat16=False),
+    Wrong("a block x1.01", BLOCK, _output(BLOCK, lambda x: x * 1.01)),
     Wrong("a layer zeroed", f"{ATTENTION}.v_proj", _output(f"{ATTENTION}.v_proj", torch.zeros_like)),
-    Wrong("a head zeroed", ATTENTION, _input(f"{ATTENTION}.o_proj", _first_head(32))),
-    Wrong("an encoder head zeroed", "encoder.layers.1.attn", _input("encoder.layers.1.attn.to_out", _first_head(32))),
-    Wrong(
-        "tanh GELU for erf",
-        f"{QFORMER}.intermediate_query.intermediate_act_fn",
-        _tanh_gelu(f"{QFORMER}.intermediate_query.intermediate_act_fn"),
-    ),
-    Wrong(
-        "ReLU for SiLU",
-        "language_model.model.layers.0.mlp.act_fn",
-        _replaced("language_model.model.layers.0.mlp.act_fn", lambda old: torch.nn.ReLU()),
-    ),
-    Wrong(
-        "another epsilon in LayerNorm",
-        "encoder.layers.0.post_norm",
-        _attribute("encoder.layers.0.post_norm", "eps", lambda eps: 10 * eps),
-    ),
-    Wrong(
-        "another epsilon in RMSNorm",
-        "language_model.model.norm",
-        _attribute("language_model.model.norm", "variance_epsilon", lambda eps: 10 * eps),
-    ),
-    Wrong(
-        "another epsilon in BatchNorm",
-        f"{CONV}.batch_norm",
-        _attribute(f"{CONV}.batch_norm", "eps", lambda eps: 10 * eps),
-    ),
-    Wrong(
-        "BatchNorm in training mode",
-        f"{CONV}.batch_norm",
-        lambda model: model.get_submodule(f"{CONV}.batch_norm").train(),
-    ),
+    Wrong("a head zeroed", ATTENTION, _input(f"{ATTENTION}.o_proj", _first(HEAD, 0.0))),
+    Wrong("an encoder head zeroed", ENCODER_ATTENTION, _input(f"{ENCODER_ATTENTION}.to_out", _first(HEAD, 0.0))),
+    Wrong("tanh GELU for erf", GELU, _replaced(GELU, torch.nn.GELU("tanh")), in_bfloat16=False),
+    Wrong("ReLU for SiLU", f"{BLOCK}.mlp.act_fn", _replaced(f"{BLOCK}.mlp.act_fn", torch.nn.ReLU())),
+    Wrong("LayerNorm's epsilon", POST_NORM, _attribute(POST_NORM, "eps", lambda eps: 10 * eps), in_bfloat16=False),
+    Wrong("RMSNorm's epsilon", NORM, _attribute(NORM, "variance_epsilon", lambda eps: 10 * eps), in_bfloat16=False),
+    Wrong("BatchNorm's epsilon", BATCH_NORM, _attribute(BATCH_NORM, "eps", lambda eps: 10 * eps), in_bfloat16=False),
+    Wrong("BatchNorm in training mode", BATCH_NORM, lambda model: model.get_submodule(BATCH_NORM).train()),
     Wrong("positions one late", "language_model.model.rotary_emb", _positions),
     Wrong("audio spliced one late", "", _splice_late),
     Wrong("softmax scale x1.05", ATTENTION, _attribute(ATTENTION, "scaling", lambda scale: 1.05 * scale)),
     Wrong(
         "encoder softmax scale x1.05",
-        "encoder.layers.3.attn",
-        _attribute("encoder.layers.3.attn", "scale", lambda scale: 1.05 * scale),
+        ENCODER_ATTENTION,
+        _attribute(ENCODER_ATTENTION, "scale", lambda scale: 1.05 * scale),
     ),
+    Wrong("residual multiplier ignored", BLOCK, _attribute(BLOCK, "residual_multiplier", lambda _: 1.0)),
+    Wrong("GLU halves swapped", GLU, _replaced(GLU, Swapped())),
     Wrong(
-        "residual multiplier ignored",
-        "language_model.model.layers.1",
-        _attribute("language_model.model.layers.1", "residual_multiplier", lambda _: 1.0),
-    ),
-    Wrong("GLU halves swapped", f"{CONV}.glu", _replaced(f"{CONV}.glu", lambda old: _Swapped())),
-    Wrong(
-        "convolution shifted by a frame",
+        "convolution one frame late",
         f"{CONV}.depth_conv",
-        _attribute(f"{CONV}.depth_conv", "padding", lambda p: (p[0] - 1, p[1] + 1)),
+        _attribute(f"{CONV}.depth_conv", "padding", lambda pad: (pad[0] - 1, pad[1] + 1)),
     ),
-    Wrong("CTC feedback left out", "encoder", _output("encoder.out_mid", torch.zeros_like)),
-    Wrong(
-        "one wrong element",
-        "encoder.layers.0.conv.down_conv",
-        _output("encoder.layers.0.conv.down_conv", flip("mantissa")),
-    ),
-    Wrong(
-        "NaN in one element",
-        "encoder.layers.3.ff1.silu",
-        _output("encoder.layers.3.ff1.silu", lambda x: torch.where(x == x.max(), torch.nan, x)),
-    ),
-    Wrong(
-        "rounded to bfloat16 on the way",
-        "encoder.layers.1.conv.up_conv",
-        _output("encoder.layers.1.conv.up_conv", lambda x: x.to(torch.bfloat16).to(x.dtype)),
-    ),
+    Wrong("CTC feedback left out", "encoder.out_mid", _output("encoder.out_mid", torch.zeros_like)),
+    Wrong("one element's sign", f"{CONV}.down_conv", _output(f"{CONV}.down_conv", flip("sign"))),
+    Wrong("NaN in one element", UP_PROJ, _output(UP_PROJ, lambda x: torch.where(x == x.max(), torch.nan, x))),
+    Wrong("rounded to bfloat16", UP_CONV, _output(UP_CONV, lambda x: x.bfloat16().to(x.dtype)), in_bfloat16=False),
 ]
-
-
-class _Swapped(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate, value = x.chunk(2, dim=1)
-        swapped: torch.Tensor = value * torch.sigmoid(gate)
-        return swapped

@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     Check("configurations", 2, "verify.checks.configurations:configurations", 240, 600),
     Check("benchmark", 2, "verify.checks.performance:benchmark", 120, 1800),
     Check("repeatability", 2, "verify.checks.stability:repeatability", 400, 1800),
+    Check("speech", 2, "verify.checks.speech:speech", 180, 3600),
     Check("soak", 4, "verify.checks.stability:soak", 600, for_minutes=True),
 )
 

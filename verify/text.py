@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 
 
+def printable(text: str) -> str:
+    r"""`text` with control, direction and surrogate characters spelled out (\x1b); every space is a plain one."""
+    return "".join(
+        " " if c.isspace() else c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
 def one_line(text: str) -> str:
-    r"""`text` on one printable line: control, direction and surrogate characters spelled out (\x1b)."""
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in joined)
+    """`text` on one printable line, its words one space apart."""
+    return printable(" ".join(text.split()))
 
 
 def without_home(text: str) -> str:

@@ -2,6 +2,11 @@
 
 `verified` is said only where every planned check passed on the asked device. What weakens that claim (an emulated
 device, stand-in weights, substituted versions, a skip) is part of the line, and no option hides it.
+
+A verification of a speech model ends in words. A checkpoint that cannot hear, because the files of its processor are
+missing, is not verified, however well its layers compute: its front end never ran, so to name the skip is not enough.
+A stand-in may skip `speech`: random weights have nothing to say, and the line already claims nothing of the published
+ones.
 """
 
 from __future__ import annotations
@@ -20,10 +25,17 @@ Language = Literal["en", "zh"]
 
 # What a level means nothing without, cumulative over levels: a skip of one of these, or a run that was not asked for
 # it, leaves the run incomplete. Any other check may be skipped with a reason, which the verdict line then names.
+# Not here: `machine` (the host), `benchmark` and `soak` (how fast, how long), `configurations` (lengths, batches and
+# caches that were not asked for). All others together say whether what was asked is computed rightly.
 ESSENTIAL: Mapping[int, tuple[str, ...]] = {
     1: ("packages", "checkpoint", "device"),
-    2: ("load", "shapes", "splice", "generate", "determinism", "parity"),
+    2: (
+        *("load", "weights", "shapes", "splice", "generate", "determinism", "parity"),
+        *("layers", "sharp", "tokens", "repeatability", "speech"),
+    ),
 }
+OWN_WEIGHTS = ("sharp",)  # runs on the bundled small checkpoint, whichever was asked
+NEEDS_TRAINING = ("speech",)  # a stand-in may skip it
 REASON_WIDTH = 160  # characters of a reason's first line that the verdict line repeats; the document holds all of it
 
 
@@ -251,7 +263,8 @@ def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
         return
     essential = [name for level, names in ESSENTIAL.items() if level <= evidence.run.level for name in names]
     status = {judged.check: judged.status for judged in checks}
-    skipped = [name for name in essential if status.get(name) is Status.SKIP]
+    may_skip = NEEDS_TRAINING if _is_stand_in(evidence) else ()
+    skipped = [name for name in essential if status.get(name) is Status.SKIP and name not in may_skip]
     left_out = [name for name in essential if name not in status]
     if skipped:
         yield Note(Caveat.SKIPPED_ESSENTIAL, ", ".join(skipped), Word.INCOMPLETE)
@@ -280,13 +293,19 @@ def _setup_notes(evidence: Evidence) -> Iterator[Note]:
         yield Note(Caveat.SETUP, str(evidence.setup.get("reason") or f"status {status}"), leaves)
 
 
+def _is_stand_in(evidence: Evidence) -> bool:
+    asked = evidence.run.model_dir if evidence.run else ""
+    return _data(evidence, "checkpoint").get("kind") == "stand-in" or asked.startswith("synthetic:")
+
+
 def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
     kind = _data(evidence, "checkpoint").get("kind")
     passed = evidence.status("checkpoint") is Status.PASS  # where it did not, its own status says so
-    if kind == "stand-in" or (evidence.run and evidence.run.model_dir.startswith("synthetic:")):
+    if _is_stand_in(evidence):
         yield Note(Caveat.STAND_IN)
     elif kind == "checkpoint":
-        others = [r.check for r in records if r.signature.get("weights_kind", kind) != kind]
+        ours = [record for record in records if record.check not in OWN_WEIGHTS]
+        others = [r.check for r in ours if r.signature.get("weights_kind", kind) != kind]
         if others:
             yield Note(Caveat.OTHER_WEIGHTS, ", ".join(others), Word.INCOMPLETE)
     elif passed:

@@ -8,6 +8,7 @@ change of a template, render them again and read the difference before committin
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import re
@@ -15,7 +16,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -24,8 +27,9 @@ from env.errors import RecordError, StorageError
 from verify.records import Evidence, Status, read_evidence
 from verify.report.__main__ import latest_run, main
 from verify.report.facts import Facts
+from verify.report.markdown import cell
 from verify.report.render import LANGUAGES, render
-from verify.verdict import judge
+from verify.verdict import Language, judge
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "report"
@@ -100,7 +104,7 @@ def test_every_check_is_listed_with_its_rerun_command(case: str) -> None:
 def test_figures_that_no_record_holds_are_said_to_be_missing() -> None:
     document = render(read_evidence(DATA / "interrupted"), "en")
     assert "- Check `parity`: **not-run**." in document
-    assert "| `encoder` | error | not recorded | not recorded |" in document
+    assert "| `encoder` | error (`shapes`) | not recorded | not recorded |" in document
     assert "Check `benchmark`: **not-run**." in document
     assert "p50 ms" not in document
 
@@ -110,6 +114,7 @@ def test_a_crashed_child_shows_its_signal_and_its_last_lines() -> None:
     crash = document[document.index("### `shapes`: error") :]
     assert crash.splitlines()[2:5] == ["```text", "the worker died of SIGSEGV (signal 11)", "```"]
     assert "Fatal Python error: Segmentation fault\nCurrent thread" in crash
+    assert '(most recent call first):\n  File "/opt/bundle/' in crash  # indented as it was
 
 
 def test_a_failed_component_is_told_from_the_passing_ones() -> None:
@@ -119,9 +124,9 @@ def test_a_failed_component_is_told_from_the_passing_ones() -> None:
         "encoder": Status.PASS,
         "ctc_head": Status.PASS,
         "projector": Status.FAIL,
+        "splice": Status.PASS,
         "language_model": Status.FAIL,
         "end_to_end": Status.FAIL,
-        "splice": None,
     }
 
 
@@ -143,6 +148,24 @@ def test_a_component_passes_only_with_shape_finiteness_and_parity(
 ) -> None:
     evidence = Evidence(None, None, {}, {})
     assert Facts(evidence, judge(evidence))._accuracy("encoder", shape, parity, {}).status is status
+
+
+@pytest.mark.parametrize(
+    ("lost", "data", "shown"),
+    [
+        ("shapes", None, "not-run (`shapes`)"),
+        ("parity", None, "not-run (`parity`)"),
+        ("parity", {"components": {}}, "not compared (`parity`)"),
+    ],
+)
+def test_a_component_names_the_check_that_says_nothing_of_it(
+    lost: str, data: dict[str, Any] | None, shown: str
+) -> None:
+    evidence = read_evidence(DATA / "cpu-stand-in")
+    records = {name: record for name, record in evidence.records.items() if name != lost}
+    if data is not None:
+        records[lost] = replace(evidence.records[lost], data=data)
+    assert f"| `encoder` | {shown} |" in render(replace(evidence, records=records), "en")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +228,7 @@ def test_newest_run_is_rendered_into_its_own_folder(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out.splitlines() == [
         str(newest / "report.zh.md"),
         str(newest / "report.en.md"),
-        "verified (stand-in weights) · cpu (auto) · float32 (auto) · level 2 · 12 pass, "
+        "verified (stand-in weights) · cpu (auto) · float32 (auto) · level 2 · 18 pass, "
         "1 skip (hf32: HF32 exists on NPU only)",
     ]
 
@@ -261,11 +284,69 @@ def test_a_full_disk_leaves_the_old_document(tmp_path: Path, monkeypatch: pytest
     assert old.read_text() == "old"
 
 
+def with_record(case: str, check: str, **changes: Any) -> Evidence:
+    evidence = read_evidence(DATA / case)
+    return replace(evidence, records={**evidence.records, check: replace(evidence.records[check], **changes)})
+
+
 def test_a_check_without_a_section_shows_its_figures() -> None:
-    document = render(read_evidence(DATA / "cpu-stand-in"), "en")
-    assert "### `speech`" in document
-    assert "| `languages.en.wer` | 0.031 |" in document
-    assert "| `transcripts (n)` | 1 |" in document
+    data = {"conv": {"rel_l2": 1.1e-4}, "switches": [{"name": "conv"}]}
+    document = render(with_record("cpu-stand-in", "hf32", status=Status.PASS, data=data), "en")
+    assert "### `hf32`" in document
+    assert "| `conv.rel_l2` | 0.00011 |" in document
+    assert "| `switches (n)` | 1 |" in document
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "The audit found nothing wrong."),
+        ({"status": Status.ERROR, "reason": "killed"}, None),
+        ({"status": Status.SKIP, "reason": "not here"}, None),
+        ({"data": {}}, None),
+        ({"emulated": True}, "no host of one was audited"),
+    ],
+)
+def test_only_an_audit_that_ran_found_nothing(changes: dict[str, Any], said: str | None) -> None:
+    document = render(with_record("cpu-stand-in", "machine", **changes), "en")
+    section = document[document.index("## Audit of the host") : document.index("## Checks")]
+    assert ("nothing wrong" in section) == (said is not None)
+    assert said is None or said in section
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_documents_show_what_was_said_and_what_was_understood(language: Language) -> None:
+    evidence = read_evidence(DATA / "npu-failed")
+    document = render(evidence, language)
+    asked, none, empty = ("转写", "（无）", "（空）") if language == "zh" else ("transcribe", "(none)", "(empty)")
+    for row in evidence.records["speech"].data["transcripts"]:
+        task = f"→ {row['target']}" if row["target"] else asked
+        heard = none if row["hypothesis"] is None else cell(row["hypothesis"]) or empty
+        assert f"\n| {row['clip']} | {row['language']} | {task} | {row['reference']} | {heard} |" in document
+
+
+def test_a_text_that_is_not_the_cpu_s_is_shown_beside_it() -> None:
+    data = copy.deepcopy(dict(read_evidence(DATA / "cpu-stand-in").records["speech"].data))
+    data["transcripts"][1]["hypothesis"] = "forty three"
+    document = render(with_record("cpu-stand-in", "speech", data=data), "en")
+    assert "| forty two | forty three | forty two | no: forty two |" in document
+
+
+def test_a_stand_in_s_words_are_not_taken_for_the_checkpoint_s() -> None:
+    assert "trained on synthetic speech" in render(read_evidence(DATA / "cpu-stand-in"), "en")
+    assert "trained on synthetic speech" not in render(read_evidence(DATA / "npu-verified"), "en")
+
+
+def test_words_without_a_limit_are_said_to_be_reported_only() -> None:
+    assert "reported, not judged" in render(read_evidence(DATA / "npu-verified"), "en")
+    judged = render(read_evidence(DATA / "cpu-stand-in"), "en")
+    assert "reported, not judged" not in judged
+    assert "| WER % | 2.9 [0.0, 8.6] | ≤ 6.1 | bfloat16 against float32 on 48 clips" in judged
+
+
+def test_a_run_without_words_says_so() -> None:
+    for case in ("emulated-substituted", "interrupted", "setup-failed"):
+        assert "This run gave no words." in render(read_evidence(DATA / case), "en")
 
 
 def test_substitution_and_emulation_are_told_apart_from_what_was_asked() -> None:

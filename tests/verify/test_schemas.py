@@ -102,6 +102,10 @@ WRONG_RECORDS: dict[str, tuple[str, dict[str, Any]]] = {
     "weights of an unknown kind": ("checkpoint", {"data.kind": "real"}),
     "one run repeats nothing": ("determinism", {"data.runs": 1}),
     "a component without its limits": ("parity", {"data.components.encoder.limits": {}}),
+    "a transcript without its text": ("speech", {"data.transcripts": [{"clip": "a.flac"}]}),
+    "a pass with a clip that failed": ("speech", {"data.failed": [{"key": "a.flac", "error": "is empty"}]}),
+    "a score without its signature": ("speech", {"data.rtfx.signature": ""}),
+    "a limit of words without a source": ("speech", {"data.limits": {"wer_at_most": 6.1}}),
     "a limit without a source": ("parity", {"data.components.encoder.limit_source": ""}),
 }
 

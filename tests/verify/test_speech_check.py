@@ -71,6 +71,8 @@ def test_clips_become_texts_with_scores_per_language(scored: Path, clips: Path, 
     data = outcome.data
     assert len(data["transcripts"]) == 5
     assert all(row["hypothesis"] for row in data["transcripts"])
+    assert all(row["ctc"] for row in data["transcripts"])
+    assert data["transcripts"][1]["ctc"] == data["transcripts"][4]["ctc"]  # one recording, two tasks
     assert sorted(data["transcription"]) == ["all", "de", "en", "fr", "ja"]
     assert sorted(data["translation"]) == ["all-en", "de-en"]
     assert data["limits"]["wer_at_most"] == 3002.0

@@ -15,6 +15,7 @@ from model.decoding import PROCESSOR_FILES, Decoding
 from verify import evaluation, manifest, normalisers, scores, transcripts
 from verify import speech as listening
 from verify.context import Context
+from verify.manifest import Utterance
 from verify.records import Outcome, Status
 from verify.subject import the_checkpoint, the_model
 from verify.transcripts import Line, Transcripts
@@ -45,8 +46,10 @@ def speech(context: Context, folder: Path = CLIPS) -> Outcome:
     if read.problems:
         raise InputError(f"{read.path}: line {read.problems[0].line}: {read.problems[0].reason}")
     reader = listening.the_reader(context, Decoding(batch_size=BATCH))
-    signature = listening.signature(context, reader, batch=BATCH, n=len(read.utterances))
+    device = the_model(context).device.label  # the card too: this is one process
+    signature = listening.signature(context, reader, device=device, batch=BATCH, n=len(read.utterances))
     lines = evaluation.transcribe(reader, read.utterances)
+    spelled = _spelled(context, read.utterances)
     made = scores.score(Transcripts(signature, tuple(lines)), normalisers.load(NORMALISER))
     held_out = _held_out(checkpoint)
     reference = _reference(folder, made["signature"])
@@ -54,7 +57,7 @@ def speech(context: Context, folder: Path = CLIPS) -> Outcome:
     limits = _limits(held_out, reference, dtype)
     agreement = _agreement(lines, reference)
     data = {
-        "transcripts": [_row(line, reference) for line in lines],
+        "transcripts": [_row(line, reference, spelled) for line in lines],
         **{name: made[name] for name in ("transcription", "translation", "rtfx", "utterances", "failed", "notes")},
         "held_out": held_out or None,
         "agreement": agreement,
@@ -84,6 +87,13 @@ def judge(made: Mapping[str, Any], agreement: Mapping[str, Any] | None, limits: 
 
 def _bound(score: Mapping[str, Any], side: str) -> float:
     return float(score["value"] if score[side] is None else score[side])
+
+
+def _spelled(context: Context, utterances: Sequence[Utterance]) -> dict[str, str | None]:
+    """What the CTC head alone reads in each recording: it tells a deaf encoder from a wrong language model."""
+    reader = listening.the_reader(context, Decoding(), ctc=True)
+    recordings = {utterance.audio: utterance for utterance in utterances}
+    return {line.audio: line.hypothesis for line in evaluation.transcribe(reader, list(recordings.values()))}
 
 
 def _held_out(checkpoint: Checkpoint) -> dict[str, float]:
@@ -133,7 +143,7 @@ def _agreement(lines: Sequence[Line], reference: Mapping[str, Line]) -> dict[str
     return {"same": len(lines) - len(differ), "of": len(lines), "differ": differ}
 
 
-def _row(line: Line, reference: Mapping[str, Line]) -> dict[str, Any]:
+def _row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | None]) -> dict[str, Any]:
     return {
         "clip": line.audio,
         "audio_sha256": line.audio_sha256,
@@ -141,6 +151,7 @@ def _row(line: Line, reference: Mapping[str, Line]) -> dict[str, Any]:
         "target": line.target,
         "reference": line.reference,
         "hypothesis": line.hypothesis,
+        "ctc": spelled[line.audio],
         "cpu": reference[line.key].hypothesis if reference else None,
         "correct": line.hypothesis == line.reference,
     }

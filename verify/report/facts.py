@@ -11,7 +11,7 @@ from typing import Any
 from verify.records import Evidence, Record, Status
 from verify.verdict import Judged, Verdict
 
-COMPONENTS = ("encoder", "ctc_head", "projector", "language_model")
+COMPONENTS = ("encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end")
 DEPTH = 6  # of nested mappings that `figures` goes into
 
 
@@ -58,11 +58,13 @@ def size(value: object) -> str | None:
 class Accuracy:
     """One component's row: what `shapes`, `parity` and `determinism` say of it, joined.
 
-    `status` is None where nothing was compared, only repeated.
+    `lacking` is the check without which nothing is known, and `status` then what became of that check; None where it
+    ran and says nothing of this component.
     """
 
     name: str
     status: Status | None
+    lacking: str | None
     shape: Mapping[str, Any]
     parity: Mapping[str, Any]
     repeat: Mapping[str, Any]
@@ -125,6 +127,10 @@ class Facts:
         """What became of a check; one that was neither planned nor run is not-run."""
         return next((j for j in self.verdict.checks if j.check == check), Judged(check, Status.NOT_RUN))
 
+    def ran(self, check: str) -> bool:
+        """Whether a check came to its end: what its record lists, and what it does not, then means something."""
+        return self.judged(check).status in (Status.PASS, Status.FAIL)
+
     def accuracy(self) -> list[Accuracy]:
         """The accuracy table's rows. A component passes when its shape, finiteness and parity all did."""
         sources = [dict(self.named(check, "components")) for check in ("shapes", "parity", "determinism")]
@@ -134,20 +140,16 @@ class Facts:
     def _accuracy(
         self, name: str, shape: Mapping[str, Any], parity: Mapping[str, Any], repeat: Mapping[str, Any]
     ) -> Accuracy:
-        found, expected = shape.get("shape"), shape.get("expected")
-        fits = None if found is None or expected is None else found == expected
-        known = [parity.get("passed"), fits, shape.get("finite")] if name in COMPONENTS else [parity.get("passed")]
-        status: Status | None
-        if not parity and name not in COMPONENTS:
+        found, expected, finite = (shape.get(key) for key in ("shape", "expected", "finite"))
+        shaped = None if found is None or expected is None else found == expected and finite
+        passed = {"shapes": shaped, "parity": parity.get("passed")}
+        if False in passed.values():
+            return Accuracy(name, Status.FAIL, None, shape, parity, repeat)
+        lacking = next((check for check, one in passed.items() if one is not True), None)
+        status: Status | None = self.judged(lacking).status if lacking else Status.PASS
+        if lacking and self.ran(lacking):
             status = None
-        elif all(passed is True for passed in known):
-            status = Status.PASS
-        elif False in known:
-            status = Status.FAIL
-        else:
-            broken = (self.judged("shapes").status, self.judged("parity").status)
-            status = next((s for s in broken if s in (Status.ERROR, Status.SKIP)), Status.NOT_RUN)
-        return Accuracy(name, status, shape, parity, repeat)
+        return Accuracy(name, status, lacking, shape, parity, repeat)
 
     @property
     def device(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from verify.text import one_line
+from verify.text import one_line, printable
 
 LOG_LINES = 20  # of a failed check's log; the record holds all that was kept
 LOG_WIDTH = 300
@@ -27,13 +27,13 @@ def code(value: object) -> str:
 
 
 def tail(lines: Iterable[str]) -> list[str]:
-    """The last lines of a log, each on one printable line of bounded width; blank ones are dropped."""
-    kept = [one_line(line)[:LOG_WIDTH] for text in lines for line in text.splitlines() if line.strip()]
-    return kept[-LOG_LINES:]
+    """The last lines of a log, indented as they were, each of bounded width; blank ones are dropped."""
+    kept = [line for text in lines for line in text.splitlines() if line.strip()]
+    return [printable(line.expandtabs())[:LOG_WIDTH].rstrip() for line in kept[-LOG_LINES:]]
 
 
 def block(lines: Iterable[object], language: str) -> str:
-    """Lines as a fenced block with a fence longer than any run of backticks inside."""
-    text = "".join(f"{one_line(str(line))}\n" for line in lines)
+    """Lines as a fenced block, printable, with a fence longer than any run of backticks inside."""
+    text = "".join(f"{printable(str(line))}\n" for line in lines)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
     return f"{fence}{language}\n{text}{fence}"

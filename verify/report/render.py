@@ -79,6 +79,17 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
             return ", ".join(num(item, spec) for item in value if is_scalar(item)) or missing
         return number(value, spec) or missing
 
+    def score(value: object, spec: str) -> str:
+        """A figure of verify/scores.py with its interval; undefined where there was nothing to divide by."""
+        found, low, high = (number(pick(value, side), spec) for side in ("value", "low", "high"))
+        if found is None:
+            return say("无定义", "undefined") if isinstance(value, Mapping) else missing
+        return found if low is None or high is None else f"{found} [{low}, {high}]"
+
+    def words(value: object) -> str:
+        """A text that was heard: none where there is none, and told from one that is empty."""
+        return say("（空）", "(empty)") if value == "" else say("（无）", "(none)") if value is None else cell(value)
+
     def shape(value: Any) -> str:
         return f"[{cell(value)}]" if isinstance(value, list) and value else missing
 
@@ -91,9 +102,11 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
         "figure": figure,
         "num": num,
         "pairs": lambda value: " · ".join(f"{cell(name)}={cell(inner)}" for name, inner in figures(value)) or missing,
+        "score": score,
         "shape": shape,
         "size": lambda value: size(value) or missing,
         "word": lambda value: in_language(value, language),
+        "words": words,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -267,6 +267,25 @@ def generate(
     Raises:
         OutOfMemoryError, DeviceError: as `failures`.
     """
+    return _generated(loaded, inputs, new_tokens, on_token, options).sequences[:, inputs.positions :].cpu()
+
+
+def decode(loaded: Loaded, inputs: Inputs, new_tokens: int, **options: Any) -> tuple[Any, NDArray[float64]]:
+    """As `generate`, with the scores [B, new, vocab] that each token was chosen from, as `score` gives them.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    import torch
+
+    output = _generated(loaded, inputs, new_tokens, None, {**options, "output_logits": True})
+    scores = _choosable(loaded, torch.stack([step.cpu() for step in output.logits], dim=1))
+    return output.sequences[:, inputs.positions :].cpu(), scores
+
+
+def _generated(
+    loaded: Loaded, inputs: Inputs, new_tokens: int, on_token: Callable[[], None] | None, options: Mapping[str, Any]
+) -> Any:
     import torch
     from transformers import StoppingCriteria, StoppingCriteriaList
 
@@ -291,10 +310,11 @@ def generate(
             num_beams=1,
             suppress_tokens=[loaded.architecture.audio_token],
             stopping_criteria=StoppingCriteriaList([AfterToken()]),
+            return_dict_in_generate=True,
             **options,
         )
         device.synchronize()
-    return output[:, ids.shape[1] :].cpu()
+    return output
 
 
 def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float64]:
@@ -310,6 +330,10 @@ def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float
     features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
     with failures(loaded.device, "scoring the generated tokens"), torch.inference_mode():
         logits = forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
+    return _choosable(loaded, logits)
+
+
+def _choosable(loaded: Loaded, logits: torch.Tensor) -> NDArray[float64]:
     scores: NDArray[float64] = logits.double().numpy()
     for token in never_chosen(loaded.model):
         scores[..., token] = scores.min(axis=-1)

@@ -43,8 +43,8 @@ class Row:
     group: str
     name: str
     against: str
-    measure: str  # "rel_l2", "wrong tokens", or "regret" as numerics has it
-    value: float | None  # None where it is not a number
+    measure: str  # "rel_l2", or "regret" as numerics has it
+    value: float | None  # None where there is none: NaN, another shape, other tokens
     limit: float | None
 
     @property
@@ -152,16 +152,17 @@ def _hear(model: Any, features: torch.Tensor) -> torch.Tensor:
 
 
 def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
-    """A prompt that is padded on the left, as a batch of unequal prompts has it; and one at the end of the range."""
+    """A prompt that is padded on the left beside a longer one, as in a batch; and one at the end of the range."""
     import torch
 
     merged = expected.values[LANGUAGE_MODEL, "into", 0, 0]
     batch, positions, width = merged.shape
     padded = torch.cat([merged.new_zeros(batch, PADDING, width), merged], dim=1)
-    mask = torch.ones(batch, PADDING + positions, dtype=torch.int64)
-    mask[:, :PADDING] = 0
+    longer = torch.cat([merged, merged[:, :PADDING]], dim=1)
+    mask = torch.ones(2 * batch, PADDING + positions, dtype=torch.int64)
+    mask[:batch, :PADDING] = 0
     place = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    logits = pair.ours(components.language_model, padded, mask, place)[:, PADDING:]
+    logits = pair.ours(components.language_model, torch.cat([padded, longer]), mask, place)[:batch, PADDING:]
     wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
     yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, wanted, pair.limit)
 
@@ -175,18 +176,17 @@ def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
 
 def caches(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """Decoding with every kind of cache, against the reference's tokens, which took none."""
-    band = tokenwise.output_band(pair.loaded, expected)
-    wanted, scores = expected.tokens.numpy(), as_array(expected.scores)
     kinds: dict[str, dict[str, Any]] = {
         "dynamic": {},
         "static": {"cache_implementation": "static"},
         "none": {"use_cache": False},
     }
     for name, options in kinds.items():
-        taken = generation.generate(pair.loaded, inputs, wanted.shape[1], **options).tokens.numpy()
-        runs = [tokenwise.free_run(*row, band) for row in zip(taken, wanted, scores, strict=True)]
-        wrong = sum(not run["passed"] for run in runs)
-        yield Row("cache", name, REFERENCE, "wrong tokens", float(wrong), 0.0)
+        rows = tokenwise.decoded(pair.loaded, inputs, expected, **options)
+        same = all(row["first_difference"] is None or row["passed"] for row in rows)
+        errors = [error for row in rows for error in row["rel_l2"]]
+        worst = None if None in errors or not same else max(errors)
+        yield Row("cache", name, REFERENCE, "rel_l2", worst, tokenwise.band_of(pair.loaded, expected).rel_l2)
 
 
 def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
@@ -261,8 +261,7 @@ def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
         logits = _forward(loaded, inputs)
     yield judged("attention", f"{other}, {loaded.checkpoint.name}", loaded.attention, logits, alone, width)
     taken = generation.generate(loaded, inputs, STATIC_TOKENS, cache_implementation="static").tokens
-    uncached = generation.choosable(loaded.model, generation.uncached_logits(loaded, inputs, taken))
-    lost = numerics.regret(taken.numpy(), as_array(uncached))
+    lost = numerics.regret(taken.numpy(), generation.score(loaded, inputs, taken))
     against = "an uncached pass"
     yield Row("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, limits["top1_regret"])
 

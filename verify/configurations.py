@@ -43,8 +43,8 @@ class Row:
     group: str
     name: str
     against: str
-    measure: str  # "rel_l2", "wrong tokens", or "regret" as numerics has it
-    value: float | None  # None where it is not a number
+    measure: str  # "rel_l2", or "regret" as numerics has it
+    value: float | None  # None where there is none: NaN, another shape, other tokens
     limit: float | None
 
     @property
@@ -175,18 +175,17 @@ def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
 
 def caches(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """Decoding with every kind of cache, against the reference's tokens, which took none."""
-    band = tokenwise.output_band(pair.loaded, expected)
-    wanted, scores = expected.tokens.numpy(), as_array(expected.scores)
     kinds: dict[str, dict[str, Any]] = {
         "dynamic": {},
         "static": {"cache_implementation": "static"},
         "none": {"use_cache": False},
     }
     for name, options in kinds.items():
-        taken = generation.generate(pair.loaded, inputs, wanted.shape[1], **options).tokens.numpy()
-        runs = [tokenwise.free_run(*row, band) for row in zip(taken, wanted, scores, strict=True)]
-        wrong = sum(not run["passed"] for run in runs)
-        yield Row("cache", name, REFERENCE, "wrong tokens", float(wrong), 0.0)
+        rows = tokenwise.decoded(pair.loaded, inputs, expected, **options)
+        same = all(row["first_difference"] is None or row["passed"] for row in rows)
+        errors = [error for row in rows for error in row["rel_l2"]]
+        worst = None if None in errors or not same else max(errors)
+        yield Row("cache", name, REFERENCE, "rel_l2", worst, tokenwise.band_of(pair.loaded, expected).rel_l2)
 
 
 def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:

@@ -58,8 +58,9 @@ class Expected:
     points: Mapping[Key, Point]
     values: Mapping[Key, torch.Tensor]
     noise: Mapping[str, Mapping[str, Mapping[Key, Noise]]]  # by dtype and mode
-    tokens: torch.Tensor  # [B, n], the end token kept out
+    tokens: torch.Tensor  # [B, n], as components.generate decodes
     scores: torch.Tensor  # [B, n, vocab], what each was chosen from
+    scores_noise: Mapping[str, Noise]  # by dtype, of the worst step
     sha256: str = ""  # of the file that it came from
 
     @property
@@ -116,7 +117,11 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Mapping[str, Any])
         for dtype in description["dtypes"]
     }
     tokens, scores = _greedy(reference, inputs, description["tokens"])
-    return Expected(description, points, values, noise, tokens, scores)
+    scores_noise = {
+        dtype: _ideal_scores(reference, inputs, tokens, scores, dtype, deep=description["deep"])
+        for dtype in description["dtypes"]
+    }
+    return Expected(description, points, values, noise, tokens, scores, scores_noise)
 
 
 def _ideal(
@@ -159,6 +164,28 @@ def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Ten
     return ids[:, inputs.positions :].clone(), torch.stack(scores, dim=1)
 
 
+def _ideal_scores(
+    reference: Reference, inputs: Inputs, tokens: torch.Tensor, scores: torch.Tensor, dtype: str, *, deep: bool
+) -> Noise:
+    """The error of an ideal device's scores at the step where it is largest."""
+    import torch
+
+    from model.layers import Taps
+    from verify import numerics
+    from verify.parity import as_array
+
+    narrow = torch_dtype(dtype)
+    ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1)
+    with Taps(reference.model, lambda point, tensor: tensor.to(narrow).to(tensor.dtype), deep=deep):
+        logits = reference.forward(inputs.features, ids)[:, inputs.positions - 1 :]
+    rounded = choosable(reference.model, logits)
+    steps = [
+        (as_array(ours), as_array(theirs))
+        for ours, theirs in zip(rounded.flatten(0, 1), scores.flatten(0, 1), strict=True)
+    ]
+    return max(numerics.relative_l2(*step) for step in steps), max(numerics.worst_element(*step) for step in steps)
+
+
 def save(expected: Expected, path: Path) -> None:
     """Write the file by atomic rename; tensors that are equal are stored once.
 
@@ -179,7 +206,8 @@ def save(expected: Expected, path: Path) -> None:
         noise = {dtype: {mode: modes[mode][key] for mode in modes} for dtype, modes in expected.noise.items()}
         rows.append(asdict(point) | {"value": name, "noise": noise})
     # One entry: the library writes several in an order of its own, and the file would not be the same twice.
-    metadata = {"reference": json.dumps({"about": dict(expected.about), "points": rows})}
+    said = {"about": dict(expected.about), "points": rows, "scores_noise": dict(expected.scores_noise)}
+    metadata = {"reference": json.dumps(said)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,6 +241,7 @@ def read(path: Path) -> Expected:
                 for mode in modes:
                     modes[mode][point.key] = tuple(levels[dtype][mode])
         tokens, scores = stored["tokens"], stored["scores"]
+        scores_noise = {dtype: (float(rel), float(worst)) for dtype, (rel, worst) in metadata["scores_noise"].items()}
     except FileNotFoundError as error:
         raise ReferenceFileError(f"no reference file at {path}", next=HOW_TO_MAKE) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -221,7 +250,7 @@ def read(path: Path) -> Expected:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
-    return Expected(description, points, values, noise, tokens, scores, digest.hexdigest())
+    return Expected(description, points, values, noise, tokens, scores, scores_noise, digest.hexdigest())
 
 
 def require(expected: Expected, wanted: Mapping[str, Any], path: Path) -> None:

@@ -43,7 +43,7 @@ def tokens(context: Context) -> Outcome:
     problems = tokenwise.problems(data)
     if problems:
         return Outcome(Status.FAIL, "; ".join(problems), data, signature(context))
-    same = min(row["free"]["same"] for row in data["rows"])
+    same = min(row["same"] for row in data["free"])
     reason = f"{same} of {data['tokens']} tokens the same" + (", then a tie" if same < data["tokens"] else "")
     return Outcome(Status.PASS, reason, data, signature(context))
 

@@ -28,7 +28,7 @@ def repeatability(context: Context) -> Outcome:
         "repeats": repeats.repeat(asked, at_least=RUNS if small else RUNS_FULL, seconds=0.0),
         "repeats_sharp": repeats.repeat(fine, at_least=RUNS_SHARP, seconds=0.0),
         "warm": repeats.warm(loaded.device, the_parts(context)),
-        "batch": asked.at_every_place() | {"limit": 2 * tokenwise.output_band(loaded, the_expected(context)).rel_l2},
+        "batch": asked.at_every_place() | {"limit": 2 * tokenwise.band_of(loaded, the_expected(context)).rel_l2},
     }
     here, there = asked.digests(), repeats.in_another_process(context)
     data["process"] = {"points": len(there), "first_difference": repeats.first_difference(here, there)}

@@ -152,16 +152,17 @@ def _hear(model: Any, features: torch.Tensor) -> torch.Tensor:
 
 
 def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
-    """A prompt that is padded on the left, as a batch of unequal prompts has it; and one at the end of the range."""
+    """A prompt that is padded on the left beside a longer one, as in a batch; and one at the end of the range."""
     import torch
 
     merged = expected.values[LANGUAGE_MODEL, "into", 0, 0]
     batch, positions, width = merged.shape
     padded = torch.cat([merged.new_zeros(batch, PADDING, width), merged], dim=1)
-    mask = torch.ones(batch, PADDING + positions, dtype=torch.int64)
-    mask[:, :PADDING] = 0
+    longer = torch.cat([merged, merged[:, :PADDING]], dim=1)
+    mask = torch.ones(2 * batch, PADDING + positions, dtype=torch.int64)
+    mask[:batch, :PADDING] = 0
     place = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    logits = pair.ours(components.language_model, padded, mask, place)[:, PADDING:]
+    logits = pair.ours(components.language_model, torch.cat([padded, longer]), mask, place)[:batch, PADDING:]
     wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
     yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, wanted, pair.limit)
 

@@ -1,0 +1,283 @@
+"""Each limit and each comparison has teeth: weaken it, and a fault goes unseen that is seen as it is.
+
+A row names what is weakened (a limit times 100, or a comparison dropped) and a fault that nothing else sees. Whoever
+weakens it in the code fails the first test of its row.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model import components
+from model.components import Inputs, Loaded, run_parts
+from model.reference import Reference
+from tests.verify.wrong_models import FF2, NORM, UP_PROJ, WRONG
+from verify import bands, configurations, layers, numerics, repeats, tokens, weights
+from verify.bands import Band
+from verify.checks import stability
+from verify.configurations import Pair
+from verify.expected import Expected
+from verify.repeats import Repeats
+
+Patch = pytest.MonkeyPatch
+
+
+@dataclass(frozen=True)
+class Subjects:
+    float32: Loaded
+    bfloat16: Loaded
+    inputs: Inputs
+    expected: Expected
+    patch: Patch
+
+
+@dataclass(frozen=True)
+class Tooth:
+    """What is weakened, the faults that `seen` reports in a planted model, and how it is weakened."""
+
+    name: str
+    seen: Callable[[Subjects], Sequence[str]]
+    weaken: Callable[[Patch], None]
+
+
+def scaled(loaded: Loaded, layer: str, factor: float, *, passes: Callable[[int], bool] = lambda n: True) -> Loaded:
+    """A layer's output times `factor` in those passes, counted from 1."""
+    model = copy.deepcopy(loaded.model)
+    count = [0]
+
+    def hook(module: torch.nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        count[0] += 1
+        return output * factor if passes(count[0]) else output
+
+    model.get_submodule(layer).register_forward_hook(hook)
+    return replace(loaded, model=model)
+
+
+def planted(loaded: Loaded, name: str) -> Loaded:
+    model = copy.deepcopy(loaded.model)
+    next(fault for fault in WRONG if fault.name == name).plant(model)
+    return replace(loaded, model=model)
+
+
+def of_layers(loaded: Loaded, given: Subjects) -> list[str]:
+    return layers.problems(layers.measure(loaded, given.inputs, given.expected))
+
+
+def one_layer_in_bfloat16(given: Subjects) -> list[str]:
+    return of_layers(scaled(given.bfloat16, UP_PROJ, 1.01), given)
+
+
+def one_channel_in_bfloat16(given: Subjects) -> list[str]:
+    return of_layers(planted(given.bfloat16, "a weight's top mantissa bit flipped"), given)
+
+
+def one_layer_in_float32(given: Subjects) -> list[str]:
+    return of_layers(scaled(given.float32, NORM, 1 + 1e-5), given)
+
+
+def one_layer_on_an_npu(given: Subjects) -> list[str]:
+    given.patch.setattr(layers, "arithmetic", lambda loaded: "npu")
+    return of_layers(scaled(given.float32, FF2, 1.001), given)
+
+
+def the_second_pass(given: Subjects) -> list[str]:
+    return of_layers(scaled(given.float32, FF2, 1.01, passes=lambda n: n == 2), given)
+
+
+def a_layer_that_never_ran(given: Subjects) -> list[str]:
+    model = copy.deepcopy(given.float32.model)
+    inner = model.encoder.layers[0].ff1
+    inner.forward = lambda x: inner.down_proj(inner.silu(inner.up_proj(inner.pre_norm(x))))  # no dropout
+    return of_layers(replace(given.float32, model=model), given)
+
+
+def the_last_bit_of_a_weight(given: Subjects) -> list[str]:
+    model = copy.deepcopy(given.float32.model)
+    model.state_dict()["encoder.out.weight"].view(-1).view(torch.int32)[3] ^= 1
+    return [row["name"] for row in weights.measure(replace(given.float32, model=model))["differing"]]
+
+
+def the_scores_of_decoding(given: Subjects) -> list[str]:
+    return tokens.problems(
+        tokens.measure(scaled(given.float32, "language_model.lm_head", 1.0001), given.inputs, given.expected)
+    )
+
+
+def second_best_token(given: Subjects) -> list[str]:
+    right = components.decode
+
+    def decode(*arguments: Any, **options: Any) -> Any:
+        taken, scores = right(*arguments, **options)
+        taken = taken.clone()
+        taken[0, 3] = int(np.argsort(scores[0, 3])[-2])
+        return taken, scores
+
+    given.patch.setattr(components, "decode", decode)
+    return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
+
+
+def second_best_token_where_forced(given: Subjects) -> list[str]:
+    right = components.score
+
+    def score(*arguments: Any) -> Any:
+        scores = right(*arguments)
+        best, second = np.argsort(scores[0, 3])[-1:-3:-1]
+        scores[0, 3, [best, second]] = scores[0, 3, [second, best]]
+        return scores
+
+    given.patch.setattr(components, "score", score)
+    return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
+
+
+def noise(given: Subjects) -> list[str]:
+    device = scaled(given.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n % 2 == 0)
+    found = repeats.repeat(Repeats(device, given.inputs, deep=True), at_least=2, seconds=0)
+    return ["differs"] * found["differing"]
+
+
+def noise_once_warm(given: Subjects) -> list[str]:
+    device = scaled(given.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n > 2)
+    return [name for name, same in repeats.warm(device.device, run_parts(device, given.inputs)).items() if not same]
+
+
+def other_bits_in_another_process(given: Subjects) -> list[str]:
+    here = Repeats(given.float32, given.inputs, deep=True).digests()
+    there = Repeats(scaled(given.float32, UP_PROJ, 1 + 1e-6), given.inputs, deep=True).digests()
+    return [name] if (name := repeats.first_difference(here, there)) else []
+
+
+def a_row_in_its_place(given: Subjects) -> list[str]:
+    model = copy.deepcopy(given.float32.model)
+    model.get_submodule(UP_PROJ).register_forward_hook(
+        lambda module, args, output: torch.cat([output[:1], output[1:] * 1.001]) if len(output) > 1 else output
+    )
+    one = Repeats(replace(given.float32, model=model), given.inputs, deep=True).at_every_place()
+    right = {"differing": 0}
+    data = {"repeats": right, "repeats_sharp": right, "warm": {}, "process": {"first_difference": None},
+            "batch": one | {"limit": 2 * tokens.band_of(given.float32, given.expected).rel_l2}}  # fmt: skip
+    return stability.found_in(data)
+
+
+def a_length(given: Subjects) -> list[str]:
+    pair = Pair(scaled(given.float32, FF2, 1.001), Reference(given.float32.checkpoint, "float64"), seed=1)
+    inputs = pair.inputs(21)
+    row = pair.compare("length", "21", components.forward, inputs.features, inputs.input_ids)
+    return [] if row.passed else [row.name]
+
+
+def a_static_cache(given: Subjects) -> list[str]:
+    pair = Pair(
+        scaled(given.float32, "language_model.lm_head", 1.0001), Reference(given.float32.checkpoint, "float64"), 1
+    )
+    return [row.name for row in configurations.caches(pair, given.expected, given.inputs) if not row.passed]
+
+
+def margin_times_100(dtype: str) -> Callable[[Patch], None]:
+    def weaken(patch: Patch) -> None:
+        table = copy.deepcopy(bands.table())
+        table["margin"][dtype] *= 100
+        patch.setattr(bands, "table", lambda: table)
+
+    return weaken
+
+
+def floor_times_100(patch: Patch) -> None:
+    right = bands.floor
+    patch.setattr(bands, "floor", lambda device, mode, dtype: 100 * right(device, mode, dtype))
+
+
+def band_without(measure: str) -> Callable[[Patch], None]:
+    def weaken(patch: Patch) -> None:
+        right = bands.band
+        patch.setattr(bands, "band", lambda *arguments: replace(right(*arguments), **{measure: float("inf")}))
+
+    return weaken
+
+
+def only(mode: str) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(layers, "MODES", (mode,))
+
+
+def nothing_missing(patch: Patch) -> None:
+    right = layers.summary
+    patch.setattr(layers, "summary", lambda *arguments: right(*arguments) | {"missing": []})
+
+
+def close_is_same(module: Any) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(module, "same_bits", lambda one, other: torch.allclose(one, other, atol=1e-3))
+
+
+def scores_band_times_100(patch: Patch) -> None:
+    right = tokens.band_of
+
+    def band_of(*arguments: Any) -> Band:
+        band = right(*arguments)
+        return Band(100 * band.rel_l2, 100 * band.worst_element)
+
+    patch.setattr(tokens, "band_of", band_of)
+
+
+def every_choice_a_tie(patch: Patch) -> None:
+    right = tokens.choice
+    patch.setattr(tokens, "choice", lambda *arguments: right(*arguments) | {"tie_below": float("inf")})
+
+
+def no_first_difference(patch: Patch) -> None:
+    patch.setattr(repeats, "first_difference", lambda one, other: None)
+
+
+def configuration_limit_times_100(patch: Patch) -> None:
+    right = numerics.limits_for
+
+    def limits_for(*arguments: Any, **options: Any) -> numerics.Limits:
+        found = right(*arguments, **options)
+        return numerics.Limits({name: 100 * limit for name, limit in found.values.items()}, found.source)
+
+    patch.setattr(numerics, "limits_for", limits_for)
+
+
+TEETH = [
+    Tooth("the margin in bfloat16 x100", one_layer_in_bfloat16, margin_times_100("bfloat16")),
+    Tooth("the margin in float32 x100", one_layer_in_float32, margin_times_100("float32")),
+    Tooth("the floor of a real NPU x100", one_layer_on_an_npu, floor_times_100),
+    Tooth("relative L2 dropped", one_layer_in_bfloat16, band_without("rel_l2")),
+    Tooth("worst element dropped", one_channel_in_bfloat16, band_without("worst_element")),
+    Tooth("isolation dropped", one_layer_in_bfloat16, only("end_to_end")),
+    Tooth("end to end dropped", the_second_pass, only("isolated")),
+    Tooth("layers that never ran dropped", a_layer_that_never_ran, nothing_missing),
+    Tooth("weights close, not the same", the_last_bit_of_a_weight, close_is_same(weights)),
+    Tooth("the band of scores x100", the_scores_of_decoding, scores_band_times_100),
+    Tooth("every token a tie", second_best_token, every_choice_a_tie),
+    Tooth("every forced token a tie", second_best_token_where_forced, every_choice_a_tie),
+    Tooth("repeats close, not the same", noise, close_is_same(repeats)),
+    Tooth("warm close, not the same", noise_once_warm, close_is_same(repeats)),
+    Tooth("another process dropped", other_bits_in_another_process, no_first_difference),
+    Tooth("rows of a batch x100", a_row_in_its_place, scores_band_times_100),
+    Tooth("the limit of configurations x100", a_length, configuration_limit_times_100),
+    Tooth("the limit of caches x100", a_static_cache, scores_band_times_100),
+]
+
+
+@pytest.fixture
+def given(
+    tiny_float32: Loaded, tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected, monkeypatch: Patch
+) -> Subjects:
+    return Subjects(tiny_float32, tiny_bfloat16, tiny_inputs, tiny_expected, monkeypatch)
+
+
+@pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
+def test_the_fault_is_seen(tooth: Tooth, given: Subjects) -> None:
+    assert tooth.seen(given)
+
+
+@pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
+def test_weakened_the_fault_goes_unseen(tooth: Tooth, given: Subjects) -> None:
+    tooth.weaken(given.patch)
+    assert not tooth.seen(given)

@@ -58,7 +58,7 @@ class Expected:
     points: Mapping[Key, Point]
     values: Mapping[Key, torch.Tensor]
     noise: Mapping[str, Mapping[str, Mapping[Key, Noise]]]  # by dtype and mode
-    tokens: torch.Tensor  # [B, n], as components.generate decodes
+    tokens: torch.Tensor  # [B, n], as generation.generate decodes
     scores: torch.Tensor  # [B, n, vocab], what each was chosen from
     scores_noise: Mapping[str, Noise]  # by dtype, of the worst step
     sha256: str = ""  # of the file that it came from

@@ -185,8 +185,9 @@ def test_one_wrong_element_of_many_moves_the_worst_element_and_hardly_the_norm()
 
 
 @pytest.mark.parametrize(
-    ("actual", "k", "expected"), [([5, 4, 3, 2, 1], 2, 1.0), ([1, 2, 3, 4, 5], 2, 0.0), ([5, 1, 4, 2, 3], 2, 0.5), ([1, 2, 3, 4, 5], 9, 1.0)]
-)  # fmt: skip
+    ("actual", "k", "expected"),
+    [([5, 4, 3, 2, 1], 2, 1.0), ([1, 2, 3, 4, 5], 2, 0.0), ([5, 1, 4, 2, 3], 2, 0.5), ([1, 2, 3, 4, 5], 9, 1.0)],
+)
 def test_top_k_overlap_counts_what_both_have_whatever_the_order(actual: list[int], k: int, expected: float) -> None:
     reference = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]])
     assert numerics.top_k_overlap(np.array([actual], dtype=float), reference, k) == expected

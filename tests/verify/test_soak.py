@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from model import components
+from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import resolve
 from verify import soak
@@ -57,13 +57,14 @@ def test_the_one_wrong_pass_is_found_and_its_layer_named(tiny_float32: Loaded, t
 def test_wrong_tokens_alone_are_a_mismatch(
     tiny_float32: Loaded, tiny_inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right, calls = components.generate, [0]
+    right, calls = generation.generate, [0]
 
-    def generate(*arguments: Any) -> Any:
+    def generate(*arguments: Any) -> generation.Generated:
         calls[0] += 1
-        return right(*arguments) + (calls[0] == 4)
+        found = right(*arguments)
+        return replace(found, tokens=found.tokens + (calls[0] == 4))
 
-    monkeypatch.setattr(components, "generate", generate)
+    monkeypatch.setattr(generation, "generate", generate)
     found = run(tiny_float32, tiny_inputs, seconds=0.0)
     assert [(one["round"], one["first"]) for one in found["listed"]] == [(3, "the decoded tokens")]
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from model import components
+from model import components, generation
 from model.components import Inputs, Loaded, run_parts
 from model.reference import Reference
 from tests.verify.wrong_models import FF2, NORM, UP_PROJ, WRONG
@@ -111,28 +110,29 @@ def the_scores_of_decoding(given: Subjects) -> list[str]:
 
 
 def second_best_token(given: Subjects) -> list[str]:
-    right = components.decode
+    right = generation.generate
 
-    def decode(*arguments: Any, **options: Any) -> Any:
-        taken, scores = right(*arguments, **options)
-        taken = taken.clone()
-        taken[0, 3] = int(np.argsort(scores[0, 3])[-2])
-        return taken, scores
+    def generate(*arguments: Any, **options: Any) -> generation.Generated:
+        found = right(*arguments, **options)
+        assert found.logits is not None
+        taken = found.tokens.clone()
+        taken[0, 3] = found.logits[0, 3].argsort()[-2]
+        return replace(found, tokens=taken)
 
-    given.patch.setattr(components, "decode", decode)
+    given.patch.setattr(generation, "generate", generate)
     return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
 
 
 def second_best_token_where_forced(given: Subjects) -> list[str]:
-    right = components.score
+    right = generation.uncached_logits
 
-    def score(*arguments: Any) -> Any:
-        scores = right(*arguments)
-        best, second = np.argsort(scores[0, 3])[-1:-3:-1]
-        scores[0, 3, [best, second]] = scores[0, 3, [second, best]]
-        return scores
+    def uncached_logits(*arguments: Any) -> torch.Tensor:
+        logits = right(*arguments).clone()
+        second, best = logits[0, 3].argsort()[-2:]
+        logits[0, 3, [best, second]] = logits[0, 3, [second, best]]
+        return logits
 
-    given.patch.setattr(components, "score", score)
+    given.patch.setattr(generation, "uncached_logits", uncached_logits)
     return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
 
 

@@ -11,6 +11,8 @@ from model.device import failures
 
 if TYPE_CHECKING:
     import torch
+    from numpy import float64
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,39 @@ def uncached_logits(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> tor
         return forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
 
 
+def never_chosen(model: Any) -> list[int]:
+    """The tokens that `generate` here never takes: what ends a decoding, and the audio token."""
+    end = model.generation_config.eos_token_id
+    return [*([end] if isinstance(end, int) else end or []), model.config.audio_token_id]
+
+
 def choosable(model: Any, logits: torch.Tensor) -> torch.Tensor:
     """Logits [..., vocab_size] with those that `generate` never takes as low as any other, so that all stay finite."""
-    end = model.generation_config.eos_token_id
-    barred = [*([end] if isinstance(end, int) else end or []), model.config.audio_token_id]
     masked = logits.clone()
-    masked[..., barred] = masked.min(dim=-1, keepdim=True).values
+    masked[..., never_chosen(model)] = masked.min(dim=-1, keepdim=True).values
     return masked
 
 
 def greedy(loaded: Loaded, logits: torch.Tensor) -> torch.Tensor:
     """The tokens [B, new] that `generate` takes by these logits."""
     return choosable(loaded.model, logits).argmax(dim=-1)
+
+
+def decode(loaded: Loaded, inputs: Inputs, new_tokens: int, **options: Any) -> tuple[torch.Tensor, NDArray[float64]]:
+    """As `generate`: the tokens [B, new], and the scores [B, new, vocab_size] that each was chosen from.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    found = generate(loaded, inputs, new_tokens, keep_logits=True, **options)
+    assert found.logits is not None
+    return found.tokens, choosable(loaded.model, found.logits).double().numpy()
+
+
+def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float64]:
+    """Scores [B, new, vocab_size] of one uncached pass for the positions where `tokens` [B, new] were taken.
+
+    Raises:
+        OutOfMemoryError, DeviceError: as `failures`.
+    """
+    return choosable(loaded.model, uncached_logits(loaded, inputs, tokens)).double().numpy()

@@ -261,8 +261,7 @@ def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
         logits = _forward(loaded, inputs)
     yield judged("attention", f"{other}, {loaded.checkpoint.name}", loaded.attention, logits, alone, width)
     taken = generation.generate(loaded, inputs, STATIC_TOKENS, cache_implementation="static").tokens
-    uncached = generation.choosable(loaded.model, generation.uncached_logits(loaded, inputs, taken))
-    lost = numerics.regret(taken.numpy(), as_array(uncached))
+    lost = numerics.regret(taken.numpy(), generation.score(loaded, inputs, taken))
     against = "an uncached pass"
     yield Row("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, limits["top1_regret"])
 

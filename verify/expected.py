@@ -22,7 +22,7 @@ from env.stack import ROOT, load_stack
 from model import device
 from model.checkpoint import Checkpoint
 from model.components import DTYPES, Inputs, choose_dtype, torch_dtype
-from model.generation import choosable
+from model.generation import choosable, never_chosen
 
 if TYPE_CHECKING:
     import torch
@@ -178,10 +178,11 @@ def _ideal_scores(
     ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1)
     with Taps(reference.model, lambda point, tensor: tensor.to(narrow).to(tensor.dtype), deep=deep):
         logits = reference.forward(inputs.features, ids)[:, inputs.positions - 1 :]
-    rounded = choosable(reference.model, logits)
+    kept = torch.ones(scores.shape[-1], dtype=torch.bool)
+    kept[never_chosen(reference.model)] = False
     steps = [
-        (as_array(ours), as_array(theirs))
-        for ours, theirs in zip(rounded.flatten(0, 1), scores.flatten(0, 1), strict=True)
+        (as_array(ours[kept]), as_array(theirs[kept]))
+        for ours, theirs in zip(logits.flatten(0, 1), scores.flatten(0, 1), strict=True)
     ]
     return max(numerics.relative_l2(*step) for step in steps), max(numerics.worst_element(*step) for step in steps)
 

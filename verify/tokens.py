@@ -32,7 +32,7 @@ def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any
         OutOfMemoryError, DeviceError: the device failed.
     """
     band = band_of(loaded, expected)
-    forced = as_array(generation.choosable(loaded.model, generation.uncached_logits(loaded, inputs, expected.tokens)))
+    forced = generation.score(loaded, inputs, expected.tokens)
     reference = as_array(expected.scores)
     rows = zip(forced.argmax(axis=-1), expected.tokens.numpy(), reference, strict=True)
     return {
@@ -52,10 +52,8 @@ def decoded(loaded: Loaded, inputs: Inputs, expected: Expected, **options: Any) 
         OutOfMemoryError, DeviceError: the device failed.
     """
     band = band_of(loaded, expected)
-    taken = generation.generate(loaded, inputs, expected.tokens.shape[1], keep_logits=True, **options)
-    assert taken.logits is not None
-    scores = as_array(generation.choosable(loaded.model, taken.logits))
-    rows = zip(taken.tokens.numpy(), scores, expected.tokens.numpy(), as_array(expected.scores), strict=True)
+    taken, scores = generation.decode(loaded, inputs, expected.tokens.shape[1], **options)
+    rows = zip(taken.numpy(), scores, expected.tokens.numpy(), as_array(expected.scores), strict=True)
     return [free_run(*row, band) for row in rows]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import resolve
 from verify import soak
@@ -59,7 +58,7 @@ def test_wrong_tokens_alone_are_a_mismatch(
 ) -> None:
     right, calls = generation.generate, [0]
 
-    def generate(*arguments: Any) -> generation.Generated:
+    def generate(*arguments: Any) -> Any:
         calls[0] += 1
         found = right(*arguments)
         return replace(found, tokens=found.tokens + (calls[0] == 4))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,29 +111,28 @@ def the_scores_of_decoding(given: Subjects) -> list[str]:
 
 
 def second_best_token(given: Subjects) -> list[str]:
-    right = generation.generate
+    right = generation.decode
 
-    def generate(*arguments: Any, **options: Any) -> generation.Generated:
-        found = right(*arguments, **options)
-        assert found.logits is not None
-        taken = found.tokens.clone()
-        taken[0, 3] = found.logits[0, 3].argsort()[-2]
-        return replace(found, tokens=taken)
+    def decode(*arguments: Any, **options: Any) -> Any:
+        taken, scores = right(*arguments, **options)
+        taken = taken.clone()
+        taken[0, 3] = int(np.argsort(scores[0, 3])[-2])
+        return taken, scores
 
-    given.patch.setattr(generation, "generate", generate)
+    given.patch.setattr(generation, "decode", decode)
     return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
 
 
 def second_best_token_where_forced(given: Subjects) -> list[str]:
-    right = generation.uncached_logits
+    right = generation.score
 
-    def uncached_logits(*arguments: Any) -> torch.Tensor:
-        logits = right(*arguments).clone()
-        second, best = logits[0, 3].argsort()[-2:]
-        logits[0, 3, [best, second]] = logits[0, 3, [second, best]]
-        return logits
+    def score(*arguments: Any) -> Any:
+        scores = right(*arguments)
+        best, second = np.argsort(scores[0, 3])[-1:-3:-1]
+        scores[0, 3, [best, second]] = scores[0, 3, [second, best]]
+        return scores
 
-    given.patch.setattr(generation, "uncached_logits", uncached_logits)
+    given.patch.setattr(generation, "score", score)
     return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
 
 

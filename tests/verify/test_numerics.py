@@ -158,3 +158,44 @@ def test_no_two_rows_speak_of_the_same_component() -> None:
     rows = [(row["device"], row["dtype"], row["component"]) for row in numerics.tolerances()["limit"]]
     assert len(rows) == len(set(rows))
     assert {component for _, _, component in rows} == set(COMPONENTS)
+
+
+@pytest.mark.parametrize(
+    ("actual", "reference", "expected"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0.0),
+        ([0.0, 0.0], [0.0, 0.0], 0.0),
+        ([0.0, 1.0], [0.0, 0.0], math.inf),
+        ([0.0, 5.0], [0.0, 4.0], 1.0 / (4.0 + math.sqrt(8.0))),
+        ([1.0, 4.0], [0.0, 4.0], 1.0 / math.sqrt(8.0)),
+    ],
+)
+def test_the_worst_element_is_measured_by_its_own_size_and_the_typical_one(
+    actual: list[float], reference: list[float], expected: float
+) -> None:
+    assert numerics.worst_element(np.array(actual), np.array(reference)) == pytest.approx(expected)
+
+
+def test_one_wrong_element_of_many_moves_the_worst_element_and_hardly_the_norm() -> None:
+    reference = np.ones(10_000)
+    actual = reference.copy()
+    actual[77] = 1.5
+    assert numerics.relative_l2(actual, reference) == pytest.approx(5e-3)
+    assert numerics.worst_element(actual, reference) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("actual", "k", "expected"),
+    [([5, 4, 3, 2, 1], 2, 1.0), ([1, 2, 3, 4, 5], 2, 0.0), ([5, 1, 4, 2, 3], 2, 0.5), ([1, 2, 3, 4, 5], 9, 1.0)],
+)
+def test_top_k_overlap_counts_what_both_have_whatever_the_order(actual: list[int], k: int, expected: float) -> None:
+    reference = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]])
+    assert numerics.top_k_overlap(np.array([actual], dtype=float), reference, k) == expected
+
+
+def test_kl_is_the_divergence_of_the_two_distributions() -> None:
+    """By hand: softmax [1/2, 1/2] against [3/4, 1/4] is 3/4 ln 3/2 + 1/4 ln 1/2."""
+    actual, reference = np.array([[0.0, 0.0]]), np.array([[math.log(3.0), 0.0]])
+    assert numerics.kl_divergence(actual, reference) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert numerics.kl_divergence(reference, reference) == 0.0
+    assert numerics.kl_divergence(reference + 1000.0, reference) == pytest.approx(0.0)

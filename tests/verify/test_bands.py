@@ -1,0 +1,91 @@
+"""Bands: the noise of an ideal device times a measured factor; and how the factors are measured and written."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import pytest
+
+from model.layers import Point
+from verify import bands, calibrate
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NOISE = (1e-3, 2e-3)
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+def test_a_band_is_margin_times_factor_times_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    table: dict[str, Any] = {
+        "margin": {"bfloat16": 2.0},
+        "floor": {"npu": {"isolated": {"bfloat16": 0.25}}},
+        "isolated": {"bfloat16": {"any": [1.0, 1.5], "out of Softmax": [3.0, 4.0]}},
+    }
+    monkeypatch.setattr(bands, "table", lambda: table)
+    assert bands.band("cpu", "bfloat16", "isolated", "out of Linear", NOISE) == bands.Band(2e-3, 6e-3)
+    assert bands.band("cpu", "bfloat16", "isolated", "out of Softmax", NOISE) == bands.Band(6e-3, 16e-3)
+    assert bands.band("npu", "bfloat16", "isolated", "out of Softmax", NOISE) == bands.Band(0.25, 0.25)
+    with pytest.raises(KeyError):
+        bands.band("cpu", "float32", "isolated", "out of Linear", NOISE)
+
+
+def test_where_an_ideal_device_makes_no_error_a_rounding_is_still_allowed() -> None:
+    assert bands.least("float32", (0.0, 0.0)) == (2**-26, 2**-26)
+    assert bands.least("float32", NOISE) == NOISE
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", ["isolated", "end_to_end"])
+def test_the_table_has_a_factor_for_every_kind_and_none_below_one(mode: str, dtype: str) -> None:
+    rows = bands.table()[mode][dtype]
+    assert "any" in rows
+    assert all(1.0 <= factor < 50 for pair in rows.values() for factor in pair)
+    assert bands.table()["margin"][dtype] > 1
+
+
+def test_a_kind_is_where_the_point_is_and_what_made_it() -> None:
+    point = Point("encoder.out", "out of", 0, 0, "encoder.out", "Linear")
+    assert bands.kind_of(point) == "out of Linear"
+
+
+def test_the_factor_of_a_kind_is_the_largest_ratio_and_kinds_that_round_once_share_a_row() -> None:
+    found = {
+        ("isolated", "float32", "out of Linear"): [(3.0, 1.0), (2.0, 9.0)],
+        ("isolated", "float32", "out of Dropout"): [(1.2, 1.1)],
+        ("isolated", "float32", "out of LayerNorm"): [(1.1, 1.4)],
+        ("end_to_end", "float32", "out of Linear"): [(7.0, 5.0)],
+        ("end_to_end", "float32", "out of Dropout"): [(2.0, 6.0)],
+    }
+    assert calibrate.factors(found) == {
+        "isolated": {"float32": {"any": (1.2, 1.4), "out of Linear": (3.0, 9.0)}},
+        "end_to_end": {"float32": {"any": (7.0, 6.0)}},
+    }
+
+
+def test_what_is_written_is_what_is_read_and_never_less_than_was_measured() -> None:
+    measured = {"isolated": {"float32": {"any": (1.201, 1.4), "into A > B.N": (math.pi, 9.0)}}}
+    table = tomllib.loads(calibrate.text(measured, "a CPU", calibrate.FLOOR))
+    assert table["isolated"]["float32"] == {"any": [1.21, 1.4], "into A > B.N": [3.15, 9.0]}
+    assert table["margin"] == calibrate.MARGIN
+    assert table["floor"]["npu"]["isolated"]["bfloat16"] == 2**-7
+
+
+def test_the_table_in_use_is_one_that_calibrate_writes() -> None:
+    table = bands.table()
+    assert table["margin"] == calibrate.MARGIN
+    assert table["floor"] == calibrate.FLOOR
+
+
+def test_ratios_are_measured_over_seeds_and_dtypes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate.main(["--seeds", "1", "--dtype", "bfloat16"]) == 0
+    table = tomllib.loads(capsys.readouterr().out)
+    in_use = bands.table()
+    for mode in ("isolated", "end_to_end"):
+        for kind, pair in table[mode]["bfloat16"].items():
+            known = in_use[mode]["bfloat16"].get(kind, in_use[mode]["bfloat16"]["any"])
+            assert all(new <= old for new, old in zip(pair, known, strict=True)), kind

@@ -15,6 +15,7 @@ from env.atomic import write_json
 from env.errors import EnvironmentMissingError
 from env.stack import ROOT
 from verify.__main__ import environment, make_parser, rerun_command
+from verify.engine import shown_model_dir
 from verify.records import Status, read_evidence
 from verify.verdict import judge
 
@@ -156,3 +157,16 @@ def test_the_rerun_command_names_only_what_differs_from_the_defaults() -> None:
     assert rerun_command(given)("load") == (
         "nox -s verify -- --check load --device npu:0 --level 3 --model-dir granite-speech-4.1-2b"
     )
+
+
+@pytest.mark.parametrize(
+    ("model_dir", "shown"),
+    [
+        ("synthetic:tiny", "synthetic:tiny"),
+        (str(ROOT / "model" / "data" / "stand-in"), "model/data/stand-in"),
+        (str(ROOT / "granite-speech-4.1-2b"), "granite-speech-4.1-2b"),
+        ("/data/granite-speech-4.1-2b", "granite-speech-4.1-2b"),
+    ],
+)
+def test_a_record_names_no_folder_of_the_machine(model_dir: str, shown: str) -> None:
+    assert shown_model_dir(model_dir) == shown

@@ -157,11 +157,11 @@ def ask_clips(
 
 def ask_joined(reader: Reader, clips: Clips, recipe: Recipe) -> list[Answer]:
     """Ask for transcripts of clips joined to 5 to 20 s: several encoder blocks, a long prefill, a long answer."""
-    sampler = Sampler(clips, recipe.data, recipe.training)
+    sampler = Sampler(clips, recipe.data, largest_batch=1)
     waves: list[Wave] = []
     spoken: list[tuple[str, Sequence[Sequence[int]]]] = []
     for number in range(recipe.data.long_test_clips):
-        batch = sampler.batch(np.random.default_rng([recipe.seed, 2000, number]), long_share=1.0)
+        batch = sampler.batch(np.random.default_rng([recipe.seed, 2000, number]), recipe.data.long_seconds[0], 1.0)
         waves.append(batch.waves[0])
         spoken.append((batch.languages[0], batch.spoken[0]))
     return ask(reader, waves, spoken, ["ctc", "raw"])

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.audio import SAMPLE_RATE
 from model.training.dataset import Clips
 from model.training.number_words import LANGUAGES, ctc_transcript
 from model.training.recipe import Augmentation, Data, Stage
-from model.training.speech import SAMPLE_RATE, Wave, add_noise
+from model.training.speech import Wave, add_noise
 from model.training.tasks import Task, targets
 
 _BUCKET = SAMPLE_RATE // 10  # clips within 0.1 s of each other share a batch

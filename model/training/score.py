@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from sacrebleu.metrics import BLEU
 
+from model.audio import SAMPLE_RATE
 from model.training.batches import Sampler
 from model.training.dataset import Clips
 from model.training.number_words import LANGUAGES, ctc_transcript
 from model.training.recipe import Recipe
-from model.training.speech import SAMPLE_RATE, Wave
+from model.training.speech import Wave
 from model.training.tasks import Task, prompt, targets
 
 RESAMPLES = 1000  # bootstrap

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from model.audio import SAMPLE_RATE
 from model.training import recipe as recipes
 from model.training.batches import Sampler, augment, learning_rate
 from model.training.dataset import Clips
-from model.training.speech import SAMPLE_RATE
 from tests.model.training.tones import tone_clips
 
 RECIPE = recipes.load()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import resolve
 from verify import soak

@@ -183,6 +183,24 @@ def wheelhouse(session: nox.Session) -> None:
     call(session, sys.executable, "env", "wheelhouse", *session.posargs)
 
 
+def host(session: nox.Session) -> Path:
+    """The interpreter of the host profile, which trains and calibrates."""
+    call(session, sys.executable, "env", "setup", "--profile", "host")
+    return builder.VENVS / "host" / "bin" / "python"
+
+
+@nox.session(name="train-standin", venv_backend="none", default=False)
+def train_standin(session: nox.Session) -> None:
+    """Make the bundled stand-in checkpoint from nothing: clips (needs espeak-ng), training, export, held-out score."""
+    call(session, host(session), "model.training", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def calibrate(session: nox.Session) -> None:
+    """Measure what real arithmetic adds to an ideal device's noise (verify/bands.toml); `-- --write` keeps it."""
+    call(session, host(session), "verify.calibrate", *session.posargs)
+
+
 @nox.session(name="bench-setup", venv_backend="none", default=False)
 def bench_setup(session: nox.Session) -> None:
     """Time a first setup from warm caches beside `python -m venv` and `pip install -r`."""

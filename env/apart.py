@@ -83,8 +83,10 @@ def sha256_of(path: Path) -> str:
 
 
 def base_site_packages() -> list[str]:
-    """The site-packages of the interpreter that the running virtual environment (if any) was made from."""
-    return site.getsitepackages([sys.base_prefix, sys.base_exec_prefix])
+    """The site-packages of the interpreter that the running virtual environment (if any) was made from, and the user's
+    own, where `pip install` without root puts what it installs.
+    """
+    return [*site.getsitepackages([sys.base_prefix, sys.base_exec_prefix]), site.getusersitepackages()]
 
 
 def in_base(pin: Apart, folders: Sequence[str]) -> Found | None:

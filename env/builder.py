@@ -86,7 +86,10 @@ def plan(profile: str, found: Sequence[apart.Found] = (), venvs: Path = VENVS) -
     lock = lock_path(profile)
     if profile == "dev":
         return Plan(profile, venvs / profile, lock, DEV_IMPORTS)
-    return Plan(profile, venvs / profile, lock, load_stack().profiles[profile].imports, tuple(found))
+    imports = load_stack().profiles[profile].imports
+    if profile == "npu" and "ASCEND_HOME_PATH" in os.environ:
+        imports = (*imports, "torch_npu")  # it loads CANN's libraries, so only where set_env.sh was sourced
+    return Plan(profile, venvs / profile, lock, imports, tuple(found))
 
 
 def read_stamp(path: Path) -> dict[str, Any] | None:

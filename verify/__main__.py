@@ -17,6 +17,8 @@ from env import builder
 from env.atomic import write_json
 from env.errors import (
     INTERRUPTED,
+    EnvironmentMissingError,
+    RecordError,
     UsageError,
     VerificationFailedError,
     VerificationIncompleteError,
@@ -85,6 +87,50 @@ def setup_from_stamp(stamp: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def refuse_another_run(folder: Path, context: Context) -> None:
+    """Single checks join the records of a run only where they are made with its options.
+
+    Raises:
+        UsageError: the run in `folder` has other ones.
+    """
+    try:
+        run = read_evidence(folder).run
+    except RecordError:
+        return
+    if run is None:
+        return
+    model_dir = engine.shown_model_dir(context.model_dir)
+    now = {"level": context.level, "model_dir": model_dir, "dtype": context.dtype, "seed": context.seed}
+    others = [f"{name} {getattr(run, name)}, not {value}" for name, value in now.items() if getattr(run, name) != value]
+    if others:
+        raise UsageError(
+            f"{folder.name} was made with {'; '.join(others)}",
+            why="records of different runs must not stand in one document",
+            next="give the same options, or leave --run out",
+        )
+
+
+def environment(profile: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The built environment; where it is missing because the setup of this very run failed, that is what is said.
+
+    Raises:
+        EnvironmentMissingError: as `builder.require`.
+    """
+    try:
+        return builder.require(profile)
+    except EnvironmentMissingError as missing:
+        try:
+            setup = read_evidence(folder).setup
+        except RecordError:
+            setup = None
+        if setup is None or setup.get("status") == Status.PASS.value:
+            raise
+        reason = str(setup.get("reason")).partition("\n")[0]
+        raise EnvironmentMissingError(
+            f"the setup of this run did not succeed: {reason}", why=missing.what, next="mend that, then nox -s setup"
+        ) from missing
+
+
 def verify(arguments: argparse.Namespace, command: str) -> int:
     """Run the checks; return the exit code that the verdict asks for."""
     from verify.screen import failures, screen
@@ -102,10 +148,12 @@ def verify(arguments: argparse.Namespace, command: str) -> int:
         reference=str(Path(arguments.reference).resolve()) if arguments.reference else None,
         minutes=arguments.minutes,
     )
+    if arguments.check:
+        refuse_another_run(folder, context)
     forget_records(folder, (check.name for check in checks))
     write_run(folder, engine.new_run(folder.name, context, plan.planned(arguments.level), arguments.device, command))
     ascend = arguments.device == "auto" and probe().ascend
-    python, stamp = builder.require(profile_for(arguments.profile, arguments.device, ascend))
+    python, stamp = environment(profile_for(arguments.profile, arguments.device, ascend), folder)
     if not (folder / SETUP_FILE).exists():
         write_json(folder / SETUP_FILE, setup_from_stamp(stamp))
     signal.signal(signal.SIGTERM, signal.default_int_handler)

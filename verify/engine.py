@@ -128,5 +128,10 @@ def new_run(run_id: str, context: Context, checks: Sequence[Check], device: str,
 
 
 def shown_model_dir(model_dir: str) -> str:
-    """The folder's name alone: a record names no path of the machine it was made on."""
-    return model_dir if model_dir.startswith("synthetic:") else Path(model_dir).name
+    """A stand-in's name, the path of a folder of this project, and of any other folder its name alone: a record names
+    no path of the machine it was made on.
+    """
+    if model_dir.startswith("synthetic:"):
+        return model_dir
+    path = Path(model_dir)
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name

@@ -49,7 +49,7 @@ def default_model_dir() -> str:
     for folder in (ROOT, ROOT.parent):
         if (folder / stack.checkpoint).is_dir():
             return str(folder / stack.checkpoint)
-    return stack.stand_in
+    return stack.stand_in if stack.stand_in.startswith("synthetic:") else str(ROOT / stack.stand_in)
 
 
 def resolve_model_dir(given: str | None) -> str:

@@ -240,6 +240,16 @@ def test_the_running_interpreter_serves_as_tools_where_it_has_them_all(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("sourced", "imported"), [(True, True), (False, False)])
+def test_torch_npu_is_imported_where_cann_is_sourced(
+    monkeypatch: pytest.MonkeyPatch, sourced: bool, imported: bool
+) -> None:
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    if sourced:
+        monkeypatch.setenv("ASCEND_HOME_PATH", "/usr/local/Ascend/cann-8.5.1")
+    assert ("torch_npu" in builder.plan("npu").imports) is imported
+
+
 def test_missing_pins_of_a_lock_are_named(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text(

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from env import builder
+from env.atomic import write_json
+from env.errors import EnvironmentMissingError
 from env.stack import ROOT
-from verify.__main__ import make_parser, rerun_command
+from verify.__main__ import environment, make_parser, rerun_command
+from verify.engine import shown_model_dir
 from verify.records import Status, read_evidence
 from verify.verdict import judge
 
@@ -115,6 +119,35 @@ def test_a_records_folder_that_cannot_be_written_is_one_clear_message(tmp_path: 
     assert "Traceback" not in err
 
 
+def test_a_single_check_joins_only_a_run_with_its_options(tmp_path: Path) -> None:
+    finish(start(tmp_path, "passes,fails"))
+    returncode, _, err = finish(start(tmp_path, "passes,fails", "--check", "passes", "--seed", "7"))
+    assert returncode == 2
+    assert "r1 was made with seed 42, not 7" in err
+    assert finish(start(tmp_path, "passes,fails", "--check", "passes"))[0] == 0
+    assert read_evidence(tmp_path / "r1").status("fails") is Status.FAIL
+
+
+def test_a_setup_that_failed_is_named_as_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(profile: str) -> tuple[Path, dict[str, object]]:
+        raise EnvironmentMissingError("the npu environment is not there", next="nox -s setup")
+
+    monkeypatch.setattr(builder, "require", missing)
+    with pytest.raises(EnvironmentMissingError, match="the npu environment is not there"):
+        environment("npu", tmp_path)
+    setup = {
+        "schema": 1,
+        "status": "fail",
+        "reason": "no driver\n  next: probe",
+        "started": "",
+        "seconds": 0,
+        "data": {},
+    }
+    write_json(tmp_path / "setup.json", setup | {"command": "nox -s setup"})
+    with pytest.raises(EnvironmentMissingError, match="the setup of this run did not succeed: no driver\n"):
+        environment("npu", tmp_path)
+
+
 def test_the_rerun_command_names_only_what_differs_from_the_defaults() -> None:
     plain = make_parser().parse_args(["--model-dir", "synthetic:tiny"])
     assert rerun_command(plain)("parity") == "nox -s verify -- --check parity --model-dir synthetic:tiny"
@@ -124,3 +157,16 @@ def test_the_rerun_command_names_only_what_differs_from_the_defaults() -> None:
     assert rerun_command(given)("load") == (
         "nox -s verify -- --check load --device npu:0 --level 3 --model-dir granite-speech-4.1-2b"
     )
+
+
+@pytest.mark.parametrize(
+    ("model_dir", "shown"),
+    [
+        ("synthetic:tiny", "synthetic:tiny"),
+        (str(ROOT / "model" / "data" / "stand-in"), "model/data/stand-in"),
+        (str(ROOT / "granite-speech-4.1-2b"), "granite-speech-4.1-2b"),
+        ("/data/granite-speech-4.1-2b", "granite-speech-4.1-2b"),
+    ],
+)
+def test_a_record_names_no_folder_of_the_machine(model_dir: str, shown: str) -> None:
+    assert shown_model_dir(model_dir) == shown

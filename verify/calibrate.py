@@ -9,19 +9,21 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from env.atomic import write_text
 from env.errors import run_main
-from verify import bands
-from verify.context import Context
+from model.components import Inputs, Loaded
+from verify import bands, expected, layers
+from verify.expected import Expected
 
-SEEDS = 8
-# Every layer of the one is watched; of the other, as of the real model, the parts of layers, at the real widths.
-MODELS = ("synthetic:tiny", "synthetic:wide")
+# Models and numbers of seeds. Of the small one every layer is watched; of the other, as of the real model, parts of
+# layers, at the real widths.
+MODELS = {"synthetic:tiny": 12, "synthetic:wide": 4}
 # What a device may be worse by than this one: bfloat16 and float16 are ruled by the rounding of stored values, which
 # is the same everywhere; in float32 the order of a sum is the library's own.
 MARGIN = {"bfloat16": 2.0, "float16": 2.0, "float32": 8.0}
@@ -31,29 +33,40 @@ Factors = dict[str, dict[str, dict[str, tuple[float, float]]]]  # by mode, dtype
 Ratios = dict[tuple[str, str, str], list[tuple[float, float]]]  # by mode, dtype, kind
 
 
-def ratios(
-    model_dirs: Sequence[str], dtypes: Sequence[str], seeds: Iterable[int], say: Callable[[str], None]
-) -> Ratios:
-    """Measured error over ideal noise at every point, on the CPU, with other weights and inputs for each seed."""
-    from verify import layers, subject
-    from verify.expected import MODES
+def ratios(models: Mapping[str, int], dtypes: Sequence[str], say: Callable[[str], None]) -> Ratios:
+    """Measured error over ideal noise at every point, on the CPU, with other weights and inputs for each seed.
+
+    Raises:
+        UsageError: no such stand-in.
+    """
+    from model import checkpoint, components, device, stand_in
 
     found: Ratios = defaultdict(list)
-    for seed in seeds:
-        for model_dir in model_dirs:
-            for dtype in dtypes:
-                context = Context("cpu", model_dir, dtype, seed, 2, Path())
-                expected = subject.the_expected(context)
-                loaded, inputs = subject.the_model(context), subject.the_inputs(context)
-                for mode in MODES:
-                    for reading in layers.read_points(loaded, inputs, expected, mode):
-                        noise = bands.least(dtype, expected.noise[dtype][mode][reading.point.key])
-                        comparison = reading.comparison
-                        assert comparison.rel_l2 is not None
-                        assert comparison.worst_element is not None
-                        pair = comparison.rel_l2 / noise[0], comparison.worst_element / noise[1]
-                        found[mode, dtype, bands.kind_of(reading.point)].append(pair)
-                say(f"{model_dir} seed {seed} {dtype}")
+    here = device.resolve("cpu")
+    for name, seeds in models.items():
+        for seed in range(1, seeds + 1):
+            with tempfile.TemporaryDirectory() as folder:
+                subject = checkpoint.inspect(stand_in.folder_of(name, seed, parent=Path(folder)))
+                inputs = components.make_inputs(subject.architecture, batch=1, seq_len=32, seed=seed)
+                wanted = expected.about(subject, "", inputs, "float32") | {"dtypes": dtypes, "tokens": 1}
+                values = expected.make(subject, inputs, wanted)
+                for dtype in dtypes:
+                    for key, pairs in _measured(components.load(subject, here, dtype), inputs, values).items():
+                        found[key] += pairs
+            say(f"{name} seed {seed}")
+    return found
+
+
+def _measured(loaded: Loaded, inputs: Inputs, values: Expected) -> Ratios:
+    found: Ratios = defaultdict(list)
+    for mode in expected.MODES:
+        for reading in layers.read_points(loaded, inputs, values, mode):
+            noise = bands.least(loaded.dtype, values.noise[loaded.dtype][mode][reading.point.key])
+            comparison = reading.comparison
+            assert comparison.rel_l2 is not None
+            assert comparison.worst_element is not None
+            pair = comparison.rel_l2 / noise[0], comparison.worst_element / noise[1]
+            found[mode, loaded.dtype, bands.kind_of(reading.point)].append(pair)
     return found
 
 
@@ -125,22 +138,21 @@ FLOOR = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verify.calibrate", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model-dir", action="append", metavar="DIR", help="repeatable (default: tiny and wide)")
+    parser.add_argument("--model-dir", choices=MODELS, help="only this one (default: all)")
     parser.add_argument("--dtype", action="append", choices=sorted(MARGIN), help="repeatable (default: all)")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"weights and inputs to try (default: {SEEDS})")
+    parser.add_argument("--seeds", type=int, help="weights and inputs to try of each")
     parser.add_argument("--write", action="store_true", help=f"write {bands.BANDS.name}; else it is printed")
     given = parser.parse_args(argv)
-    model_dirs, dtypes = given.model_dir or list(MODELS), given.dtype or sorted(MARGIN)
-    found = ratios(model_dirs, dtypes, range(1, given.seeds + 1), lambda line: print(line, file=sys.stderr, flush=True))
+    models = {name: given.seeds or seeds for name, seeds in MODELS.items() if given.model_dir in (None, name)}
+    found = ratios(models, given.dtype or sorted(MARGIN), lambda line: print(line, file=sys.stderr, flush=True))
     import platform
 
     import torch
 
     points = sum(len(pairs) for pairs in found.values())
-    how = (
-        f"a CPU ({platform.machine()}, torch {torch.__version__.partition('+')[0]}): {', '.join(model_dirs)}, "
-        f"seeds 1 to {given.seeds}, {points:,} points"
-    )
+    tried = ", ".join(f"{name} with {seeds} seeds" for name, seeds in models.items())
+    version = torch.__version__.partition("+")[0]
+    how = f"a CPU ({platform.machine()}, torch {version}): {tried}, {points:,} points"
     document = text(factors(found), how, FLOOR)
     if given.write:
         write_text(bands.BANDS, document)

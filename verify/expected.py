@@ -113,19 +113,16 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Mapping[str, Any])
     with Taps(reference.model, keep, deep=description["deep"]):
         reference.forward(inputs.features, inputs.input_ids)
     noise = {
-        dtype: {mode: _ideal(reference, inputs, values, dtype, mode, deep=description["deep"]) for mode in MODES}
+        dtype: {mode: _ideal(reference, inputs, values, dtype, mode) for mode in MODES}
         for dtype in description["dtypes"]
     }
     tokens, scores = _greedy(reference, inputs, description["tokens"])
-    scores_noise = {
-        dtype: _ideal_scores(reference, inputs, tokens, scores, dtype, deep=description["deep"])
-        for dtype in description["dtypes"]
-    }
+    scores_noise = {dtype: _ideal_scores(reference, inputs, tokens, scores, dtype) for dtype in description["dtypes"]}
     return Expected(description, points, values, noise, tokens, scores, scores_noise)
 
 
 def _ideal(
-    reference: Reference, inputs: Inputs, values: Mapping[Key, torch.Tensor], dtype: str, mode: str, *, deep: bool
+    reference: Reference, inputs: Inputs, values: Mapping[Key, torch.Tensor], dtype: str, mode: str
 ) -> dict[Key, Noise]:
     """The errors of a device that computes exactly and rounds what enters and leaves a layer."""
     from model.layers import Taps
@@ -136,13 +133,15 @@ def _ideal(
     found: dict[Key, Noise] = {}
 
     def rounded(point: Point, tensor: torch.Tensor) -> torch.Tensor:
-        wide = values[point.key]
         arrived = tensor.to(narrow).to(tensor.dtype)
+        if point.key not in values:
+            return arrived
+        wide = values[point.key]
         ours, theirs = as_array(arrived), as_array(wide)
         found[point.key] = (numerics.relative_l2(ours, theirs), numerics.worst_element(ours, theirs))
         return wide.to(narrow).to(tensor.dtype) if mode == "isolated" else arrived
 
-    with Taps(reference.model, rounded, deep=deep):
+    with Taps(reference.model, rounded, deep=True):  # a device rounds in every layer, whichever are watched
         reference.forward(inputs.features, inputs.input_ids)
     return found
 
@@ -165,7 +164,7 @@ def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Ten
 
 
 def _ideal_scores(
-    reference: Reference, inputs: Inputs, tokens: torch.Tensor, scores: torch.Tensor, dtype: str, *, deep: bool
+    reference: Reference, inputs: Inputs, tokens: torch.Tensor, scores: torch.Tensor, dtype: str
 ) -> Noise:
     """The error of an ideal device's scores at the step where it is largest."""
     import torch
@@ -176,7 +175,7 @@ def _ideal_scores(
 
     narrow = torch_dtype(dtype)
     ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1)
-    with Taps(reference.model, lambda point, tensor: tensor.to(narrow).to(tensor.dtype), deep=deep):
+    with Taps(reference.model, lambda point, tensor: tensor.to(narrow).to(tensor.dtype), deep=True):
         logits = reference.forward(inputs.features, ids)[:, inputs.positions - 1 :]
     kept = torch.ones(scores.shape[-1], dtype=torch.bool)
     kept[never_chosen(reference.model)] = False

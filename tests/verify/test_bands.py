@@ -82,7 +82,7 @@ def test_the_table_in_use_is_one_that_calibrate_writes() -> None:
 
 
 def test_ratios_are_measured_over_seeds_and_dtypes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert calibrate.main(["--seeds", "1", "--dtype", "bfloat16"]) == 0
+    assert calibrate.main(["--model-dir", "synthetic:tiny", "--seeds", "1", "--dtype", "bfloat16"]) == 0
     table = tomllib.loads(capsys.readouterr().out)
     in_use = bands.table()
     for mode in ("isolated", "end_to_end"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from env.atomic import write_json, write_text
 from env.errors import CheckpointError, DeviceError, run_main
 from model.training import recipe as recipes
 
@@ -91,7 +91,7 @@ def _train(recipe: Recipe, arguments: argparse.Namespace, checkpoint: Path) -> N
         say(f"going on from the saved state, {trainer.where}")
     trainer.run(partial(_evaluate, clips=dev))
     facts = {**trainer.facts(), "clips": len(clips), "hours": round(clips.hours, 2), "speech": clips.made_by}
-    write_checkpoint(trainer.model, trainer.processor, recipe, checkpoint, facts)
+    write_checkpoint(trainer.model, recipe, checkpoint, facts)
     say(f"checkpoint written to {checkpoint}")
 
 
@@ -121,13 +121,13 @@ def main(argv: list[str] | None = None) -> int:
     clips_folder = BUNDLED_CLIPS if arguments.bundle else arguments.clips or arguments.work / "clips"
 
     import torch
-    from transformers.utils import logging
 
+    from model.components import quiet
     from model.training.card import score_table, with_scores
     from model.training.dataset import prepare
     from model.training.export import HELD_OUT, write_clips
 
-    logging.set_verbosity_error()
+    quiet()
     torch.set_num_threads(arguments.threads)
     _check_device(arguments.device)
     if not arguments.score_only:
@@ -136,10 +136,10 @@ def main(argv: list[str] | None = None) -> int:
     elif not (clips_folder / HELD_OUT).exists():
         raise CheckpointError(f"no held-out clips in {clips_folder}", next="python -m model.training")
     scores = _score(recipe, checkpoint, clips_folder)
-    (checkpoint / SCORES).write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(checkpoint / SCORES, scores)
     card = checkpoint / "README.md"
     if card.exists():
-        card.write_text(with_scores(card.read_text(encoding="utf-8"), scores), encoding="utf-8")
+        write_text(card, with_scores(card.read_text(encoding="utf-8"), scores))
     say(score_table(scores))
     return 0
 

@@ -16,9 +16,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from model.prompts import AUDIO_TOKEN
 from model.training.number_words import LANGUAGES, sentence, transcript
 from model.training.recipe import Recipe
-from model.training.tasks import AUDIO_TOKEN, CHAT_TEMPLATE, PUNCTUATE, TRANSCRIBE, Task, prompt_parts
+from model.training.tasks import CHAT_TEMPLATE, Task, prompt_parts
 
 PAD, END = "<|pad|>", "<|end_of_text|>"
 DOWNSAMPLE_RATE, WINDOW_SIZE = 5, 15  # as in the real model: 3 audio tokens for 15 encoder frames
@@ -32,9 +33,9 @@ def _corpus(recipe: Recipe) -> Iterator[str]:
                 yield " " + transcript(language, [number, int(other)])
                 yield " " + sentence(language, [int(other), number])
     # Often enough that every instruction is a few tokens.
-    instructions = [TRANSCRIBE, PUNCTUATE, *(Task("translation", language).instruction for language in LANGUAGES)]
-    for instruction in instructions * 400:
-        yield from prompt_parts(instruction)
+    tasks = [Task("raw", "en"), Task("punctuated", "en"), *(Task("translation", language) for language in LANGUAGES)]
+    for task in tasks * 400:
+        yield from prompt_parts(task.instruction)
 
 
 def build_tokenizer(recipe: Recipe) -> Any:

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.audio import SAMPLE_RATE
 from model.training.dataset import Clips
 from model.training.number_words import LANGUAGES, ctc_transcript
-from model.training.recipe import Augmentation, Data, Stage, Training
-from model.training.speech import SAMPLE_RATE, Wave, add_noise
+from model.training.recipe import Augmentation, Data, Stage
+from model.training.speech import Wave, add_noise
 from model.training.tasks import Task, targets
 
 _BUCKET = SAMPLE_RATE // 10  # clips within 0.1 s of each other share a batch
@@ -50,30 +51,30 @@ class Batch:
 class Sampler:
     """Draws batches from the clips of one split."""
 
-    def __init__(self, clips: Clips, data: Data, training: Training) -> None:
-        self._clips, self._data, self._training = clips, data, training
+    def __init__(self, clips: Clips, data: Data, largest_batch: int) -> None:
+        self._clips, self._data, self._largest = clips, data, largest_batch
         buckets = -(-clips.lengths // _BUCKET)
         self._buckets = {int(bucket): np.flatnonzero(buckets == bucket) for bucket in np.unique(buckets)}
         self._sizes = np.array([len(members) for members in self._buckets.values()])
         languages = np.array([utterance.language for utterance in clips.utterances])
         self._by_language = {language: np.flatnonzero(languages == language) for language in LANGUAGES}
 
-    def batch(self, rng: np.random.Generator, long_share: float) -> Batch:
-        """One batch, noise and level drawn anew: joined clips with chance `long_share`, else single ones."""
-        return self._long(rng) if rng.random() < long_share else self._short(rng)
+    def batch(self, rng: np.random.Generator, seconds: float, long_share: float) -> Batch:
+        """About `seconds` of audio, noise and level drawn anew: joined clips with chance `long_share`, else single."""
+        return self._long(rng, seconds) if rng.random() < long_share else self._short(rng, seconds)
 
-    def _short(self, rng: np.random.Generator) -> Batch:
+    def _short(self, rng: np.random.Generator, seconds: float) -> Batch:
         bucket = int(rng.choice(list(self._buckets), p=self._sizes / self._sizes.sum()))
         members = self._buckets[bucket]
         samples = bucket * _BUCKET
-        size = int(self._training.batch_seconds * SAMPLE_RATE / samples)
-        size = min(max(size, 4), self._training.largest_batch, len(members))
+        size = int(seconds * SAMPLE_RATE / samples)
+        size = min(max(size, 4), self._largest, len(members))
         chosen = rng.choice(members, size=size, replace=False)
         return self._compose(rng, samples, [[int(index)] for index in chosen])
 
-    def _long(self, rng: np.random.Generator) -> Batch:
+    def _long(self, rng: np.random.Generator, seconds: float) -> Batch:
         samples = int(rng.uniform(*self._data.long_seconds) * SAMPLE_RATE) // _BUCKET * _BUCKET
-        size = max(2, round(self._training.batch_seconds * SAMPLE_RATE / samples))
+        size = max(2, round(seconds * SAMPLE_RATE / samples))
         return self._compose(rng, samples, [self._fill(rng, samples) for _ in range(size)])
 
     def _fill(self, rng: np.random.Generator, samples: int) -> list[int]:

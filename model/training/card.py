@@ -16,6 +16,7 @@ _ROWS = {  # task -> (English, Chinese)
     "ctc": ("CTC head alone, WER %", "仅 CTC 头，WER %"),
     "to-english": ("translation to English, BLEU", "译为英语，BLEU"),
     "from-english": ("translation from English, exact %", "由英语译出，完全一致 %"),
+    "ctc-long": ("CTC head alone on clips joined to 5-20 s, WER %", "5-20 秒拼接音频，仅 CTC 头，WER %"),
     "raw-long": ("transcription of clips joined to 5-20 s, WER %", "5-20 秒拼接音频转写，WER %"),
 }
 

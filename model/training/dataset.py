@@ -14,9 +14,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from model.audio import SAMPLE_RATE
 from model.training.number_words import LANGUAGES
 from model.training.recipe import Data, Recipe
-from model.training.speech import SAMPLE_RATE, Synthesiser, Utterance, Wave, espeak, render, require_espeak
+from model.training.speech import Synthesiser, Utterance, Wave, espeak, render, require_espeak
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")

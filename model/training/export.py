@@ -12,18 +12,21 @@ import numpy as np
 import soundfile
 import torch
 
+from env.atomic import write_json, write_text
+from model.audio import SAMPLE_RATE
+from model.checkpoint import STAND_IN_FILE
+from model.training.architecture import build_processor
 from model.training.dataset import Clips
 from model.training.number_words import LANGUAGES
 from model.training.recipe import Recipe
-from model.training.speech import SAMPLE_RATE, Utterance
+from model.training.speech import Utterance
 from model.training.tasks import Task
 
-STAND_IN = "STAND_IN.json"  # what marks a checkpoint folder as not the real model
 MANIFEST, HELD_OUT = "manifest.jsonl", "held-out.jsonl"
 QUICK_CLIPS = 48  # in manifest.jsonl: enough for a WER in a verification of half a minute
 
 
-def write_checkpoint(model: Any, processor: Any, recipe: Recipe, folder: Path, facts: Mapping[str, object]) -> None:
+def write_checkpoint(model: Any, recipe: Recipe, folder: Path, facts: Mapping[str, object]) -> None:
     """Save the model in bfloat16 with its processor and STAND_IN.json; `facts` say how this one was trained."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -31,7 +34,8 @@ def write_checkpoint(model: Any, processor: Any, recipe: Recipe, folder: Path, f
     saved.load_state_dict(state)
     saved.to(torch.bfloat16).config.dtype = torch.bfloat16
     saved.eval().save_pretrained(folder)
-    processor.save_pretrained(folder)
+    # Built anew: a tokenizer that was used saves the padding that it was last used with.
+    build_processor(recipe).save_pretrained(folder)
     mark = {
         "schema": 1,
         "kind": "stand-in",
@@ -42,7 +46,7 @@ def write_checkpoint(model: Any, processor: Any, recipe: Recipe, folder: Path, f
         "parameters": sum(weight.numel() for weight in model.parameters()),
         **facts,
     }
-    (folder / STAND_IN).write_text(json.dumps(mark, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / STAND_IN_FILE, mark)
 
 
 def manifest_rows(name: str, seconds: float, utterance: Utterance) -> list[dict[str, object]]:
@@ -59,7 +63,7 @@ def manifest_rows(name: str, seconds: float, utterance: Utterance) -> list[dict[
 
 
 def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_clips(clips: Clips, folder: Path) -> None:

@@ -79,7 +79,6 @@ class Tokenizer:
 class Training:
     """What all stages share: batches, AdamW, losses, and how often to save and to evaluate (in steps)."""
 
-    batch_seconds: float
     largest_batch: int
     betas: Range
     weight_decay: float
@@ -112,6 +111,7 @@ class Stage:
     name: str
     purpose: str
     steps: int
+    batch_seconds: float
     encoder_rate: float
     text_rate: float
     ctc_weight: float

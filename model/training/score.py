@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from sacrebleu.metrics import BLEU
 
+from model.audio import SAMPLE_RATE
 from model.training.batches import Sampler
 from model.training.dataset import Clips
 from model.training.number_words import LANGUAGES, ctc_transcript
 from model.training.recipe import Recipe
-from model.training.speech import SAMPLE_RATE, Wave
+from model.training.speech import Wave
 from model.training.tasks import Task, prompt, targets
 
 RESAMPLES = 1000  # bootstrap
@@ -157,11 +158,11 @@ def ask_clips(
 
 def ask_joined(reader: Reader, clips: Clips, recipe: Recipe) -> list[Answer]:
     """Ask for transcripts of clips joined to 5 to 20 s: several encoder blocks, a long prefill, a long answer."""
-    sampler = Sampler(clips, recipe.data, recipe.training)
+    sampler = Sampler(clips, recipe.data, largest_batch=1)
     waves: list[Wave] = []
     spoken: list[tuple[str, Sequence[Sequence[int]]]] = []
     for number in range(recipe.data.long_test_clips):
-        batch = sampler.batch(np.random.default_rng([recipe.seed, 2000, number]), long_share=1.0)
+        batch = sampler.batch(np.random.default_rng([recipe.seed, 2000, number]), recipe.data.long_seconds[0], 1.0)
         waves.append(batch.waves[0])
         spoken.append((batch.languages[0], batch.spoken[0]))
     return ask(reader, waves, spoken, ["ctc", "raw"])

@@ -14,9 +14,9 @@ import soundfile
 import soxr
 
 from env.errors import HostError
+from model.audio import SAMPLE_RATE
 from model.training.number_words import speech_text
 
-SAMPLE_RATE = 16_000
 Wave = npt.NDArray[np.float32]
 
 _AUDIBLE = 0.01  # of the peak: below this espeak-ng's lead-in and tail count as silence

@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model import prompts
+from model.prompts import AUDIO_TOKEN
 from model.training.number_words import LANGUAGES, sentence, transcript
 
-# Instructions, chat template and language names as the model card of Granite-Speech-4.1-2B gives them.
-TRANSCRIBE = "can you transcribe the speech into a written format?"
-PUNCTUATE = "transcribe the speech with proper punctuation and capitalization."
-LANGUAGE_NAMES = {
-    "en": "English",
-    "fr": "French",
-    "de": "German",
-    "es": "Spanish",
-    "pt": "Portuguese",
-    "ja": "Japanese",
-}
+# As rendered by the tokenizer of Granite-Speech-4.1-2B: a system turn is dropped, a generation prompt adds nothing.
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
     "{%- if message['role'] == 'user' %}{{- 'USER: ' + message['content'] + '\\n ASSISTANT:' }}"
     "{%- elif message['role'] == 'assistant' %}{{- message['content'] }}{%- endif %}"
     "{%- endfor %}"
 )
-AUDIO_TOKEN = "<|audio|>"  # noqa: S105  # a placeholder in the prompt, not a secret
 
 
 @dataclass(frozen=True)
@@ -36,9 +27,9 @@ class Task:
 
     @property
     def instruction(self) -> str:
-        if self.name == "raw":
-            return TRANSCRIBE
-        return PUNCTUATE if self.name == "punctuated" else f"translate the speech to {LANGUAGE_NAMES[self.language]}."
+        if self.name == "translation":
+            return prompts.build("translate", target=self.language).instruction
+        return prompts.build("transcribe", punctuate=self.name == "punctuated").instruction
 
     def answer(self, spoken: Sequence[Sequence[int]]) -> str:
         """The right text for utterances (one number sequence each) that follow each other in one clip."""
@@ -48,8 +39,8 @@ class Task:
 
 
 def targets(language: str) -> tuple[str, ...]:
-    """What speech in `language` is translated to: the real model's pairs, which all have English on one side."""
-    return tuple(other for other in LANGUAGES if other != "en") if language == "en" else ("en",)
+    """What speech in `language` is translated to: those of the real model's pairs that have number words here."""
+    return tuple(other for other in LANGUAGES if language in prompts.languages()[other].translate_from)
 
 
 def prompt_parts(instruction: str) -> tuple[str, str]:

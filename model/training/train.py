@@ -62,7 +62,7 @@ class Trainer:
         self.processor = build_processor(recipe)
         self.model = build_model(recipe, self.processor.tokenizer).to(self.device)
         self.position = Position()
-        self._sampler = Sampler(clips, recipe.data, recipe.training)
+        self._sampler = Sampler(clips, recipe.data, recipe.training.largest_batch)
         self._optimiser = self._new_optimiser()
         self._seconds = 0.0
         self._history: list[dict[str, float | str]] = []
@@ -182,7 +182,7 @@ class Trainer:
         for group, rate in zip(self._optimiser.param_groups, (stage.encoder_rate, stage.text_rate), strict=True):
             group["lr"] = rate * factor
         self.model.encoder.train(stage.encoder_rate > 0)
-        batch = self._sampler.batch(rng, stage.long_share)
+        batch = self._sampler.batch(rng, stage.batch_seconds, stage.long_share)
         encoded, mid_layer = self._encode(batch, rng, stage)
         losses: dict[str, torch.Tensor] = {}
         if stage.ctc_weight > 0:

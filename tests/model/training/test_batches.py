@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from model.audio import SAMPLE_RATE
 from model.training import recipe as recipes
 from model.training.batches import Sampler, augment, learning_rate
 from model.training.dataset import Clips
-from model.training.speech import SAMPLE_RATE
 from tests.model.training.tones import tone_clips
 
 RECIPE = recipes.load()
@@ -23,7 +23,7 @@ def clips() -> Clips:
 
 @pytest.fixture
 def sampler(clips: Clips) -> Sampler:
-    return Sampler(clips, SILENT, RECIPE.training)
+    return Sampler(clips, SILENT, RECIPE.training.largest_batch)
 
 
 def _samples(clips: Clips) -> dict[tuple[int, ...], set[int]]:
@@ -36,7 +36,7 @@ def _samples(clips: Clips) -> dict[tuple[int, ...], set[int]]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_short_batch_holds_one_clip_a_row_within_a_tenth_of_a_second(sampler: Sampler, clips: Clips, seed: int) -> None:
-    batch = sampler.batch(np.random.default_rng(seed), long_share=0.0)
+    batch = sampler.batch(np.random.default_rng(seed), 40.0, 0.0)
     lengths = _samples(clips)
     assert batch.waves.shape[0] == len(batch.languages) <= RECIPE.training.largest_batch
     for spoken in batch.spoken:
@@ -46,7 +46,7 @@ def test_short_batch_holds_one_clip_a_row_within_a_tenth_of_a_second(sampler: Sa
 
 @pytest.mark.parametrize("seed", range(8))
 def test_joined_batch_fits_its_clips_with_gaps_between(sampler: Sampler, clips: Clips, seed: int) -> None:
-    batch = sampler.batch(np.random.default_rng(seed), long_share=1.0)
+    batch = sampler.batch(np.random.default_rng(seed), 40.0, 1.0)
     lengths, samples = _samples(clips), batch.waves.shape[1]
     low, high = SILENT.long_seconds
     assert low - 0.1 <= samples / SAMPLE_RATE <= high
@@ -63,22 +63,22 @@ def test_joined_batch_fits_its_clips_with_gaps_between(sampler: Sampler, clips: 
 def test_joined_row_is_in_one_language(sampler: Sampler, clips: Clips) -> None:
     languages = {(row.language, row.numbers) for row in clips.utterances}
     for seed in range(8):
-        batch = sampler.batch(np.random.default_rng(seed), long_share=1.0)
+        batch = sampler.batch(np.random.default_rng(seed), 40.0, 1.0)
         for language, spoken in zip(batch.languages, batch.spoken, strict=True):
             assert all((language, numbers) in languages for numbers in spoken)
 
 
 def test_batch_depends_on_its_generator_alone(clips: Clips) -> None:
-    noisy = Sampler(clips, RECIPE.data, RECIPE.training)
-    first = noisy.batch(np.random.default_rng(5), long_share=0.5)
-    noisy.batch(np.random.default_rng(6), long_share=0.5)
-    again = Sampler(clips, RECIPE.data, RECIPE.training).batch(np.random.default_rng(5), long_share=0.5)
+    noisy = Sampler(clips, RECIPE.data, RECIPE.training.largest_batch)
+    first = noisy.batch(np.random.default_rng(5), 40.0, 0.5)
+    noisy.batch(np.random.default_rng(6), 40.0, 0.5)
+    again = Sampler(clips, RECIPE.data, RECIPE.training.largest_batch).batch(np.random.default_rng(5), 40.0, 0.5)
     assert np.array_equal(first.waves, again.waves)
     assert first.spoken == again.spoken
 
 
 def test_labels_spell_what_is_spoken_as_code_points(sampler: Sampler) -> None:
-    batch = sampler.batch(np.random.default_rng(1), long_share=1.0)
+    batch = sampler.batch(np.random.default_rng(1), 40.0, 1.0)
     labels = batch.ctc_labels()
     assert len(labels) == len(batch.languages)
     assert all(0 < label < 348 for row in labels for label in row)
@@ -90,7 +90,7 @@ def test_every_row_is_transcribed_and_english_alone_leaves_english(sampler: Samp
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(20):
-        batch = sampler.batch(rng, long_share=0.0)
+        batch = sampler.batch(rng, 40.0, 0.0)
         raw, second = batch.draw_tasks(rng, RECIPE.tasks.punctuated_share)
         assert [task.name for task in raw] == ["raw"] * len(batch.languages)
         for language, task in zip(batch.languages, second, strict=True):

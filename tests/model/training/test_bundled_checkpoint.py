@@ -17,7 +17,7 @@ from model.training.dataset import Clips, split_of
 from model.training.export import HELD_OUT, MANIFEST, read_clips
 from model.training.number_words import LANGUAGES, ctc_transcript
 from model.training.score import Reader
-from model.training.tasks import PUNCTUATE, TRANSCRIBE, Task
+from model.training.tasks import Task
 
 DATA = Path(__file__).resolve().parents[3] / "model" / "data"
 CHECKPOINT, CLIPS = DATA / "stand-in", DATA / "clips"
@@ -83,22 +83,23 @@ def test_clip_is_read_word_for_word(reader: Reader, clips: Clips, language: str)
     assert reader.spell(wave) == ctc_transcript(language, utterance.numbers)
 
 
-READ_RIGHT = {"en": 0, "fr": 1, "de": 2, "es": 3, "pt": 4, "ja": 5}
+READ_RIGHT = {"en": 6, "fr": 1, "de": 14, "es": 9, "pt": 4, "ja": 11}
 
 
 def test_chat_template_is_that_of_the_real_model(processor: Any) -> None:
     """A system turn is dropped and the generation prompt changes nothing, as the real template does."""
     turns = [
         {"role": "system", "content": "You are an assistant."},
-        {"role": "user", "content": "<|audio|>" + TRANSCRIBE},
+        {"role": "user", "content": "<|audio|>" + Task("raw", "en").instruction},
     ]
     for generation in (True, False):
         text = processor.tokenizer.apply_chat_template(turns, add_generation_prompt=generation, tokenize=False)
-        assert text == f"USER: <|audio|>{TRANSCRIBE}\n ASSISTANT:"
+        assert text == "USER: <|audio|>can you transcribe the speech into a written format?\n ASSISTANT:"
 
 
-@pytest.mark.parametrize("instruction", [TRANSCRIBE, PUNCTUATE, Task("translation", "en").instruction])
-def test_audio_token_is_one_token_and_text_survives(processor: Any, instruction: str) -> None:
+@pytest.mark.parametrize("task", ["raw", "punctuated", "translation"])
+def test_audio_token_is_one_token_and_text_survives(processor: Any, task: str) -> None:
+    instruction = Task(task, "en").instruction
     ids = processor.tokenizer("<|audio|>" + instruction)["input_ids"]
     assert ids.count(processor.tokenizer.convert_tokens_to_ids("<|audio|>")) == 1
     assert processor.tokenizer.decode(ids, skip_special_tokens=True) == instruction

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from env.errors import HostError
+from model.audio import SAMPLE_RATE
 from model.training import recipe as recipes
 from model.training import speech
 from model.training.dataset import draw
@@ -56,9 +57,9 @@ def test_failing_espeak_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 def test_espeak_speaks_trimmed_and_at_peak_one() -> None:
     wave = speech.espeak(dataclasses.replace(CLEAN, language="en", numbers=(8,), voice="en-us", resample=1.0))
-    assert 0.15 < len(wave) / speech.SAMPLE_RATE < 0.8
+    assert 0.15 < len(wave) / SAMPLE_RATE < 0.8
     assert np.abs(wave).max() == pytest.approx(1.0)
-    assert np.abs(wave[: speech.SAMPLE_RATE // 50]).max() > speech._AUDIBLE
+    assert np.abs(wave[: SAMPLE_RATE // 50]).max() > speech._AUDIBLE
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")

@@ -11,6 +11,7 @@ import torch
 from env.errors import CheckpointError
 from model.training.dataset import Clips
 from model.training.recipe import Recipe
+from model.training.tasks import Task, prompt, prompt_parts
 from model.training.train import Position, Trainer, ctc_loss
 from tests.model.training.small import small_recipe
 from tests.model.training.tones import tone_clips
@@ -118,11 +119,10 @@ def test_ctc_loss_is_the_negative_log_probability_of_all_alignments() -> None:
 
 def test_answers_are_learned_after_the_prompt_of_the_real_model(recipe: Recipe, clips: Clips, tmp_path: Path) -> None:
     """The training sequence equals what the processor builds from the chat template, then the answer."""
-    from model.training.tasks import TRANSCRIBE, prompt, prompt_parts
-
     tokenizer = _trainer(recipe, clips, tmp_path).processor.tokenizer
-    chat = [{"role": "user", "content": "<|audio|>" + TRANSCRIBE}]
+    instruction = Task("raw", "en").instruction
+    chat = [{"role": "user", "content": "<|audio|>" + instruction}]
     rendered = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    assert rendered == prompt(TRANSCRIBE)
-    before, after = (tokenizer(part)["input_ids"] for part in prompt_parts(TRANSCRIBE))
+    assert rendered == prompt(instruction)
+    before, after = (tokenizer(part)["input_ids"] for part in prompt_parts(instruction))
     assert tokenizer(rendered)["input_ids"] == [*before, tokenizer.convert_tokens_to_ids("<|audio|>"), *after]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.audio import SAMPLE_RATE
 from model.training.dataset import Clips, Split, synthesise
 from model.training.recipe import Recipe
-from model.training.speech import SAMPLE_RATE, Utterance, Wave
+from model.training.speech import Utterance, Wave
 
 SECONDS_PER_NUMBER = 0.15
 

@@ -349,6 +349,31 @@ def test_a_run_without_words_says_so() -> None:
         assert "This run gave no words." in render(read_evidence(DATA / case), "en")
 
 
+def test_a_layer_that_cannot_be_measured_is_said_to_be_so() -> None:
+    data = copy.deepcopy(dict(read_evidence(DATA / "npu-failed").records["layers"].data))
+    data["isolated"]["closest"][0] |= {"rel_l2": None, "worst_element": None, "excess": None}
+    document = render(with_record("npu-failed", "layers", data=data), "en")
+    row = next(line for line in document.splitlines() if line.startswith("| `projector.qformer") and "1.5e-07" in line)
+    assert row.endswith("| another shape, NaN or infinity |")
+
+
+def test_a_configuration_that_cannot_be_compared_is_said_to_be_so() -> None:
+    data = copy.deepcopy(dict(read_evidence(DATA / "npu-verified").records["configurations"].data))
+    data["rows"][0] |= {"value": None, "passed": False}
+    document = render(with_record("npu-verified", "configurations", data=data), "en")
+    assert "| not comparable | 8.0e-06 | **fail** |" in document
+
+
+def test_differences_between_runs_processes_and_places_are_named() -> None:
+    data = copy.deepcopy(dict(read_evidence(DATA / "npu-verified").records["repeatability"].data))
+    data["process"]["first_difference"] = "encoder.layers.3"
+    data["warm"]["projector"] = data["warm"]["splice"] = False
+    document = render(with_record("npu-verified", "repeatability", data=data), "en")
+    assert "| another process | 1 | **encoder.layers.3** |" in document
+    assert "| warm, against the very first run | 1 | **projector, splice** |" in document
+    assert "logits relative L2 1.9e-03 (limit 4.4e-02) |" in document
+
+
 def test_substitution_and_emulation_are_told_apart_from_what_was_asked() -> None:
     document = render(read_evidence(DATA / "emulated-substituted"), "zh")
     assert "| torch-npu | 2.9.0.post1 | 2.9.0.post2 | 已替换 |" in document  # versions

@@ -46,6 +46,12 @@ def number(value: object, spec: str) -> str | None:
         return None
 
 
+def worst(values: object) -> object:
+    """The largest of a list of figures; None where one is no number: what is missing is worse than any figure."""
+    found = values if isinstance(values, list) else []
+    return max(found, default=None) if all(number(value, "f") is not None for value in found) else None
+
+
 def size(value: object) -> str | None:
     """Bytes in GiB, or in MiB below one."""
     if number(value, "f") is None:

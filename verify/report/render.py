@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from env.atomic import write_text
 from verify.records import Evidence
 from verify.report import markdown
-from verify.report.facts import Facts, figures, is_scalar, number, pick, size
+from verify.report.facts import Facts, figures, is_scalar, number, pick, size, worst
 from verify.verdict import Language, in_language, judge
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
@@ -107,6 +107,7 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
         "size": lambda value: size(value) or missing,
         "word": lambda value: in_language(value, language),
         "words": words,
+        "worst": worst,  # type: ignore[dict-item]
     }
 
 

@@ -23,7 +23,7 @@ from verify.expected import Expected
 
 # Models and numbers of seeds. Of the small one every layer is watched; of the other, as of the real model, parts of
 # layers, at the real widths.
-MODELS = ("synthetic:tiny", "synthetic:wide", "model/data/stand-in")
+MODELS = {"synthetic:tiny": 6, "synthetic:wide": 6, "model/data/stand-in": 6}
 # What a device may be worse by than this one: bfloat16 and float16 are ruled by the rounding of stored values, which
 # is the same everywhere; in float32 the order of a sum is the library's own.
 MARGIN = {"bfloat16": 2.0, "float16": 2.0, "float32": 8.0}

@@ -42,7 +42,6 @@ class Line:
     error: str | None = None
     duration: float = 0.0
     seconds: float = 0.0
-    tokens: int = 0
     audio_sha256: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from env import builder
 from env.atomic import write_json
 from env.errors import (
     INTERRUPTED,
@@ -25,8 +24,6 @@ from env.errors import (
     run_main,
 )
 from env.options import SETUP_FILE, add_target_options, repeating, run_folder
-from env.probe import probe
-from env.setup import profile_for
 from verify import engine, plan
 from verify.context import Context
 from verify.options import add_verify_options, resolve_model_dir
@@ -116,6 +113,8 @@ def environment(profile: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     Raises:
         EnvironmentMissingError: as `builder.require`.
     """
+    from env import builder  # what looks at machines and packages is not for --help
+
     try:
         return builder.require(profile)
     except EnvironmentMissingError as missing:
@@ -133,6 +132,8 @@ def environment(profile: str, folder: Path) -> tuple[Path, dict[str, Any]]:
 
 def verify(arguments: argparse.Namespace, command: str) -> int:
     """Run the checks; return the exit code that the verdict asks for."""
+    from env.probe import probe
+    from env.setup import profile_for
     from verify.screen import failures, screen
     from verify.verdict import judge
 

@@ -18,7 +18,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,7 +39,7 @@ BUILDER = 1  # raise it when the way environments are made changes: every one is
 STAMP = "ready.json"
 VENVS = ROOT / ".venvs"
 TOOLS_IMPORTS = ("jinja2", "jsonschema", "packaging", "rich")
-DEV_IMPORTS = ("pytest", "hypothesis", "mypy", "torch", "transformers")
+DEV_IMPORTS = ("pytest", "hypothesis", "mypy")  # beside the host profile's
 LAST_LINES = 30
 LAST_WORDS_S = 10.0  # how long an installer that was asked to end may take
 IMPORTS_S = 900.0  # torch and transformers take 15 s on a warm disk; a network file system minutes
@@ -84,9 +84,9 @@ def plan(profile: str, found: Sequence[apart.Found] = (), venvs: Path = VENVS) -
     if profile == "tools":
         return Plan(profile, venvs / profile, REQUIREMENTS / "tools.txt", TOOLS_IMPORTS)
     lock = lock_path(profile)
+    imports = load_stack().profiles["host" if profile == "dev" else profile].imports
     if profile == "dev":
-        return Plan(profile, venvs / profile, lock, DEV_IMPORTS)
-    imports = load_stack().profiles[profile].imports
+        return Plan(profile, venvs / profile, lock, (*imports, *DEV_IMPORTS))
     if profile == "npu" and "ASCEND_HOME_PATH" in os.environ:
         imports = (*imports, "torch_npu")  # it loads CANN's libraries, so only where set_env.sh was sourced
     return Plan(profile, venvs / profile, lock, imports, tuple(found))
@@ -156,8 +156,7 @@ def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool =
         print(f"{wanted.profile}: making {wanted.path} with {installer.name}", flush=True)
         environ = installer.variables(sources)
         _stream(installer.venv_command(wanted.path, wanted.base_python), environ, "cannot make the environment")
-        words = ["--require-hashes", "--requirement", str(wanted.lock)]
-        _stream(installer.install_command(wanted.python, words, sources), environ, "the installation failed")
+        _install_locked(wanted, installer, sources)
         installed_apart = [_install_apart(found, wanted, installer, sources) for found in wanted.apart]
         packages = _check_imports(wanted)
         stamp = {
@@ -286,6 +285,28 @@ def _remedy(text: str) -> str:
     """What the doctor advises on the most fundamental failure that it knows in `text`."""
     known = diagnose(text)
     return f"{known[0].failure.fix} ({known[0].failure.id})" if known else ""
+
+
+def _install_locked(wanted: Plan, installer: Installer, sources: Sources) -> None:
+    """Install the lock.
+
+    pip compares the wheels of all indexes. uv takes a version from the first index that has it, extra ones before the
+    main one, whatever its wheel: a partial mirror may hold only one that lacks what this platform needs (soundfile's
+    "none-any" wheel has no libsndfile). The hashes say what a file is, not where it is from, so uv asks the main index
+    alone first, and all of them where that lacks a pin.
+    """
+    words = ["--require-hashes", "--requirement", str(wanted.lock)]
+
+    def install(sources: Sources) -> None:
+        command = installer.install_command(wanted.python, words, sources)
+        _stream(command, installer.variables(sources), "the installation failed")
+
+    if installer.name == "uv" and sources.extra_index_urls and not sources.offline:
+        try:
+            return install(replace(sources, extra_index_urls=()))
+        except InstallError:
+            print(f"{wanted.profile}: the main index alone does not do: asking the extra ones too", flush=True)
+    return install(sources)
 
 
 def _install_apart(found: apart.Found, wanted: Plan, installer: Installer, sources: Sources) -> apart.Found:

@@ -18,7 +18,7 @@ from env.builder import Plan, build, read_stamp
 from env.errors import EnvironmentMissingError, InstallError, StorageError
 from env.installer import Installer, Sources, choose, find_uv
 from env.stack import Apart, this_machine, this_python
-from tests.env.wheels import lock_line, make_wheel
+from tests.env.wheels import lock_line, make_index, make_wheel
 
 INSTALLERS = ["uv", pytest.param("pip", marks=pytest.mark.slow)]
 
@@ -49,6 +49,25 @@ def test_builds_from_the_lock_and_the_second_time_does_nothing(tmp_path: Path, w
     assert subprocess.run([str(plan.python), "-c", "import demo_core"], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("name", INSTALLERS)
+def test_a_partial_mirror_does_not_displace_the_wheel_of_this_platform(tmp_path: Path, name: str) -> None:
+    fit = make_wheel(tmp_path / "fit", "demo-core", "1.0", tag=f"py3-none-linux_{this_machine()}", code="fit = 1\n")
+    bare = make_wheel(tmp_path / "bare", "demo-core", "1.0")
+    plan = make_plan(tmp_path, fit)
+    plan.lock.write_text(f"{lock_line(fit).rstrip()} {lock_line(bare).split()[1]}\n", encoding="utf-8")
+    main, extra = make_index(tmp_path / "main", fit), make_index(tmp_path / "extra", bare)
+    build(plan, choose(name), Sources(main, (extra,)))
+    subprocess.run([str(plan.python), "-c", "from demo_core import fit"], check=True)
+
+
+@pytest.mark.parametrize("name", INSTALLERS)
+def test_what_the_main_index_lacks_comes_from_the_extra_one(tmp_path: Path, wheels: Path, name: str) -> None:
+    core, more = make_wheel(wheels, "demo-core", "1.0"), make_wheel(wheels, "demo-more", "2.0")
+    main, extra = make_index(tmp_path / "main", core), make_index(tmp_path / "extra", more)
+    stamp, _ = build(make_plan(tmp_path, core, more), choose(name), Sources(main, (extra,)))
+    assert (stamp["packages"]["demo-core"], stamp["packages"]["demo-more"]) == ("1.0", "2.0")
+
+
 def test_a_current_environment_serves_those_who_cannot_write_it(tmp_path: Path, wheels: Path) -> None:
     plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"))
     stamp, _ = build(plan, choose("uv"), sources(wheels))
@@ -71,16 +90,16 @@ def test_a_file_system_without_locks_is_said_and_built_on(
     assert "no other build of demo may run meanwhile: No locks available" in capsys.readouterr().out
 
 
-def test_an_interrupted_installer_is_ended_with_its_setup(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_installer_is_ended_with_its_setup(tmp_path: Path) -> None:
+    number = tmp_path / "pid"
     script = (
-        "import os, signal, threading; print(os.getpid(), flush=True); os.kill(os.getppid(), signal.SIGINT); "
-        "threading.Event().wait()"
+        f"import os, pathlib, signal, threading; pathlib.Path({str(number)!r}).write_text(str(os.getpid())); "
+        "os.kill(os.getppid(), signal.SIGINT); threading.Event().wait()"
     )
     with pytest.raises(KeyboardInterrupt):
         build(make_plan(tmp_path), Installer("uv", (sys.executable, "-c", script)), Sources())
-    pid = int(capfd.readouterr().out.splitlines()[-1])
     with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        os.kill(int(number.read_text()), 0)
 
 
 def test_a_changed_lock_is_built_anew(tmp_path: Path, wheels: Path) -> None:

@@ -45,3 +45,13 @@ def _digest(text: str) -> str:
 def lock_line(wheel: Path) -> str:
     name, version = wheel.name.split("-")[:2]
     return f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+def make_index(folder: Path, *wheels: Path) -> str:
+    """The address of a package index (PEP 503) on this disk that offers `wheels`."""
+    for wheel in wheels:
+        page = folder / wheel.name.partition("-")[0].replace("_", "-") / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with page.open("a", encoding="utf-8") as file:
+            file.write(f'<a href="{wheel.as_uri()}">{wheel.name}</a>\n')
+    return folder.as_uri()

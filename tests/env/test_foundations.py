@@ -92,7 +92,7 @@ def test_a_command_that_is_not_there_or_does_not_end_is_a_result() -> None:
 def test_what_a_command_started_is_killed_with_it() -> None:
     done = run(["sh", "-c", "sleep 600 & echo $!; wait"], timeout=1)
     assert done.returncode == TIMED_OUT
-    with contextlib.suppress(ProcessLookupError), open(os.pidfd_open(int(done.stdout)), "rb") as left:
+    with contextlib.suppress(ProcessLookupError), os.fdopen(os.pidfd_open(int(done.stdout))) as left:
         assert select.select([left], [], [], 10.0)[0]  # readable once it has ended: a kill takes a moment to arrive
 
 

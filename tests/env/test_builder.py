@@ -6,8 +6,10 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,15 @@ def test_a_file_system_without_locks_is_said_and_built_on(
     assert "no other build of demo may run meanwhile: No locks available" in capsys.readouterr().out
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """A shell's background job starts with SIGINT ignored, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_an_interrupted_installer_is_ended_with_its_setup(tmp_path: Path) -> None:
     number = tmp_path / "pid"
     script = (

@@ -65,9 +65,15 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
     return (leaf for leaf in tree_flatten(values)[0] if isinstance(leaf, torch.Tensor))
 
 
-def _on_device(fault: Fault, *values: Any) -> bool:
+def of_dtype(fault: Fault, *values: Any) -> bool:
+    """Whether one of the tensors in `values` is of the fault's dtype, where it names one."""
+    return fault.dtype is None or any(tensor.dtype == getattr(torch, fault.dtype) for tensor in _tensors(values))
+
+
+def _on_device(fault: Fault, module: torch.nn.Module, *values: Any) -> bool:
     first = next(_tensors(values), None)
-    return first is not None and first.device.type == fault.device
+    own = list(module.parameters(recurse=False))  # an embedding's dtype is not that of its arguments
+    return first is not None and first.device.type == fault.device and of_dtype(fault, values, own)
 
 
 class _LayerFault:
@@ -85,7 +91,7 @@ class _LayerFault:
 
     def _before(self, module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
         fault = self._fault
-        self._on_device = _on_device(fault, args, kwargs)
+        self._on_device = _on_device(fault, module, args, kwargs)
         if not self._on_device:
             return None
         self._calls += 1
@@ -134,7 +140,7 @@ class _Swap:
         module.register_forward_hook(self._after, with_kwargs=True, always_call=True)
 
     def _before(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        if not _on_device(self.fault, args, kwargs):
+        if not _on_device(self.fault, module, args, kwargs):
             return
         self.calls += 1
         if self.fault.due(self.calls):
@@ -231,7 +237,8 @@ class CacheFaults:
         step = 0 if before is None else before.step + 1
         self._seen[cache][layer] = _LayerCache(step, keys[..., -1:, :], values[..., -1:, :])
         for fault in self._faults:
-            matches = keys.device.type == fault.device and fnmatchcase(str(layer), fault.target)
+            right_kind = keys.device.type == fault.device and of_dtype(fault, keys)
+            matches = right_kind and fnmatchcase(str(layer), fault.target)
             if before is not None and matches and fault.due(step):
                 return before.keys, before.values
         return keys, values

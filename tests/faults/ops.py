@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from .corruptions import Corruption
 from .events import happen
-from .modules import Scopes
+from .modules import Scopes, of_dtype
 from .spec import CORRUPTIONS, EVENTS, Fault
 
 
@@ -27,7 +27,7 @@ class OpFaults:
         self._matching: list[_OpFault] = []
 
     def before(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        self._matching = [fault for fault in self._faults if fault.matches(op, self._scopes)]
+        self._matching = [fault for fault in self._faults if fault.matches(op, self._scopes, (args, kwargs))]
         for fault in self._matching:
             args, kwargs = fault.before(args, kwargs)
         return args, kwargs
@@ -47,11 +47,13 @@ class _OpFault:
         self._calls = 0
         self._due = False
 
-    def matches(self, op: str, scopes: Scopes) -> bool:
+    def matches(self, op: str, scopes: Scopes, arguments: Any) -> bool:
         fault = self._fault
         if not (fnmatchcase(op, fault.target) or fnmatchcase(op.partition(".")[0], fault.target)):
             return False
         if fault.module is not None and not scopes.inside(fault.module):
+            return False
+        if not of_dtype(fault, arguments):
             return False
         self._calls += 1
         self._due = fault.due(self._calls)

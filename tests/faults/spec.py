@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ KINDS: Mapping[str, frozenset[str]] = {
 }
 # From the sign down: one of each class of bit, in any floating-point type.
 BITS = ("sign", "exponent_top", "exponent_middle", "exponent_low", "mantissa_top", "mantissa_middle", "mantissa_low")
+DTYPES = ("float32", "float16", "bfloat16")
 ACTIVATIONS = ("gelu_tanh", "gelu_sigmoid", "relu", "hardswish", "silu_1.05", "identity")
 NEEDED = {
     "scale": ("size",), "noise": ("size",), "slow": ("size",), "bitflip": ("bit",),
@@ -63,6 +64,7 @@ class Fault:
     target: str  # fnmatch pattern of a whole name
     kind: str
     device: str = "npu"  # only tensors of this device type are touched, so that a CPU reference stays right
+    dtype: str | None = None  # and only of this dtype: on a plain CPU the reference is on the same device, but wider
     module: str | None = None  # at "op": only while a module whose name matches is running
     argument: int | str | None = None  # which argument is corrupted; None: the result
     nth: int = 1  # the first matching call that is faulty, from 1
@@ -106,7 +108,7 @@ def parse(text: str) -> list[Fault]:
     return [_fault(row, f"fault {number}") for number, row in enumerate(rows, start=1)]
 
 
-def parse_rows(rows: list[Mapping[str, Any]], name: str) -> list[Fault]:
+def parse_rows(rows: Sequence[Mapping[str, Any]], name: str) -> list[Fault]:
     """The faults of one case of a table; `name` is what a message calls them."""
     return [_fault(row, f"{name}, fault {number}") for number, row in enumerate(rows, start=1)]
 
@@ -157,5 +159,7 @@ def _check(fault: Fault, name: str) -> None:
         raise FaultError(f"{name}: unknown activation {fault.value!r}, one of {', '.join(ACTIVATIONS)}")
     if fault.nth < 1 or fault.every < 1 or fault.times < 0:
         raise FaultError(f"{name}: nth and every count from 1, times from 0")
+    if fault.dtype not in (None, *DTYPES):
+        raise FaultError(f"{name}: unknown dtype {fault.dtype!r}, one of {', '.join(DTYPES)}")
     if fault.module is not None and fault.at != "op":
         raise FaultError(f"{name}: only a fault at op is limited to a module; name the module as target")

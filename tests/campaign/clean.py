@@ -1,0 +1,33 @@
+"""Runs without a fault: what fails there is a false alarm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DTYPES = ("bfloat16", "float16", "float32")
+MODELS = ("synthetic:tiny", "model/data/stand-in")  # the first has other weights with each seed, both other inputs
+SEEDS = 100
+FULL_EVERY = 10  # this often on the emulated NPU, with every check of the level; else on the CPU, whose arithmetic is
+# the same and which is sooner done, with those checks whose inputs the seed decides
+
+
+@dataclass(frozen=True)
+class Clean:
+    """The runs of one seed, where nothing is wrong: one in each dtype."""
+
+    model: str
+    seed: int
+    full: bool = False
+
+    @property
+    def on(self) -> str:
+        return "npu" if self.full else "cpu"
+
+    @property
+    def id(self) -> str:
+        return f"clean {self.model.rpartition('/')[2]} seed {self.seed}"
+
+
+def read(seeds: int = SEEDS) -> list[Clean]:
+    """The clean runs of `seeds` seeds, the models in turn."""
+    return [Clean(MODELS[seed % len(MODELS)], seed, full=seed % FULL_EVERY == 1) for seed in range(1, seeds + 1)]

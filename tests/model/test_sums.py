@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from env.errors import CheckpointError
+from env.stack import ROOT
 from model import sums
 from model.checkpoint import INDEX_FILE, inspect
 from model.sums import SUMS_FILE
@@ -79,6 +80,11 @@ SAME: dict[str, Callable[[str], str]] = {
 def test_files_as_listed_are_named(folder: Path, change: Callable[[str], str]) -> None:
     edit(folder, change)
     assert sums.compare(inspect(folder)) == (FIRST, SECOND, THIRD, "config.json")
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_readme_says_how_the_list_is_made(name: str) -> None:
+    assert f"`{COMMAND}`" in (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_without_a_list_nothing_is_said(folder: Path) -> None:

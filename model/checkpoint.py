@@ -252,14 +252,15 @@ def weights_sha256(checkpoint: Checkpoint, cache: Path | None = None) -> str:
 
     `cache` is a JSON file that keeps digests by path, size and time of change, so that 4.6 GB are read once.
     """
-    digests = {path.name: _file_sha256(path, cache) for path in checkpoint.shards}
+    digests = {path.name: file_sha256(path, cache) for path in checkpoint.shards}
     if len(digests) == 1:
         return next(iter(digests.values()))
     listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def _file_sha256(path: Path, cache: Path | None) -> str:
+def file_sha256(path: Path, cache: Path | None = None) -> str:
+    """SHA-256 of one file; `cache` as for `weights_sha256`."""
     state = path.stat()
     key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}"
     known: dict[str, str] = {}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from env.stack import ROOT, load_stack
 from model import checkpoint as checkpoints
-from model import components, device, stand_in
+from model import components, device, stand_in, sums
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.device import Device
@@ -47,6 +47,14 @@ def the_checkpoint(context: Context) -> Checkpoint:
 def the_digest(context: Context) -> str:
     """SHA-256 of the weights, read once a process and kept between processes by size and time of change."""
     return _once(context, "digest", lambda: checkpoints.weights_sha256(the_checkpoint(context), DIGESTS))
+
+
+def the_listed(context: Context) -> tuple[str, ...] | None:
+    """The files that SHA256SUMS lists, found as listed; None where there is no such list.
+
+    Raises: CheckpointError, where they are not.
+    """
+    return sums.compare(the_checkpoint(context), DIGESTS)
 
 
 def the_model(context: Context) -> Loaded:

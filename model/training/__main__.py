@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED_CHECKPOINT = ROOT / "model" / "data" / "stand-in"
 BUNDLED_CLIPS = ROOT / "model" / "data" / "clips"
-SCORES = "scores.json"
 SCORED_TASKS = ("ctc", "raw", "punctuated", "translation")
 
 say = partial(print, flush=True)
@@ -125,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     from model.components import quiet
     from model.training.card import score_table, with_scores
     from model.training.dataset import prepare
-    from model.training.export import HELD_OUT, write_clips
+    from model.training.export import CARD, HELD_OUT, SCORES, write_clips
 
     quiet()
     torch.set_num_threads(arguments.threads)
@@ -137,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
         raise CheckpointError(f"no held-out clips in {clips_folder}", next="python -m model.training")
     scores = _score(recipe, checkpoint, clips_folder)
     write_json(checkpoint / SCORES, scores)
-    card = checkpoint / "README.md"
+    card = checkpoint / CARD
     if card.exists():
         write_text(card, with_scores(card.read_text(encoding="utf-8"), scores))
     say(score_table(scores))

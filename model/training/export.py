@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 from env.atomic import write_json, write_text
+from model import sums
 from model.audio import SAMPLE_RATE
 from model.checkpoint import STAND_IN_FILE
 from model.training.architecture import build_processor
@@ -23,11 +24,16 @@ from model.training.speech import Utterance
 from model.training.tasks import Task
 
 MANIFEST, HELD_OUT = "manifest.jsonl", "held-out.jsonl"
+SCORES, CARD = "scores.json", "README.md"  # about the checkpoint, written after it and again by every scoring
 QUICK_CLIPS = 48  # in manifest.jsonl: enough for a WER in a verification of half a minute
 
 
 def write_checkpoint(model: Any, recipe: Recipe, folder: Path, facts: Mapping[str, object]) -> None:
-    """Save the model in bfloat16 with its processor and STAND_IN.json; `facts` say how this one was trained."""
+    """Save the model in bfloat16 with its processor and STAND_IN.json; `facts` say how this one was trained.
+
+    SHA256SUMS lists what is loaded. Scores and card are left out: were the list made again with them, it would vouch
+    for whatever weights lay there on the day of the scoring.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     saved = type(model)(model.config)
@@ -42,11 +48,12 @@ def write_checkpoint(model: Any, recipe: Recipe, folder: Path, facts: Mapping[st
         "name": recipe.name,
         "trained": True,
         "source": "model/training/recipe.toml, made by python -m model.training",
-        "model_card": "README.md",
+        "model_card": CARD,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         **facts,
     }
     write_json(folder / STAND_IN_FILE, mark)
+    sums.write(folder, leave_out=(SCORES, CARD))
 
 
 def manifest_rows(name: str, seconds: float, utterance: Utterance) -> list[dict[str, object]]:

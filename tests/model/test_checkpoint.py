@@ -12,21 +12,10 @@ import pytest
 
 from env.errors import CheckpointError
 from model import checkpoint as checkpoints
-from model import stand_in
 from model.checkpoint import inspect, weights_sha256
 
 HEAD = "language_model.lm_head.weight"
-SHARDS = 3
-
-
-@pytest.fixture(scope="session")
-def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """synthetic:tiny in three shards with an index, as the real checkpoint is stored."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stand_in, "SHARD_BYTES", 2_700_000)
-        folder = stand_in.folder_of("synthetic:tiny", 1, parent=tmp_path_factory.mktemp("sharded"))
-    assert len(list(folder.glob("*.safetensors"))) == SHARDS
-    return folder
+SHARDS = 3  # of the fixture `sharded`
 
 
 @pytest.fixture

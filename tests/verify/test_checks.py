@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 import torch
 
 from env.errors import CheckpointError, DeviceError
-from model import generation
+from env.stack import ROOT, load_stack
+from model import generation, sums
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded
 from model.device import Device
+from model.safetensors_format import read_header
 from verify import benchmark as benchmarks
+from verify import subject
 from verify.checks import function, performance, readiness
 from verify.context import Context
 from verify.plan import CHECKS
@@ -56,7 +60,7 @@ CHECK_FUNCTIONS: dict[str, Callable[[Context], Outcome]] = {
     "benchmark": performance.benchmark,
 }
 FIGURES = {
-    "checkpoint": {"path", "kind", "parameters", "tensors", "bytes", "sha256", "dtype", "architecture"},
+    "checkpoint": {"path", "kind", "parameters", "tensors", "bytes", "sha256", "sums", "dtype", "architecture"},
     "device": {"asked", "kind", "name", "index", "total_memory_bytes", "emulated", "versions", "op"},
     "load": {"seconds", "parameters", "dtype", "attention", "class"},
     "shapes": {"components"},
@@ -99,6 +103,52 @@ def test_the_plan_runs_these_functions() -> None:
 def test_a_damaged_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         readiness.checkpoint(context_of(tmp_path))
+
+
+@pytest.fixture
+def bundled_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(subject, "DIGESTS", tmp_path / "digests.json")
+    return Path(shutil.copytree(ROOT / load_stack().stand_in, tmp_path / "granite-speech-4.1-2b"))
+
+
+def test_one_flipped_bit_of_one_tensor_fails_by_the_file_s_name(bundled_copy: Path) -> None:
+    assert readiness.checkpoint(context_of(bundled_copy)).data["sums"] == {"status": "match"}
+    weights = bundled_copy / "model.safetensors"
+    entries = read_header(weights)
+    tensor, last = entries["encoder.out.weight"], max(entry.end for entry in entries.values())
+    raw = bytearray(weights.read_bytes())
+    raw[len(raw) - last + tensor.begin] ^= 1
+    weights.write_bytes(raw)
+    outcome = readiness.checkpoint(context_of(bundled_copy))
+    assert outcome.status is Status.FAIL
+    what, problem, _, after = outcome.reason.split("\n")
+    assert what == f"the checkpoint in {bundled_copy} is not what its SHA256SUMS lists:"
+    assert problem.startswith("  - model.safetensors differs: sha256 ")
+    assert after == f"  next: cd {bundled_copy} && sha256sum -c SHA256SUMS"
+    assert (outcome.data["kind"], outcome.data["sums"]) == ("stand-in", {"status": "differ"})
+
+
+@pytest.mark.parametrize(
+    ("gone", "status", "said"),
+    [
+        ([], "match", "10 files as SHA256SUMS lists them"),
+        ([sums.SUMS_FILE], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
+        ([sums.SUMS_FILE, "STAND_IN.json"], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
+    ],
+)
+def test_who_vouches_for_the_weights_is_said(bundled_copy: Path, gone: list[str], status: str, said: str) -> None:
+    for name in gone:
+        (bundled_copy / name).unlink()
+    outcome = readiness.checkpoint(context_of(bundled_copy))
+    assert (outcome.status, outcome.data["sums"]) == (Status.PASS, {"status": status})
+    assert outcome.reason.endswith(f" tensors; {said}")
+    assert outcome.reason.startswith("synthetic weights, ") == (outcome.data["kind"] == "stand-in")
+
+
+def test_weights_made_here_from_a_seed_need_no_list(context: Context) -> None:
+    outcome = readiness.checkpoint(context)
+    assert outcome.data["sums"] == {"status": "made-here"}
+    assert outcome.reason == "synthetic weights, 3,884,256 parameters, 234 tensors; made here from a seed"
 
 
 def test_an_absent_device_is_refused(tmp_path: Path) -> None:

@@ -109,6 +109,22 @@ def test_figures_that_no_record_holds_are_said_to_be_missing() -> None:
     assert "p50 ms" not in document
 
 
+@pytest.mark.parametrize(
+    ("sums", "row"),
+    [
+        ({"status": "differ"}, "| Files checked | **not as `SHA256SUMS` lists them** |\n"),
+        ({"status": "of a later version"}, "| Files checked | of a later version |\n"),
+        (None, ""),
+    ],
+)
+def test_the_files_are_held_to_their_list_in_the_document(sums: object, row: str) -> None:
+    data = read_evidence(DATA / "npu-verified").records["checkpoint"].data
+    document = render(with_record("npu-verified", "checkpoint", data={**data, "sums": sums}), "en")
+    head, _, after = document.partition("| sha256 of the weights |")
+    assert after.partition("\n")[2].startswith(row or "| `encoder.num_layers` |")
+    assert "Files checked" not in head
+
+
 def test_a_crashed_child_shows_its_signal_and_its_last_lines() -> None:
     document = render(read_evidence(DATA / "interrupted"), "en")
     crash = document[document.index("### `shapes`: error") :]

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from env.errors import CheckpointError
 from model import device as devices
+from model import stand_in
+from model.checkpoint import Checkpoint
+from model.sums import SUMS_FILE
 from verify import numerics
 from verify.context import Context
 from verify.parity import as_array
 from verify.records import Outcome, Status
-from verify.subject import the_checkpoint, the_device, the_digest
+from verify.subject import the_checkpoint, the_device, the_digest, the_listed
 
 OPERATION_SIZE = 64
 
 
 def checkpoint(context: Context) -> Outcome:
-    """The folder's config.json and safetensors headers, and the digest of the weights; nothing is loaded."""
+    """The folder's config.json and safetensors headers, and its files against SHA256SUMS; nothing is loaded."""
     found = the_checkpoint(context)
     data = {**found.describe(), "sha256": the_digest(context)}
     marked = "synthetic weights, " if found.kind == "stand-in" else ""
-    return Outcome(Status.PASS, f"{marked}{found.parameters:,} parameters, {len(found.entries)} tensors", data)
+    try:
+        status, said = _vouched(found, the_listed(context))
+    except CheckpointError as error:  # a finding about a folder that can be loaded: its figures are kept beside it
+        return Outcome(Status.FAIL, str(error), {**data, "sums": {"status": "differ"}})
+    data["sums"] = {"status": status}
+    reason = f"{marked}{found.parameters:,} parameters, {len(found.entries)} tensors; {said}"
+    return Outcome(Status.PASS, reason, data)
+
+
+def _vouched(found: Checkpoint, listed: tuple[str, ...] | None) -> tuple[str, str]:
+    """Who says that the values are the right ones: a word for the record, and the same as a sentence."""
+    if listed is not None:
+        return "match", f"{len(listed)} files as {SUMS_FILE} lists them"
+    if found.kind == "stand-in" and stand_in.is_stand_in(found.name):
+        return "made-here", "made here from a seed"
+    return "none", f"no {SUMS_FILE} beside the weights: nothing says whose they are"
 
 
 def device(context: Context) -> Outcome:

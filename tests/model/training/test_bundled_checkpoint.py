@@ -11,10 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
+from model import sums
+from model.checkpoint import inspect
 from model.training import recipe as recipes
 from model.training.card import with_scores
 from model.training.dataset import Clips, split_of
-from model.training.export import HELD_OUT, MANIFEST, read_clips
+from model.training.export import CARD, HELD_OUT, MANIFEST, SCORES, read_clips
 from model.training.number_words import LANGUAGES, ctc_transcript
 from model.training.score import Reader
 from model.training.tasks import Task
@@ -68,6 +70,11 @@ def test_checkpoint_says_that_it_is_a_stand_in() -> None:
     assert (mark["kind"], mark["trained"], mark["name"]) == ("stand-in", True, RECIPE.name)
     assert (CHECKPOINT / mark["model_card"]).exists()
     assert mark["steps"] == {stage.name: stage.steps for stage in RECIPE.stages}
+
+
+def test_checkpoint_lists_every_file_that_is_loaded() -> None:
+    listed = sums.compare(inspect(CHECKPOINT))
+    assert set(listed or ()) == {path.name for path in CHECKPOINT.iterdir()} - {sums.SUMS_FILE, SCORES, CARD}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

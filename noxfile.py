@@ -29,7 +29,7 @@ from env import builder
 from env.errors import BundleError
 from env.options import add_setup_options, add_target_options, run_folder
 from env.stack import load_stack
-from verify.options import add_report_options, add_verify_options
+from verify.options import add_appendix_option, add_report_options, add_verify_options
 
 nox.needs_version = ">=2026.7.11"
 nox.options.sessions = ["setup", "verify", "report"]
@@ -95,8 +95,8 @@ def options(session: nox.Session, *more: Adder) -> argparse.Namespace:
     given = parse(session, (*ALL, *more))
     given.run = given.run or RUN_ID
     here = Path(session.invoked_from)
-    for name in ("wheelhouse", "model_dir", "reference", "output", "results", "run"):
-        value = getattr(given, name)
+    for name in ("wheelhouse", "model_dir", "reference", "output", "results", "run", "campaign"):
+        value = getattr(given, name, None)
         if value and here != Path.cwd() and (here / value).exists():
             setattr(given, name, str(here / value))
     given.find_links = [str(here / place) if (here / place).exists() else place for place in given.find_links]
@@ -117,21 +117,21 @@ def tools(session: nox.Session, given: argparse.Namespace) -> Path:
 @nox.session(venv_backend="none")
 def setup(session: nox.Session) -> None:
     """Check driver, CANN, devices and Python, then build the pinned environment."""
-    given = options(session)
+    given = options(session, add_appendix_option)
     call(session, sys.executable, "env", "setup", *words(given, (add_target_options, add_setup_options)))
 
 
 @nox.session(venv_backend="none")
 def verify(session: nox.Session) -> None:
     """Run inference.py, eval.py and every check around them; record each; print the verdict."""
-    given = options(session)
+    given = options(session, add_appendix_option)
     call(session, tools(session, given), "verify", *words(given, (add_target_options, add_verify_options)))
 
 
 @nox.session(venv_backend="none")
 def report(session: nox.Session) -> None:
     """Render the adaptation document, Chinese and English, from the records."""
-    given = options(session)
+    given = options(session, add_appendix_option)
     folder = run_folder(given.results, given.run)
     latest = given.run == RUN_ID and not folder.exists()
     chosen = [] if latest else ["--run", str(folder)]
@@ -142,7 +142,7 @@ def report(session: nox.Session) -> None:
         "--results",
         given.results,
         *chosen,
-        *words(given, (add_report_options,)),
+        *words(given, (add_report_options, add_appendix_option)),
     )
 
 

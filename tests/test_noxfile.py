@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,23 @@ def test_help_shows_the_options_of_all_three() -> None:
     for option in ("--device", "--find-links", "--level", "--strict"):
         assert option in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_fault_campaign_is_an_option_of_the_report_and_planted_faults_one_of_the_emulated_device() -> None:
+    assert "--faults FILE" in nox("-s", "report", "--", "--help").stdout
+    emulated = nox("-s", "emulated", "--", "--help").stdout
+    assert "--faults JSON" in emulated
+    assert "--faults FILE" not in emulated
+
+
+def test_a_fault_campaign_is_found_from_where_nox_was_called(tmp_path: Path) -> None:
+    example = ROOT / "tests" / "data" / "report" / "emulated-faults"
+    shutil.copytree(example, tmp_path / "run", ignore=shutil.ignore_patterns("*.md", "faults.json"))
+    shutil.copy(example / "faults.json", tmp_path / "given.json")
+    done = nox("-s", "report", "--", "--run", "run", "--faults", "given.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("faults.json", "report.zh.md", "report.en.md"):
+        assert (tmp_path / "run" / name).read_bytes() == (example / name).read_bytes()
 
 
 def test_install_only_is_never_green() -> None:

@@ -43,6 +43,16 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--strict", action="store_true", help="exit with the verdict's code")
 
 
+def add_appendix_option(parser: argparse.ArgumentParser) -> None:
+    """What the report takes in beside the run. Apart, because `nox -s emulated` has a --faults of its own."""
+    parser.add_argument(
+        "--faults",
+        dest="campaign",
+        metavar="FILE",
+        help="a fault campaign (faults.json) that becomes the documents' appendix; kept in the run's folder",
+    )
+
+
 def default_model_dir() -> str:
     """The checkpoint folder of the public recipe, in this project or beside it, else the stand-in."""
     stack = load_stack()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from verify.records import Evidence, Record, Status, read_evidence
+from verify.report.campaign import FAULTS_FILE, Campaign, Clean, Fault, count, parse
 from verify.report.markdown import block, cell, code, tail
 from verify.report.render import LANGUAGES, render
 from verify.text import one_line
@@ -20,6 +21,8 @@ from verify.verdict import judge
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "report"
 HEALTHY = read_evidence(DATA / "cpu-stand-in")
+FAULTS = (DATA / "emulated-faults" / FAULTS_FILE).read_text(encoding="utf-8")
+CAMPAIGN = parse(FAULTS)
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 # Rendering takes milliseconds here and more on a busy machine: no deadline, and fewer examples than the default.
@@ -135,3 +138,47 @@ def test_verified_is_never_said_of_a_run_with_a_check_that_did_not_pass(statuses
     worse = {record.status for record in records.values()} - {Status.PASS, Status.SKIP}
     assert (verdict.exit_code == 0) <= (not worse)
     assert verdict.headline() != "verified"  # the weights are a stand-in
+
+
+def renamed(campaign: Campaign, text: str) -> Campaign:
+    """The campaign with `text` wherever a fault or a run without one holds words of its own."""
+    words = {field.name for of in (Fault, Clean) for field in fields(of) if "str" in str(field.type)} - {"alarms"}
+
+    def said(row: Fault | Clean) -> dict[str, Any]:
+        return {name: text for name in words if getattr(row, name, None)}
+
+    faults = tuple(replace(fault, **said(fault)) for fault in campaign.faults)
+    clean = tuple(replace(run, **said(run), alarms=(text,) * len(run.alarms)) for run in campaign.clean)
+    project, versions = {"version": text, "commit": text}, {**campaign.versions, text: text}
+    named = replace(campaign, project=project, versions=versions, started=text, sources_sha256=text)
+    return replace(named, faults=faults, clean=clean, summary=count(faults, clean))
+
+
+@whole_documents
+@given(hostile.filter(str.split), st.sampled_from(LANGUAGES))
+def test_no_name_or_reason_of_a_campaign_breaks_a_table(text: str, language: Any) -> None:
+    calm = render(HEALTHY, language, renamed(CAMPAIGN, "word"))
+    document = render(HEALTHY, language, renamed(CAMPAIGN, text))
+    assert tables(document) == tables(calm)
+    heads = [token.tag for token in MARKDOWN.parse(document) if token.type == "heading_open"]
+    assert heads == [token.tag for token in MARKDOWN.parse(calm) if token.type == "heading_open"]
+    assert one_line(text) in cells(document)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_a_mutated_campaign_is_refused_or_shown(data: st.DataObject) -> None:
+    place = whole = json.loads(FAULTS)
+    while place:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        inner = place[key]
+        if not isinstance(inner, (dict, list)) or not inner or data.draw(st.booleans()):
+            place[key] = data.draw(anything)
+            break
+        place = inner
+    try:
+        campaign = parse(json.dumps(whole))
+    except ValueError:
+        return
+    for language in LANGUAGES:
+        render(HEALTHY, language, campaign).encode()

@@ -26,6 +26,7 @@ from markdown_it import MarkdownIt
 from env.errors import RecordError, StorageError
 from verify.records import Evidence, Status, read_evidence
 from verify.report.__main__ import latest_run, main
+from verify.report.campaign import attached
 from verify.report.facts import Facts
 from verify.report.markdown import cell
 from verify.report.render import LANGUAGES, render
@@ -65,13 +66,13 @@ def numbers_of(document: str) -> list[str]:
 @pytest.mark.parametrize("case", CASES)
 def test_document_is_the_golden_one(case: str, language: str) -> None:
     golden = (DATA / case / f"report.{language}.md").read_text(encoding="utf-8")
-    assert render(read_evidence(DATA / case), language) == golden  # type: ignore[arg-type]
+    assert render(read_evidence(DATA / case), language, attached(DATA / case)) == golden  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_both_languages_hold_the_same_sections_rows_and_figures(case: str) -> None:
-    evidence = read_evidence(DATA / case)
-    chinese, english = render(evidence, "zh"), render(evidence, "en")
+    evidence, campaign = read_evidence(DATA / case), attached(DATA / case)
+    chinese, english = render(evidence, "zh", campaign), render(evidence, "en", campaign)
     assert list(shape_of(chinese)) == list(shape_of(english))
     # "2" of "level 2" and its like are in both; a number that only one sentence says would show here.
     assert numbers_of(chinese) == numbers_of(english)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from env.errors import RecordError, run_main
 from env.options import SETUP_FILE, run_folder
+from verify.options import add_appendix_option
 from verify.records import RUN_FILE, read_evidence
+from verify.report.campaign import attach, attached
 from verify.verdict import judge
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -31,19 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m verify.report",
         description="Render report.zh.md and report.en.md from the records of a run.",
-        epilog="exit codes: 0 rendered; 14 the documents cannot be written; 32 no records; "
+        epilog="exit codes: 0 rendered; 14 the documents cannot be written; 32 no records, or no usable FILE; "
         "with --strict also 30 verification failed, 31 not verified or incomplete",
     )
     parser.add_argument("--run", metavar="RUN", help="a run's id or folder (default: the newest in --results)")
     parser.add_argument("--results", type=Path, metavar="DIR", default=RESULTS, help="the folder of runs")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the run's folder)")
     parser.add_argument("--strict", action="store_true", help="exit with the verdict's code")
+    add_appendix_option(parser)
     options = parser.parse_args(arguments)
     from verify.report.render import write_documents  # jinja2: not for --help
 
     folder = run_folder(str(options.results), options.run) if options.run else latest_run(options.results)
     evidence = read_evidence(folder)
-    for path in write_documents(evidence, options.output or folder):
+    if options.campaign:
+        attach(Path(options.campaign), folder)
+    for path in write_documents(evidence, options.output or folder, attached(folder)):
         print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
     verdict = judge(evidence)
     print(verdict.line())

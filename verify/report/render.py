@@ -13,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from env.atomic import write_text
 from verify.records import Evidence
 from verify.report import markdown
+from verify.report.appendix import Appendix, share
+from verify.report.campaign import Campaign, Damaged
 from verify.report.facts import Facts, figures, is_scalar, number, pick, size, worst
 from verify.verdict import Language, in_language, judge
 
@@ -21,8 +23,11 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")  # Chinese first, as the field pu
 FIGURES_SHOWN = 40  # of the host, and of a check that has no section of its own
 
 
-def render(evidence: Evidence, language: Language) -> str:
-    """The document of a run in one language. The same evidence gives the same text."""
+def render(evidence: Evidence, language: Language, campaign: Campaign | Damaged | None = None) -> str:
+    """The document of a run in one language, with the appendix on planted faults where a campaign is given.
+
+    The same evidence and campaign give the same text.
+    """
     verdict = judge(evidence)
     text = (
         _environment(language)
@@ -33,6 +38,8 @@ def render(evidence: Evidence, language: Language) -> str:
             damaged=evidence.damaged,
             verdict=verdict,
             facts=Facts(evidence, verdict),
+            appendix=Appendix(campaign, evidence.run) if isinstance(campaign, Campaign) else None,
+            damaged_appendix=campaign.why if isinstance(campaign, Damaged) else None,
         )
     )
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
@@ -52,7 +59,7 @@ def _environment(language: Language) -> Environment:
     def say(zh: str, en: str) -> str:
         return zh if language == "zh" else en
 
-    environment.globals.update(say=say, language=language, pick=pick, figures_shown=FIGURES_SHOWN)
+    environment.globals.update(say=say, language=language, pick=pick, share=share, figures_shown=FIGURES_SHOWN)
     environment.filters.update(_filters(language, say))
     return environment
 
@@ -111,7 +118,7 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
     }
 
 
-def write_documents(evidence: Evidence, folder: Path) -> list[Path]:
+def write_documents(evidence: Evidence, folder: Path, campaign: Campaign | Damaged | None = None) -> list[Path]:
     """Write report.zh.md and report.en.md into `folder` and return their paths.
 
     Raises:
@@ -119,5 +126,5 @@ def write_documents(evidence: Evidence, folder: Path) -> list[Path]:
     """
     paths = [folder / f"report.{language}.md" for language in LANGUAGES]
     for path, language in zip(paths, LANGUAGES, strict=True):
-        write_text(path, render(evidence, language))
+        write_text(path, render(evidence, language, campaign))
     return paths

@@ -1,0 +1,291 @@
+"""The appendix on planted faults: its file read and refused, its figures, and its place in a run's folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from env.errors import RecordError, StorageError
+from verify.records import read_evidence
+from verify.report.__main__ import main
+from verify.report.appendix import Appendix, often, share
+from verify.report.campaign import FAULTS_FILE, Campaign, Damaged, Fault, attach, attached, count, parse
+from verify.report.render import LANGUAGES, render
+from verify.verdict import Language
+
+ROOT = Path(__file__).resolve().parents[2]
+CASE = ROOT / "tests" / "data" / "report" / "emulated-faults"
+TEXT = (CASE / FAULTS_FILE).read_text(encoding="utf-8")
+GOOD = parse(TEXT)
+SCHEMA = Draft202012Validator(json.loads((ROOT / "verify/schemas/faults.schema.json").read_text(encoding="utf-8")))
+HEADS = {"zh": "## 附录：", "en": "## Appendix: "}
+
+
+def changed(dotted: str, value: object) -> str:
+    """The good file with one value replaced; "faults.0.caught" names it."""
+    whole = json.loads(TEXT)
+    *path, last = [int(part) if part.isdigit() else part for part in dotted.split(".")]
+    place = whole
+    for key in path:
+        place = place[key]
+    place[last] = value
+    return json.dumps(whole)
+
+
+def without(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name}
+
+
+def with_faults(*faults: Fault) -> Campaign:
+    return replace(GOOD, faults=faults, summary=count(faults, GOOD.clean))
+
+
+def document(campaign: Campaign | Damaged | None, language: Language = "en") -> str:
+    return render(read_evidence(CASE), language, campaign)
+
+
+def appendix_of(campaign: Campaign | Damaged | None, language: Language = "en") -> str:
+    text = document(campaign, language)
+    return text[text.index(HEADS[language]) :]
+
+
+# The file
+
+BAD_FILES: dict[str, tuple[str, str]] = {
+    "empty": ("", "Expecting value"),
+    "cut": (TEXT[:1000], "Unterminated string|Expecting"),
+    "no object": ("[]", r"the file: an object required, \[\] found"),
+    "too deep": ("[" * 100_000, "recursion"),
+    "a newer version": (changed("schema", 2), "schema 1 required, 2 found"),
+    "no version": (json.dumps(without("schema", json.loads(TEXT))), "schema 1 required, null found"),
+    "a version in words": (changed("schema", "1"), 'schema 1 required, "1" found'),
+    "no faults": (changed("faults", None), "faults: a list required, null found"),
+    "a fault that is none": (changed("faults.1", "x"), r'faults\[1\]: an object required, "x" found'),
+    "a field missing": (
+        changed("faults.2", without("caught", json.loads(TEXT)["faults"][2])),
+        r"faults\[2\]: caught is missing",
+    ),
+    "an unknown field": (changed("clean.0.colour", 1), r"clean\[0\]: no field 'colour' is known"),
+    "yes for true": (
+        changed("faults.0.caught", "yes"),
+        r'faults\[0\]\.caught: true or false required, "yes" found',
+    ),
+    "1 for true": (changed("faults.0.caught", 1), r"caught: true or false required, 1 found"),
+    "true for a number": (changed("faults.0.effect", True), r"effect: a finite number from 0 or null required, true"),
+    "an endless number": (TEXT.replace("41.5", "1e999"), "effect: a finite number from 0 or null required, Infinity"),
+    "NaN": (TEXT.replace("41.5", "NaN"), "NaN is not JSON"),
+    "a negative time": (changed("clean.0.seconds", -1), "seconds: a finite number from 0 required, -1 found"),
+    "half a record": (changed("faults.0.records", 0.5), "records: an integer from 0 required, 0.5 found"),
+    "another device": (changed("faults.0.on", "cuda"), 'on: "npu" or "cpu" required, "cuda" found'),
+    "another sort": (changed("faults.0.sort", "bug"), '"number", "event" or "checkpoint" required, "bug" found'),
+    "alarms in one text": (changed("clean.0.alarms", "parity"), 'alarms: a list of texts required, "parity" found'),
+    "a version as a number": (changed("versions.torch", 2.9), "versions: an object of texts required"),
+    "no commit": (changed("project", {"version": "1"}), "project: commit is missing"),
+    "no summary": (changed("summary", []), r"summary: an object required, \[\] found"),
+    "a long value": (changed("faults.0.on", "x" * 999), "required, .{59}… found"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_named_with_what_is_required_and_what_was_found(case: str, tmp_path: Path) -> None:
+    text, why = BAD_FILES[case]
+    file, run = tmp_path / "given.json", tmp_path / "run"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(RecordError, match=why) as caught:
+        attach(file, run)
+    assert str(file) in caught.value.what
+    assert caught.value.next == "nox -s faults"
+    assert not run.exists()
+
+
+NO_JSON = ("empty", "cut", "too deep", "an endless number", "NaN")
+
+
+@pytest.mark.parametrize("case", sorted(set(BAD_FILES) - set(NO_JSON)))
+def test_what_the_reader_refuses_does_not_fit_the_schema(case: str) -> None:
+    assert not SCHEMA.is_valid(json.loads(BAD_FILES[case][0]))
+
+
+def test_no_file_is_told_from_a_bad_one(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="no fault campaign in") as caught:
+        attach(tmp_path / "nowhere.json", tmp_path)
+    assert caught.value.next == "nox -s faults"
+    with pytest.raises(RecordError, match="Is a directory"):
+        attach(tmp_path, tmp_path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "given.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecordError, match="can't decode byte 0xff"):
+        attach(tmp_path / "given.json", tmp_path)
+
+
+@pytest.mark.parametrize("name", asdict(GOOD.summary))
+def test_a_summary_that_its_rows_contradict_is_refused(name: str) -> None:
+    right = getattr(GOOD.summary, name)
+    with pytest.raises(ValueError, match=rf"summary\.{name}: {right} required by the rows, {right + 1} found"):
+        parse(changed(f"summary.{name}", right + 1))
+
+
+def test_an_event_ended_only_with_records_documents_and_no_pass() -> None:
+    lost = next(fault for fault in GOOD.faults if fault.id == "lost")
+    assert lost.ended
+    for verdict in ("verified · cpu", "verdict: verified (EMULATED) · npu:0"):
+        assert not replace(lost, verdict=verdict).ended
+    assert replace(lost, verdict="not verified · npu:0").ended
+    assert not replace(lost, records=0).ended
+    assert not replace(lost, documents=False).ended
+
+
+# The figures
+
+
+def test_nearly_all_does_not_read_as_all() -> None:
+    assert share(1999, 2000) == "1999 / 2000 (99.9%)"
+    assert share(2000, 2000) == "2000 / 2000 (100.0%)"
+    assert share(0, 0) == "0 / 0"
+
+
+def test_the_most_frequent_comes_first_and_ties_by_name() -> None:
+    assert often(["b", "a", None, "c", "c"]) == [("c", 2), (None, 1), ("a", 1), ("b", 1)]
+
+
+def test_families_keep_their_order_and_their_devices_apart() -> None:
+    first, second = GOOD.faults[0], GOOD.faults[5]
+    on_cpu = replace(first, on="cpu", emulated=False)
+    rows = Appendix(with_faults(second, first, on_cpu, first), None).families
+    assert [(row.name, row.place, len(row.faults)) for row in rows] == [
+        ("operator wrong", "npu (EMULATED)", 1),
+        ("module output scaled", "npu (EMULATED)", 2),
+        ("module output scaled", "cpu", 1),
+    ]
+
+
+def test_times_are_the_median_and_the_worst_of_what_was_caught() -> None:
+    faults = [replace(GOOD.faults[0], seconds=seconds) for seconds in (3.0, 1.0, 9.0, None)]
+    missed = replace(GOOD.faults[0], caught=False, seconds=100.0)
+    (row,) = Appendix(with_faults(*faults, missed), None).families
+    assert row.seconds == (3.0, 9.0)
+    assert row.found == "4 / 5 (80.0%)"
+
+
+def test_an_effect_that_cannot_be_measured_excuses_nothing() -> None:
+    unknown = replace(GOOD.faults[0], effect=None, beyond_noise=None, caught=False, missed_because=None, reason="")
+    text = appendix_of(with_faults(unknown))
+    assert "| not measurable | not recorded |" in text
+
+
+def test_an_event_is_not_excused_by_the_noise() -> None:
+    slow = next(fault for fault in GOOD.faults if fault.id == "slow")
+    found = Appendix(with_faults(replace(slow, effect=0.0, beyond_noise=False)), None)
+    assert [fault.id for fault in found.missed] == ["slow"]
+    assert found.within == []
+
+
+def test_a_campaign_that_missed_nothing_says_none() -> None:
+    text = appendix_of(with_faults(GOOD.faults[0]))
+    assert "### Faults that were missed\n\nNone.\n" in text
+    assert "Events that did not end" not in text
+
+
+def test_a_campaign_without_rows_claims_nothing() -> None:
+    text = appendix_of(replace(GOOD, faults=(), clean=(), summary=count((), ())))
+    assert "No fault was planted." in text
+    assert "how often it raises a false alarm is not known" in text
+    assert "| Of these caught | 0 / 0 |" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "emulated", "no_npu"),
+    [
+        ({}, True, True),
+        ({"on": "cpu", "emulated": False}, False, False),  # the clean runs on an npu may have been on a real one
+        ({"on": "npu", "emulated": False}, False, False),
+    ],
+)
+def test_what_is_said_of_hardware_is_what_is_known(changes: dict[str, Any], emulated: bool, no_npu: bool) -> None:
+    text = appendix_of(with_faults(replace(GOOD.faults[0], **changes)))
+    assert ("on an emulated device (EMULATED)" in text) == emulated
+    assert ("nothing about a real NPU" in text) == no_npu
+
+
+@pytest.mark.parametrize(("commit", "other"), [("c40b5c8f2d1e", False), ("0123456789ab", True), (None, True)])
+def test_checks_of_another_commit_are_not_taken_for_the_run_s(commit: str | None, other: bool) -> None:
+    text = appendix_of(replace(GOOD, project={"version": "0.1.0", "commit": commit}))
+    assert ("not known to be the code that made this run's records" in text) == other
+
+
+# The run's folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The example's run without its campaign."""
+    return Path(shutil.copytree(CASE, tmp_path / "run", ignore=shutil.ignore_patterns("*.md", FAULTS_FILE)))
+
+
+def test_a_campaign_is_kept_and_shown_from_then_on(run: Path, tmp_path: Path) -> None:
+    assert main(["--run", str(run)]) == 0
+    for language in LANGUAGES:
+        golden = (CASE / f"report.{language}.md").read_text(encoding="utf-8")
+        plain = golden[: golden.index(HEADS[language])].rstrip() + "\n"
+        assert (run / f"report.{language}.md").read_text(encoding="utf-8") == plain
+    assert main(["--run", str(run), "--faults", str(CASE / FAULTS_FILE), "--output", str(tmp_path / "first")]) == 0
+    assert (run / FAULTS_FILE).read_bytes() == (CASE / FAULTS_FILE).read_bytes()
+    moved = Path(shutil.move(run, tmp_path / "elsewhere"))
+    assert main(["--run", str(moved)]) == 0
+    for language in LANGUAGES:
+        name = f"report.{language}.md"
+        assert (moved / name).read_bytes() == (tmp_path / "first" / name).read_bytes() == (CASE / name).read_bytes()
+
+
+def test_a_campaign_does_not_touch_the_verdict(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / FAULTS_FILE).write_text("{")
+    assert main(["--run", str(run), "--strict"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("verified (EMULATED")
+
+
+def test_a_bad_file_leaves_the_campaign_that_was_there(run: Path, tmp_path: Path) -> None:
+    attach(CASE / FAULTS_FILE, run)
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(RecordError, match="schema 1 required, null found"):
+        main(["--run", str(run), "--faults", str(tmp_path / "bad.json")])
+    assert (run / FAULTS_FILE).read_bytes() == (CASE / FAULTS_FILE).read_bytes()
+    assert not list(run.glob("*.md"))
+
+
+def test_a_campaign_can_be_attached_from_where_it_already_is(run: Path) -> None:
+    attach(CASE / FAULTS_FILE, run)
+    attach(run / FAULTS_FILE, run)
+    assert isinstance(attached(run), Campaign)
+
+
+def test_a_folder_that_takes_no_file_is_a_storage_error(run: Path) -> None:
+    (run / FAULTS_FILE).mkdir()
+    with pytest.raises(StorageError, match="cannot write"):
+        attach(CASE / FAULTS_FILE, run)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_campaign_damaged_later_is_said_to_be_and_the_documents_stand(run: Path, language: Language) -> None:
+    (run / FAULTS_FILE).write_text(changed("summary.caught", 7), encoding="utf-8")
+    text = appendix_of(attached(run), language)
+    assert "summary.caught: 6 required by the rows, 7 found" in text
+    assert str(run) not in text
+    assert len(text.splitlines()) == 3
+    (run / FAULTS_FILE).unlink()
+    (run / FAULTS_FILE).mkdir()
+    assert "Is a directory" in appendix_of(attached(run), language)
+
+
+def test_a_run_without_a_campaign_has_no_appendix(run: Path) -> None:
+    assert attached(run) is None
+    assert "Appendix" not in document(attached(run))
+    assert "附录" not in document(attached(run), "zh")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ MINIMUM_ROUNDS = 3  # below this a percentile says nothing
 # Weights that fit a CPU's last-level cache are not read from memory again; only larger ones have a memory floor.
 BEYOND_CACHE_BYTES = 256 * 2**20
 READ_BYTES = 256 * 2**20
-GEMM_SIZE = 2048
+GEMM_SIZES = (128, 256, 512, 1024, 2048)
+GEMM_CALL_S = 0.25  # no larger matrix is tried once a product takes this long
 FLOOR_SECONDS = 1.0
 
 
@@ -174,7 +176,9 @@ def measure_decode(loaded: Loaded, inputs: Inputs, *, runs: int, budget_s: float
 def measure_floors(device: Device, dtype: str) -> dict[str, float]:
     """What this machine reaches with one plain operation: reading memory (GB/s) and multiplying matrices (GFLOP/s).
 
-    The best of the repeats within a second each: a floor is what the machine can do, not what it did on average.
+    The best of the repeats: a floor is what the machine can do, not what it did on average. A CPU without
+    instructions for bfloat16 or float16 multiplies them at 1 GFLOP/s, large matrices slower than small ones, so sizes
+    grow only while a product stays short, and the best rate counts.
     """
     import torch
 
@@ -182,18 +186,22 @@ def measure_floors(device: Device, dtype: str) -> dict[str, float]:
         block = torch.ones(READ_BYTES // 4, dtype=torch.float32, device=device.torch_device)
         read = _fastest(device, block.sum)
         del block
-        kind = torch_dtype(dtype)
-        left = torch.ones(GEMM_SIZE, GEMM_SIZE, dtype=kind, device=device.torch_device)
-        gemm = _fastest(device, lambda: left @ left)
+        rate = 0.0
+        for size in GEMM_SIZES:
+            left = torch.ones(size, size, dtype=torch_dtype(dtype), device=device.torch_device)
+            seconds = _fastest(device, partial(torch.mm, left, left), FLOOR_SECONDS / len(GEMM_SIZES))
+            rate = max(rate, 2 * size**3 / seconds)
+            if seconds > GEMM_CALL_S:
+                break
     device.empty_cache()
-    return {"read_gb_s": READ_BYTES / read / 1e9, "gemm_gflop_s": 2 * GEMM_SIZE**3 / gemm / 1e9}
+    return {"read_gb_s": READ_BYTES / read / 1e9, "gemm_gflop_s": rate / 1e9}
 
 
-def _fastest(device: Device, run: Callable[[], object]) -> float:
-    """Seconds of the fastest call within `FLOOR_SECONDS`, after one call that does not count."""
+def _fastest(device: Device, run: Callable[[], object], budget_s: float = FLOOR_SECONDS) -> float:
+    """Seconds of the fastest call of those begun within `budget_s`, after one call that does not count."""
     run()
     best = float("inf")
-    until = time.perf_counter() + FLOOR_SECONDS
+    until = time.perf_counter() + budget_s
     while time.perf_counter() < until:
         device.synchronize()
         started = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from model.components import Inputs, Loaded, run_parts
+from model.device import Device, resolve
 from verify import benchmark
 from verify.benchmark import floor_ms, summary, time_calls
 
@@ -90,7 +91,7 @@ def measured(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "FLOOR_SECONDS", 0.05)
         patch.setattr(benchmark, "READ_BYTES", 2**22)
-        patch.setattr(benchmark, "GEMM_SIZE", 256)
+        patch.setattr(benchmark, "GEMM_SIZES", (128, 256))
         return benchmark.measure(tiny_bfloat16, tiny_inputs, parts, warmup=1, rounds=4, floors=True)
 
 
@@ -131,3 +132,16 @@ def test_floors_are_the_better_of_two_measurements(
     parts = run_parts(tiny_bfloat16, tiny_inputs)
     found = benchmark.measure(tiny_bfloat16, tiny_inputs, parts, warmup=0, rounds=1, floors=True)
     assert found["floors"] == {"read_gb_s": 2.0, "gemm_gflop_s": 9.0}
+
+
+def test_a_slow_matrix_product_is_not_tried_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[float] = []
+
+    def fastest(device: Device, run: Callable[[], object], budget_s: float = 1.0) -> float:
+        tried.append(budget_s)
+        return 10.0**-3 * 10 ** len(tried)  # of reading, then of each size: 0.1 s, 1 s, ...
+
+    monkeypatch.setattr(benchmark, "_fastest", fastest)
+    rates = benchmark.measure_floors(resolve("cpu"), "float32")
+    assert len(tried) == 3  # reading, and two of five sizes
+    assert rates["gemm_gflop_s"] == pytest.approx(2 * 128**3 / 0.1 / 1e9)  # the better of the two

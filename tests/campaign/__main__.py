@@ -10,7 +10,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,16 @@ from tests.npu_emulator.build import build
 from tests.npu_emulator.guard import real_npu
 from tests.npu_emulator.options import add_release_option
 from verify.engine import now, project
+from verify.report.campaign import FAULTS_FILE, SCHEMA, Fault, Summary, count
+from verify.report.campaign import Clean as CleanRun
 
 from . import cases, clean
 from .cases import Case
-from .outcome import summary
 from .run import Campaign, Folders, Job, starter
 
 QUICK_SEEDS = 1
-SCHEMA = 1
-GOALS = {"caught": 0.98, "named": 0.95}  # shares; every event must end in order, and no clean run may alarm
+# What the campaign has to reach, as shares; besides, every event ends in order and no clean run alarms.
+CAUGHT, NAMED = 0.98, 0.95
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             screen.take(job, row)
 
         campaign.run(jobs, given.jobs, done)
-    kept = {
+    kept: dict[str, Any] = {
         "schema": SCHEMA,
         "project": project(),
         "started": started,
@@ -104,20 +106,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         "faults": [rows[job.id] for job in jobs if isinstance(job, Case)],
         "clean": [row for job in jobs if not isinstance(job, Case) for row in rows[job.id]],
     }
-    kept["summary"] = summary(kept["faults"], kept["clean"])
-    write_json(folders.base / "faults.json", kept)
-    screen.show(kept)
-    print(f"kept in {os.path.relpath(folders.base / 'faults.json')}")
-    return 0 if reached(kept["summary"]) else VerificationFailedError.exit_code
+    faults, runs = [Fault(**row) for row in kept["faults"]], [CleanRun(**row) for row in kept["clean"]]
+    found = count(faults, runs)
+    write_json(folders.base / FAULTS_FILE, kept | {"summary": asdict(found)})
+    screen.show(faults, runs, found)
+    print(f"kept in {os.path.relpath(folders.base / FAULTS_FILE)}")
+    return 0 if reached(found) else VerificationFailedError.exit_code
 
 
-def reached(figures: Mapping[str, int]) -> bool:
+def reached(found: Summary) -> bool:
     """Whether the campaign is what a pass may be believed by."""
     return (
-        figures["caught"] >= GOALS["caught"] * figures["beyond_noise"]
-        and figures["named"] >= GOALS["named"] * figures["single_layer"]
-        and figures["events_ended"] == figures["events"]
-        and figures["false_alarms"] == 0
+        found.caught >= CAUGHT * found.beyond_noise
+        and found.named >= NAMED * found.single_layer
+        and found.events_ended == found.events
+        and found.false_alarms == 0
     )
 
 

@@ -132,21 +132,3 @@ def of_clean(run: Clean, dtype: str, folder: Path, answer: Mapping[str, Any]) ->
         "checks": len(records),
         "seconds": answer["seconds"],
     }
-
-
-def summary(faults: Sequence[Mapping[str, Any]], clean: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The campaign in figures."""
-    beyond = [row for row in faults if row["beyond_noise"]]
-    events = [row for row in faults if row["sort"] == "event"]
-    layered = [row for row in faults if row["named"] is not None]
-    return {
-        "cases": len(faults),
-        "beyond_noise": len(beyond),
-        "caught": sum(row["caught"] for row in beyond),
-        "events": len(events),
-        "events_ended": sum(row["caught"] for row in events),
-        "single_layer": len(layered),
-        "named": sum(row["named"] for row in layered),
-        "clean_runs": len(clean),
-        "false_alarms": sum(bool(row["alarms"]) for row in clean),
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 from types import TracebackType
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from verify.report.campaign import Clean, Fault, Summary
 from verify.screen import first_line
 
 from .cases import Case
@@ -55,49 +56,50 @@ class Screen:
         self._console.print(said(job, row), markup=False, highlight=False, soft_wrap=True)
         self._progress.advance(self._task)
 
-    def show(self, kept: Mapping[str, Any]) -> None:
-        self._console.print(matrix(kept["faults"]))
-        for row in kept["faults"]:
-            if row["beyond_noise"] and not row["caught"]:
-                text = f"missed: {row['id']}: {row['missed_because']} (effect {row['effect']})"
-                self._console.print(text, markup=False, soft_wrap=True)
-        for row in kept["clean"]:
-            if row["alarms"]:
-                text = f"false alarm: {row['model']}, seed {row['seed']}, {row['dtype']}: {row['reason']}"
-                self._console.print(text, markup=False, soft_wrap=True)
-        self._console.print(sentence(kept["summary"]), markup=False, highlight=False, soft_wrap=True)
+    def show(self, faults: Sequence[Fault], runs: Sequence[Clean], found: Summary) -> None:
+        self._console.print(matrix(faults))
+        lines = [
+            f"missed: {fault.id}: {fault.missed_because} (effect {fault.effect})"
+            for fault in faults
+            if fault.counts and not fault.caught
+        ]
+        lines += [
+            f"false alarm: {run.model}, seed {run.seed}, {run.dtype}: {first_line(run.reason)}"
+            for run in runs
+            if run.alarms
+        ]
+        for text in (*lines, sentence(found)):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def sentence(figures: Mapping[str, int]) -> str:
+def sentence(found: Summary) -> str:
     return (
-        f"{figures['caught']} of {figures['beyond_noise']} cases beyond noise caught "
-        f"({figures['cases'] - figures['beyond_noise']} of {figures['cases']} are within it); "
-        f"{figures['events_ended']} of {figures['events']} crashes and hangs ended as records and documents; "
-        f"layer named right in {figures['named']} of {figures['single_layer']}; "
-        f"{figures['false_alarms']} false alarms in {figures['clean_runs']} clean runs"
+        f"{found.caught} of {found.beyond_noise} cases beyond noise caught "
+        f"({found.cases - found.beyond_noise} of {found.cases} are within it); "
+        f"{found.events_ended} of {found.events} crashes and hangs ended as records and documents; "
+        f"layer named right in {found.named} of {found.single_layer}; "
+        f"{found.false_alarms} false alarms in {found.clean_runs} clean runs"
     )
 
 
-def matrix(rows: Sequence[Mapping[str, Any]]) -> Table:
+def matrix(faults: Sequence[Fault]) -> Table:
     """A row a family: what was planted, what saw it, at which level, the layer named or not, how soon."""
     table = Table(box=None, pad_edge=False)
     for name in ("fault", "on", "cases", "beyond noise", "caught", "level", "first seen by", "layer named", "median s"):
         table.add_column(name)
-    families = dict.fromkeys((row["family"], row["on"]) for row in rows)
-    for family, on in families:
-        group = [row for row in rows if (row["family"], row["on"]) == (family, on)]
-        beyond = [row for row in group if row["beyond_noise"]]
-        seen = Counter(row["check"] for row in group if row["caught"])
-        named = [row["named"] for row in group if row["named"] is not None]
-        seconds = [row["seconds"] for row in group if row["caught"]]
+    for family, on in dict.fromkeys((fault.family, fault.on) for fault in faults):
+        group = [fault for fault in faults if (fault.family, fault.on) == (family, on)]
+        caught = [fault for fault in group if fault.caught]
+        named = [fault.named for fault in group if fault.named is not None]
+        seconds = [fault.seconds for fault in caught if fault.seconds is not None]
         table.add_row(
             family,
             on,
             str(len(group)),
-            str(len(beyond)),
-            str(sum(row["caught"] for row in beyond)),
-            ", ".join(sorted({str(row["level"]) for row in group if row["caught"]})),
-            ", ".join(f"{check} {count}" for check, count in seen.most_common()),
+            str(sum(fault.beyond_noise is True for fault in group)),
+            str(sum(fault.beyond_noise is True for fault in caught)),
+            ", ".join(sorted({str(fault.level) for fault in caught})),
+            ", ".join(f"{check} {number}" for check, number in Counter(f.check for f in caught).most_common()),
             f"{sum(named)} of {len(named)}" if named else "-",
             f"{median(seconds):.1f}" if seconds else "-",
         )

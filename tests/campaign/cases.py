@@ -84,7 +84,7 @@ def _family(family: Mapping[str, Any]) -> list[Case]:
                     also=tuple(str(_named(text, place)) for text in family.get("also", [])),
                     damage=family.get("damage"),
                     certain=family.get("certain", False),
-                    quick=number == 0 and on == "npu" and family.get("quick", True),
+                    quick=number == 0 and on == "npu" and family.get("quick", False),
                 )
             )
     return found

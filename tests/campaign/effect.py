@@ -112,11 +112,13 @@ def clean(options: Mapping[str, Any], folder: Path) -> None:
 
 def measure(options: Mapping[str, Any], folder: Path) -> None:
     """Write effect.json: {dtype: {"effect": number or null, "where": name or null}}; null where it is not finite or
-    the device gave nothing.
+    the device gave nothing. Once it is beyond noise in one dtype no other is tried.
     """
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     base = Path(options["clean"])
     for dtype in options["dtypes"]:
+        if any(entry["effect"] is None or entry["effect"] > 1.0 for entry in found.values()):
+            break
         context = context_of({**options, "dtype": dtype}, folder)
         faulty = _computed(lambda context=context: outputs(context), folder / f"faulty-{dtype}.npz")
         found[dtype] = {"effect": None, "where": None} if faulty is None else _largest(faulty, base, dtype)

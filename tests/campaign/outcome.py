@@ -16,6 +16,7 @@ from .clean import Clean
 
 DOCUMENTS = ("report.en.md", "report.zh.md")
 EFFECT = "effect.json"  # as effect.py writes it
+BETWEEN = ", what enters "  # in the name of a point between layers (model/layers.py)
 PASSED = (Status.PASS, Status.SKIP)
 
 
@@ -92,7 +93,7 @@ def _departure(data: Mapping[str, Any]) -> str | None:
         if found.get("first_departure"):
             return str(found["first_departure"]["layer"])
         if found.get("missing"):
-            return str(found["missing"][0])
+            return str(found["missing"][0]).partition(BETWEEN)[0]
     return None
 
 

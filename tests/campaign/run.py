@@ -26,14 +26,19 @@ from . import cases, checkpoints, outcome
 from .cases import Case
 from .clean import DTYPES, Clean
 
-EFFECT_DTYPES = {"npu": ("bfloat16", "float32"), "cpu": (cases.CPU_DTYPE,)}  # in which a fault's effect is measured
+EFFECT_DTYPES = {"npu": ("float32", "bfloat16"), "cpu": (cases.CPU_DTYPE,)}  # in which a fault's effect is measured
 ASKED = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoint's own, bfloat16
-# A run stops after the first phase in which something is seen; what names a layer is in the first.
-FIRST = ("checkpoint", "device", "load", "weights", "shapes", "splice", "generate", "determinism", "parity", "layers",
-         "sharp", "tokens")  # fmt: skip
-SECOND = ("configurations", "repeatability", "benchmark", "speech")
-SEEDED = (*FIRST, "configurations")  # whose inputs a seed decides
-LIMIT_S, EVENT_LIMIT_S = 90.0, 15.0  # of a check, in place of the plan's: imports are no part of it here
+# A run stops after the first phase in which something is seen. What names a layer is in the first.
+PHASES = (
+    ("checkpoint", "device", "load", "weights", "shapes", "splice", "generate", "parity", "layers", "sharp"),
+    ("determinism", "tokens", "configurations"),
+    ("repeatability",),
+    ("benchmark", "speech"),
+)
+EVERY = tuple(check for phase in PHASES for check in phase)
+SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides
+ONE_DTYPE = ("sharp", "configurations")  # which run in the same dtypes whatever is asked for
+LIMIT_S, EVENT_LIMIT_S = 90.0, 10.0  # of a check, in place of the plan's: imports are no part of it here
 DEADLINE_S = 400.0  # of a whole run
 SOURCES = ("model", "verify", "tests/faults", "tests/campaign", "tests/npu_emulator")
 
@@ -186,14 +191,15 @@ class Campaign:
 
     def _do_clean(self, job: Clean, server: Server) -> list[dict[str, Any]]:
         """A row a dtype. They share the reference, which no later seed has use for."""
-        rows = []
+        rows: list[dict[str, Any]] = []
         with _emptied(self.folders.base / "references" / slug(job.id)) as references:
             for dtype in DTYPES:
                 folder = self.folders.run(job) / dtype
                 shutil.rmtree(folder, ignore_errors=True)
+                again = ONE_DTYPE if rows else ()
                 request = self._request(folder) | {
                     "references": str(references),
-                    "phases": [(*FIRST, *SECOND)] if job.full else [SEEDED],
+                    "phases": [EVERY if job.full else [check for check in SEEDED if check not in again]],
                     "arguments": self._arguments(job.on, job.model, dtype, job.seed),
                 }
                 rows.append(outcome.of_clean(job, dtype, folder, server.ask(request)))
@@ -256,7 +262,7 @@ class Campaign:
             model_dir = checkpoints.damaged(case.damage, model_dir, place / model_dir.name)
         request = self._request(folder) | {
             "faults": case.faults,
-            "phases": [FIRST, SECOND],
+            "phases": PHASES,
             "report": case.sort != "number",
             "arguments": self._arguments(case.on, str(model_dir), ASKED[case.on], stack.seed),
         }

@@ -166,6 +166,12 @@ def emulated(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def faults(session: nox.Session) -> None:
+    """Plant faults on the emulated NPU and on a CPU, and show which of them verify sees."""
+    call(session, host(session), "tests.campaign", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def audit(session: nox.Session) -> None:
     """Judge this machine, a captured one (--root DIR) or a set of versions (--stack NAME=VERSION ...)."""
     call(session, sys.executable, "env", "audit", *session.posargs)

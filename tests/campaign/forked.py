@@ -7,6 +7,7 @@ check runs.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -42,6 +43,8 @@ class Forked:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
+                with contextlib.suppress(BrokenPipeError):
+                    self.stdin.close()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:

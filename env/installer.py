@@ -6,6 +6,7 @@ Both read what the user configured. uv does not read pip's configuration, so its
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -106,8 +107,8 @@ def local_and_absent(place: str) -> bool:
 def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, str] | None = None) -> Sources:
     """`given`, completed with what pip is configured to use (its files and PIP_* variables).
 
-    An option beats the configuration, as it does for pip. UV_* variables are uv's own affair and left to it.
-    Folders that do not exist are left out.
+    An option beats the configuration, as it does for pip. Where neither pip nor an option says it, uv's variables do,
+    for whoever searches or installs. Folders that do not exist are left out.
     """
     environ = os.environ if environ is None else environ
     # pip lists its settings by name; what counts is: variables over what is said of `install` over `global`.
@@ -118,7 +119,9 @@ def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, st
         section, _, option = key.strip().partition(".")
         if equals and section in sections:
             sections[section][option] = value.strip().strip("'\"").replace("\\n", " ")
-    settings = {option: value for section in sections.values() for option, value in section.items()}
+    settings = _uv_settings(environ) | {
+        option: value for section in sections.values() for option, value in section.items()
+    }
     index_url = given.index_url or settings.get("index-url")
     extra = (*given.extra_index_urls, *settings.get("extra-index-url", "").split())
     links = [*given.find_links, *settings.get("find-links", "").split()]
@@ -133,6 +136,13 @@ def configured(given: Sources, *, runner: Runner = run, environ: Mapping[str, st
     )
 
 
+# What uv reads where pip reads its own: pip's option -> variables, the first beats the next.
+UV_VARIABLES = {
+    "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
+    "extra-index-url": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
+    "find-links": ("UV_FIND_LINKS",),
+}
+
 # How the network is reached, as uv's environment says it: pip's option -> variable.
 NETWORK = {
     "cert": "SSL_CERT_FILE",
@@ -141,6 +151,18 @@ NETWORK = {
     "timeout": "UV_HTTP_TIMEOUT",
     "default-timeout": "UV_HTTP_TIMEOUT",
 }
+
+
+def _uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What uv's variables say of indexes and folders, in pip's words; an index there may be written NAME=URL."""
+    found = {}
+    for option, variables in UV_VARIABLES.items():
+        places = [place for variable in variables for place in re.split(r"[\s,]+", environ.get(variable, "")) if place]
+        if places:
+            found[option] = " ".join(re.sub(r"^[\w.-]+=", "", place) for place in places)
+    if "index-url" in found:
+        found["index-url"] = found["index-url"].split()[0]
+    return found
 
 
 def _network(settings: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ CLEAN = np.array([3.0, 4.001])  # the dtype's own error: 1e-3
 
 
 def moved(values: effect.Array, by: float) -> effect.Array:
-    return values + np.array([0.0, by])
+    return np.asarray(values + np.array([0.0, by]), dtype=np.float64)
 
 
 @pytest.mark.parametrize(

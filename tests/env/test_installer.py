@@ -27,7 +27,7 @@ def pip_config(text: str) -> Runner:
 
 def configured(config: str, given: Sources | None = None) -> Sources:
     """The sources alone; what is said of the network is tested apart."""
-    return replace(read_configuration(given or Sources(), runner=pip_config(config)), network={})
+    return replace(read_configuration(given or Sources(), runner=pip_config(config), environ={}), network={})
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,28 @@ def test_an_option_beats_the_configuration_and_folders_that_are_not_there_are_le
     given: Sources, config: str, expected: Sources
 ) -> None:
     assert configured(config, given) == expected
+
+
+UV_VARIABLES = {
+    "UV_INDEX_URL": "https://older.example/simple",
+    "UV_DEFAULT_INDEX": "https://uv.example/simple",
+    "UV_INDEX": "vendor=https://one.example https://two.example",
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("", Sources("https://uv.example/simple", ("https://one.example", "https://two.example"))),
+        (
+            "global.index-url='https://pip.example/simple'\n",
+            Sources("https://pip.example/simple", ("https://one.example", "https://two.example")),
+        ),
+    ],
+)
+def test_uvs_variables_say_what_pip_does_not(config: str, expected: Sources) -> None:
+    found = read_configuration(Sources(), runner=pip_config(config), environ=UV_VARIABLES)
+    assert replace(found, network={}) == expected
 
 
 def test_a_folder_that_is_there_is_kept(tmp_path: Path) -> None:

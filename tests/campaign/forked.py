@@ -32,9 +32,10 @@ class Forked:
         """Fork. In the child `stdout` takes what is printed, and every descriptor that is not in `keep` is closed."""
         read_end, write_end = os.pipe()
         self.returncode: int | None = None
+        parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _become(main, read_end, stdout, keep)
+            _become(main, parent, read_end, stdout, keep)
         os.close(read_end)
         self.stdin = os.fdopen(write_end, "wb")
 
@@ -62,11 +63,12 @@ class Forked:
         return self.returncode
 
 
-def _become(main: Callable[[], int], stdin: int, stdout: int, keep: Sequence[int]) -> None:
+def _become(main: Callable[[], int], parent: int, stdin: int, stdout: int, keep: Sequence[int]) -> None:
     """The child's part of a fork: never returns."""
     code = 1
     try:
         os.setsid()
+        worker.die_with_parent(parent)  # or a campaign that is killed would leave its runs behind
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(stdin, 0)
         os.dup2(stdout, 1)

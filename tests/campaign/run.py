@@ -31,8 +31,7 @@ ASKED = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoi
 # A run stops after the first phase in which something is seen. What names a layer is in the first.
 PHASES = (
     ("checkpoint", "device", "load", "weights", "shapes", "splice", "generate", "parity", "layers", "sharp"),
-    ("determinism", "tokens", "configurations"),
-    ("repeatability",),
+    ("determinism", "tokens", "configurations", "repeatability"),
     ("benchmark", "speech"),
 )
 EVERY = tuple(check for phase in PHASES for check in phase)

@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from env.errors import VerificationFailedError, run_main
-from verify import programs, speech_options
+from verify import programs
+from verify.speech import options as speech_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
     if asked.manifest is not None or asked.rescore is not None or asked.compare is not None:
-        from verify import audio_evaluation
+        from verify.speech import audio_evaluation
 
         return audio_evaluation.run(asked)
     return run_raw(asked)

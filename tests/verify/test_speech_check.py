@@ -11,10 +11,10 @@ import soundfile
 
 from env.errors import RecordError
 from model import checkpoint as checkpoints
-from verify import transcripts
 from verify.checks import speech as check
 from verify.context import Context
 from verify.records import Status
+from verify.speech import transcripts
 
 pytestmark = pytest.mark.slow  # importing the model class takes ten seconds
 

@@ -12,13 +12,13 @@ from env.errors import InputError, RecordError
 from env.stack import ROOT
 from model.checkpoint import Checkpoint
 from model.decoding import PROCESSOR_FILES, Decoding
-from verify import evaluation, manifest, normalisers, scores, transcripts
-from verify import speech as listening
 from verify.context import Context
-from verify.manifest import Utterance
 from verify.records import Outcome, Status
+from verify.speech import evaluation, manifest, normalisers, scores, transcripts
+from verify.speech import reader as listening
+from verify.speech.manifest import Utterance
+from verify.speech.transcripts import Line, Transcripts
 from verify.subject import the_checkpoint, the_model
-from verify.transcripts import Line, Transcripts
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -125,7 +125,7 @@ def _reference(folder: Path, signature: Mapping[str, Any]) -> dict[str, Line]:
 
 def _limits(held_out: Mapping[str, float], reference: Mapping[str, Line], dtype: str) -> dict[str, Any]:
     """The limits that apply, with their sources; of a checkpoint without scores or texts of its own there are none."""
-    with (Path(__file__).parents[1] / "speech_limits.toml").open("rb") as file:
+    with (Path(__file__).parents[1] / "speech" / "limits.toml").open("rb") as file:
         table = tomllib.load(file)
     limits: dict[str, Any] = {}
     if held_out:

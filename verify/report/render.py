@@ -87,7 +87,7 @@ def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str,
         return number(value, spec) or missing
 
     def score(value: object, spec: str) -> str:
-        """A figure of verify/scores.py with its interval; undefined where there was nothing to divide by."""
+        """A figure of verify/speech/scores.py with its interval; undefined where there was nothing to divide by."""
         found, low, high = (number(pick(value, side), spec) for side in ("value", "low", "high"))
         if found is None:
             return say("无定义", "undefined") if isinstance(value, Mapping) else missing

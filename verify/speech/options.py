@@ -8,8 +8,8 @@ from pathlib import Path
 
 from env.errors import UsageError
 from model import captions, prompts, windows
-from verify.normalisers import NAMES
 from verify.programs import at_least
+from verify.speech.normalisers import NAMES
 
 GROUP = "speech"
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from env.errors import InputError
-from verify.compare import align, compare, report
-from verify.normalisers import load
-from verify.transcripts import Line, Transcripts
+from verify.speech.compare import align, compare, report
+from verify.speech.normalisers import load
+from verify.speech.transcripts import Line, Transcripts
 
 PLAIN = load("none")
 

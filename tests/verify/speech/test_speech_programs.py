@@ -19,8 +19,8 @@ import inference
 from env.errors import InputError, RecordError, UsageError
 from env.stack import ROOT
 from model import captions
-from verify import transcripts
-from verify.transcripts import Line
+from verify.speech import transcripts
+from verify.speech.transcripts import Line
 
 SLOW = pytest.mark.slow  # importing the model class takes ten seconds
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from env.errors import run_main
 from model.decoding import Decoded
-from verify import evaluation, manifest, shards
+from verify.speech import evaluation, manifest, shards
 
 if TYPE_CHECKING:
     from model.audio import Samples

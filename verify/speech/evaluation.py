@@ -16,10 +16,10 @@ from model.captions import Segment
 from model.decoding import Reader
 from model.prompts import Prompt
 from model.transcribe import decode_windows, segments
-from verify import shards, transcripts
-from verify.manifest import Utterance
-from verify.shards import Group
-from verify.transcripts import Journal, Line, Transcripts
+from verify.speech import shards, transcripts
+from verify.speech.manifest import Utterance
+from verify.speech.shards import Group
+from verify.speech.transcripts import Journal, Line, Transcripts
 
 DURATION_TOLERANCE = 0.1  # seconds between manifest and file before it is noted
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from env.errors import RecordError
-from verify import transcripts
-from verify.transcripts import Journal, Line
+from verify.speech import transcripts
+from verify.speech.transcripts import Journal, Line
 
 HEADER = {"model": "tiny", "device": "cpu", "decoding": {"max_new_tokens": 200}}
 ONE = Line("b.wav", "b.wav", "de", "transcribe", None, "grüße", "grüsse", duration=2.0, seconds=0.5, notes=("loop",))

@@ -18,8 +18,9 @@ from model.captions import WRITERS, Segment, Transcript
 from model.prompts import Prompt
 from model.transcribe import transcribe_files
 from model.windows import UNSPACED_LANGUAGES
-from verify import programs, speech
+from verify import programs
 from verify.programs import note
+from verify.speech import reader as speech
 
 ONE_DOCUMENT = ("srt", "vtt")  # formats of which two in a row are no document
 

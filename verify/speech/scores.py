@@ -14,8 +14,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from model.windows import UNSPACED_LANGUAGES
-from verify.normalisers import Normaliser
-from verify.transcripts import Line, Transcripts, data_sha256
+from verify.speech.normalisers import Normaliser
+from verify.speech.transcripts import Line, Transcripts, data_sha256
 
 if TYPE_CHECKING:
     import numpy as np

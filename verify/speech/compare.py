@@ -14,9 +14,9 @@ from typing import Any
 
 from env.errors import InputError
 from model.windows import UNSPACED_LANGUAGES
-from verify import scores
-from verify.normalisers import Normaliser
-from verify.transcripts import Line, Transcripts
+from verify.speech import scores
+from verify.speech.normalisers import Normaliser
+from verify.speech.transcripts import Line, Transcripts
 
 SHOWN = 20  # differing utterances printed; all are in the data
 

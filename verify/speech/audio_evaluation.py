@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 from env import atomic
 from env.errors import InputError, UsageError
 from env.stack import ROOT
-from verify import manifest, normalisers, programs, shards, transcripts
-from verify.manifest import Manifest, Utterance
+from verify import programs
 from verify.programs import note
+from verify.speech import manifest, normalisers, shards, transcripts
+from verify.speech.manifest import Manifest, Utterance
+from verify.speech.transcripts import Line, Transcripts
 from verify.tables import number, table
-from verify.transcripts import Line, Transcripts
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from model.device import Device
     from verify.context import Context
-    from verify.evaluation import Plan
-    from verify.shards import Group, Place
+    from verify.speech.evaluation import Plan
+    from verify.speech.shards import Group, Place
 
 NOTES_SHOWN = 20
 HEADINGS = {"wer": "WER %", "cer": "CER %", "accuracy": "accuracy %", "bleu": "BLEU", "chrf": "chrF"}
@@ -59,7 +60,7 @@ def compare(asked: argparse.Namespace) -> int:
     Raises:
         RecordError, InputError: a file cannot be read, or they have nothing in common.
     """
-    from verify import compare as comparing
+    from verify.speech import compare as comparing
 
     first, second = asked.compare
     sides = transcripts.read(first), transcripts.read(second)
@@ -152,7 +153,8 @@ def _transcribe(
     asked: argparse.Namespace, context: Context, wanted: list[Utterance], group: Group
 ) -> Transcripts | None:
     from model.decoding import Decoding
-    from verify import evaluation, speech
+    from verify.speech import evaluation
+    from verify.speech import reader as speech
 
     decoding = Decoding(asked.max_new_tokens, asked.num_beams, programs.batch_size(asked))
     reader = speech.the_reader(context, decoding, ctc=asked.ctc)
@@ -223,7 +225,7 @@ class Progress:
 
 def _show(asked: argparse.Namespace, found: Transcripts) -> None:
     """Print the scores and what they were made with; write them to --json."""
-    from verify import scores
+    from verify.speech import scores
 
     made = scores.score(found, normalisers.load(asked.normaliser, asked.spelling))
     print(score_tables(made))

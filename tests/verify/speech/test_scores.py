@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from env.errors import InputError
-from verify import normalisers, scores
-from verify.transcripts import Line, Transcripts
+from verify.speech import normalisers, scores
+from verify.speech.transcripts import Line, Transcripts
 
 PAIRS: dict[str, list[tuple[str, str]]] = {
     "english": [
@@ -197,9 +197,9 @@ def test_a_spelling_map_joins_british_and_american_and_is_in_the_signature(tmp_p
 def test_normalising_and_scoring_import_neither_torch_nor_transformers() -> None:
     code = (
         "import sys\n"
-        "from verify import normalisers, scores\n"
+        "from verify.speech import normalisers, scores\n"
         "normalisers.load('whisper').words('a', 'en'); scores.word_counts(['a'], ['b'])\n"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from env.errors import RecordError, UsageError
 from env.stack import ROOT
-from tests.verify.evaluation_worker import HEADER, HashReader
-from verify import evaluation, manifest, shards, transcripts
-from verify.shards import Group, Place
+from tests.verify.speech.evaluation_worker import HEADER, HashReader
+from verify.speech import evaluation, manifest, shards, transcripts
+from verify.speech.shards import Group, Place
 
 ALONE = Group(Place())
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from env.errors import InputError
-from verify import manifest
+from verify.speech import manifest
 
 GOOD = {"audio_filepath": "clips/a.flac", "duration": 1.5, "text": "hello", "lang": "en"}
 

@@ -32,7 +32,9 @@ class Reference:
         # Parameters have no storage; computed buffers (positions, RoPE frequencies) are real.
         with init_empty_weights(include_buffers=False):
             self.model = AutoModelForSpeechSeq2Seq.from_config(config, dtype=torch.float32)
-        self.model.to(self._files.dtype).eval()
+        for parameter in self.model.parameters():  # not the computed buffers: the loader leaves them in float32 as well
+            parameter.data = parameter.data.to(self._files.dtype)
+        self.model.eval()
         with contextlib.suppress(OSError):  # most checkpoints have none; the model's config then says when to stop
             self.model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         tied = bool(checkpoint.architecture.text.tie_word_embeddings)

@@ -1,9 +1,9 @@
-"""How far a point of the model may be from the reference: the noise of an ideal device there, times a measured factor.
+"""How far a point of the model may be from the reference: the noise of ideal devices there, times a measured factor.
 
-The ideal device's noise is the unit-roundoff argument carried out on the very weights and inputs: the reference with
-one rounding of everything that enters and leaves a layer (verify/expected.py). It covers depth, size and conditioning.
-What real arithmetic adds to it by kind of layer (a softmax that rounds its scores, the order of a float32 sum) is the
-factor, which `python -m verify.calibrate` measures and keeps in bands.toml.
+The ideal devices' noise is the unit-roundoff argument carried out on the very weights and inputs: the model's own code
+with one rounding of what every operator gives (verify/ideal.py, verify/expected.py). It covers depth, size and
+conditioning. What real arithmetic adds to it by kind of layer (a fused operator that rounds inside, the order of a
+float32 sum) is the factor, which `python -m verify.calibrate` measures and keeps in bands.toml.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """`python -m verify.calibrate`: measure what real arithmetic adds to an ideal device's noise, and write bands.toml.
 
 The factor of a kind of layer is the largest ratio of measured error to ideal noise over all its points and all seeds
-(the 100 % quantile; a margin is kept on top). Kinds that only round once share the row "any".
+(the 100 % quantile; a margin is kept on top). Kinds that are much like the others share the row "any".
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import sys
 import tempfile
 from collections import defaultdict
@@ -17,9 +18,11 @@ from typing import Any
 
 from env.atomic import write_text
 from env.errors import run_main
+from model import generation
 from model.components import Inputs, Loaded
-from verify import bands, expected, layers
+from verify import bands, expected, layers, numerics
 from verify.expected import Expected
+from verify.parity import as_array
 
 # Models and numbers of seeds. Of the small one every layer is watched; of the other, as of the real model, parts of
 # layers, at the real widths.
@@ -27,7 +30,7 @@ MODELS = {"synthetic:tiny": 6, "synthetic:wide": 6, "model/data/stand-in": 6}
 # What a device may be worse by than this one: bfloat16 and float16 are ruled by the rounding of stored values, which
 # is the same everywhere; in float32 the order of a sum is the library's own.
 MARGIN = {"bfloat16": 2.0, "float16": 2.0, "float32": 8.0}
-ONCE = 1.5  # a kind whose factor stays below this rounds once, and has no row of its own
+ALIKE = 1.25  # a kind whose factor stays below this many times the usual one has no row of its own
 
 Factors = dict[str, dict[str, dict[str, tuple[float, float]]]]  # by mode, dtype, kind: of rel_l2 and worst_element
 Ratios = dict[tuple[str, str, str], list[tuple[float, float]]]  # by mode, dtype, kind
@@ -48,7 +51,7 @@ def ratios(models: Mapping[str, int], dtypes: Sequence[str], say: Callable[[str]
             with tempfile.TemporaryDirectory() as folder:
                 subject = checkpoint.inspect(stand_in.folder_of(name, seed, parent=Path(folder)))
                 inputs = components.make_inputs(subject.architecture, batch=1, seq_len=32, seed=seed)
-                wanted = expected.about(subject, "", inputs, "float32") | {"dtypes": dtypes, "tokens": 1}
+                wanted = expected.about(subject, "", inputs, "float32") | {"dtypes": dtypes}
                 values = expected.make(subject, inputs, wanted)
                 for dtype in dtypes:
                     for key, pairs in _measured(components.load(subject, here, dtype), inputs, values).items():
@@ -61,34 +64,56 @@ def _measured(loaded: Loaded, inputs: Inputs, values: Expected) -> Ratios:
     found: Ratios = defaultdict(list)
     for mode in expected.MODES:
         for reading in layers.read_points(loaded, inputs, values, mode):
-            noise = bands.least(loaded.dtype, values.noise[loaded.dtype][mode][reading.point.key])
-            comparison = reading.comparison
-            assert comparison.rel_l2 is not None
-            assert comparison.worst_element is not None
-            pair = comparison.rel_l2 / noise[0], comparison.worst_element / noise[1]
+            noise = values.noise[loaded.dtype][mode][reading.point.key]
+            pair = _ratio(reading.comparison, bands.least(loaded.dtype, noise))
             found[mode, loaded.dtype, bands.kind_of(reading.point)].append(pair)
+    output = bands.kind_of(values.points[layers.LOGITS, "out of", 0, 0])
+    noise = bands.least(loaded.dtype, values.scores_noise[loaded.dtype])
+    steps = zip(
+        generation.score(loaded, inputs, values.tokens).reshape(-1, values.scores.shape[-1]),
+        as_array(values.scores).reshape(-1, values.scores.shape[-1]),
+        strict=True,
+    )
+    found["end_to_end", loaded.dtype, output] += [_ratio(numerics.compare(*step), noise) for step in steps]
     return found
+
+
+def _ratio(found: numerics.Comparison, noise: tuple[float, float]) -> tuple[float, float]:
+    assert found.rel_l2 is not None
+    assert found.worst_element is not None
+    return found.rel_l2 / noise[0], found.worst_element / noise[1]
 
 
 def factors(found: Ratios) -> Factors:
     """The largest ratio of every kind that has a row of its own, and of all the others together ("any").
 
-    End to end a point's error is the sum of what came before it, so there is one row for all.
+    Isolated, the usual factor is 1: what rounds as an ideal device does. End to end it is the median of all kinds.
     """
     result: Factors = {}
-    for (mode, dtype, kind), pairs in sorted(found.items()):
+    for mode, dtype in sorted({key[:2] for key in found}):
+        largest = {
+            kind: (max(pair[0] for pair in pairs), max(pair[1] for pair in pairs))
+            for (of_mode, of_dtype, kind), pairs in sorted(found.items())
+            if (of_mode, of_dtype) == (mode, dtype)
+        }
+        usual = (1.0, 1.0) if mode == "isolated" else _usual(list(largest.values()))
         rows = result.setdefault(mode, {}).setdefault(dtype, {"any": (1.0, 1.0)})
-        largest = max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
-        row = "any" if mode == "end_to_end" or max(largest) < ONCE else kind
-        known = rows.get(row, (0.0, 0.0))
-        rows[row] = max(known[0], largest[0]), max(known[1], largest[1])
+        for kind, (rel, worst) in largest.items():
+            row = "any" if rel < ALIKE * usual[0] and worst < ALIKE * usual[1] else kind
+            known = rows.get(row, (1.0, 1.0))
+            rows[row] = max(known[0], rel), max(known[1], worst)
     return result
+
+
+def _usual(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    rel, worst = (max(1.0, statistics.median(figures)) for figures in zip(*pairs, strict=True))
+    return rel, worst
 
 
 def text(measured: Factors, how: str, floor: Mapping[str, Any]) -> str:
     """bands.toml."""
     lines = [
-        *(f"# {line}".rstrip() for line in HEADER.format(how=how, once=ONCE).splitlines()),
+        *(f"# {line}".rstrip() for line in HEADER.format(how=how, alike=ALIKE, devices=expected.DEVICES).splitlines()),
         "",
         "schema = 1",
         "",
@@ -113,10 +138,18 @@ def _up(value: float) -> float:
 HEADER = """\
 How far a point of the model may be from the reference. Written by verify/calibrate.py, read by verify/bands.py.
 
-band = margin * factor * noise. noise is what an ideal device of the dtype, which computes exactly and rounds once what
-enters and leaves a layer, is off by at that point with these weights and inputs (verify/expected.py). Each pair is the
-factor of the relative L2 error and that of the worst element: the largest ratio of measured error to noise over all
-points of the kind and all seeds. Kinds of layers whose factors stay below {once} round once and share the row "any".
+band = margin * factor * noise. noise is what ideal devices of the dtype are off by at that point with these weights and
+inputs (verify/expected.py): they run the model's own code in the dtype, carry out every operator exactly and round its
+result once. That is the standard model fl(x op y) = (x op y)(1 + d), |d| <= u, with the dtype's unit roundoff u (Higham
+and Mary 2019, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5)), carried out, so
+that depth, size and conditioning are in it. Isolated, where a layer is fed the reference's own input, noise is the
+error of the device that rounds to nearest. End to end the roundings before a point add up along the few directions that
+later layers pass on, and one device's error may be several times another's: noise is the largest of {devices} devices'
+that round at random, over sqrt(2), as that has twice the variance of rounding to nearest.
+
+Each pair is the factor of the relative L2 error and that of the worst element: the largest ratio of measured error to
+noise over all points of the kind and all seeds. Kinds of layers whose factors stay below {alike} times the usual one
+share the row "any"; isolated the usual one is 1, end to end it is the median kind's.
 
 Measured on {how}.
 

@@ -1,8 +1,11 @@
 """What every layer gives on the run's inputs, computed once on the CPU in a wider dtype and kept in a file.
 
 An NPU machine need not run the reference: `python -m verify.expected` makes the file anywhere, and `--reference FILE`
-brings it. Beside the values the file holds how far an ideal device of each dtype would be from them: the reference run
-again with what enters and leaves every layer rounded once to that dtype (`noise`).
+brings it. Beside the values the file holds how far ideal devices of each dtype are from them (`noise`): the model's own
+code in that dtype, every operator exact and its result rounded once (verify/ideal.py). Of a layer that is fed the
+reference's own input it is the error of the device that rounds to nearest. End to end all roundings before a point sum
+up along the few directions that the layers after them pass on, one device being several times as lucky as another: it
+is the largest error of several devices that round at random.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +33,12 @@ if TYPE_CHECKING:
     from model.layers import Point
     from model.reference import Reference
 
-SCHEMA = 1
+SCHEMA = 2  # 1: noise of one rounding a layer
 FOLDER = ROOT / ".cache" / "references"
 MODES = ("isolated", "end_to_end")
 SMALL = 50_000_000  # parameters; a larger model's file holds whole parts of layers only, and fewer tokens
 TOKENS, TOKENS_FULL = 16, 4
+DEVICES = 8  # that round at random; bands.toml's factors hold for this number
 # What must be equal for a file to be a run's; "dtype", "tokens" and "dtypes" may be more than is asked.
 IDENTITY = {
     "schema": "layout",
@@ -47,7 +51,7 @@ IDENTITY = {
 HOW_TO_MAKE = "python -m verify.expected --help"
 
 Key = tuple[str, str, int, int]
-Noise = tuple[float, float]  # numerics.relative_l2 and numerics.worst_element of an ideal device
+Noise = tuple[float, float]  # numerics.relative_l2 and numerics.worst_element of ideal devices
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def about(checkpoint: Checkpoint, weights_sha256: str, inputs: Inputs, dtype: st
 
 
 def make(checkpoint: Checkpoint, inputs: Inputs, description: Mapping[str, Any]) -> Expected:
-    """Run the reference as `about` describes it: once for its values, twice a dtype for the noise, once a token.
+    """Run the reference as `about` describes it: once for its values, once a token, and 1 + DEVICES times a dtype.
 
     Weights are read as each layer needs them, so it takes the memory of the largest one and of the values.
     """
@@ -112,38 +116,14 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Mapping[str, Any])
 
     with Taps(reference.model, keep, deep=description["deep"]):
         reference.forward(inputs.features, inputs.input_ids)
-    noise = {
-        dtype: {mode: _ideal(reference, inputs, values, dtype, mode) for mode in MODES}
-        for dtype in description["dtypes"]
-    }
     tokens, scores = _greedy(reference, inputs, description["tokens"])
-    scores_noise = {dtype: _ideal_scores(reference, inputs, tokens, scores, dtype) for dtype in description["dtypes"]}
-    return Expected(description, points, values, noise, tokens, scores, scores_noise)
-
-
-def _ideal(
-    reference: Reference, inputs: Inputs, values: Mapping[Key, torch.Tensor], dtype: str, mode: str
-) -> dict[Key, Noise]:
-    """The errors of a device that computes exactly and rounds what enters and leaves a layer."""
-    from model.layers import Taps
-    from verify import numerics
-    from verify.parity import as_array
-
-    narrow = torch_dtype(dtype)
-    found: dict[Key, Noise] = {}
-
-    def rounded(point: Point, tensor: torch.Tensor) -> torch.Tensor:
-        arrived = tensor.to(narrow).to(tensor.dtype)
-        if point.key not in values:
-            return arrived
-        wide = values[point.key]
-        ours, theirs = as_array(arrived), as_array(wide)
-        found[point.key] = (numerics.relative_l2(ours, theirs), numerics.worst_element(ours, theirs))
-        return wide.to(narrow).to(tensor.dtype) if mode == "isolated" else arrived
-
-    with Taps(reference.model, rounded, deep=True):  # a device rounds in every layer, whichever are watched
-        reference.forward(inputs.features, inputs.input_ids)
-    return found
+    silent = Expected(description, points, values, {}, tokens, scores, {})
+    found = {dtype: _noise(Reference(checkpoint, dtype), inputs, silent) for dtype in description["dtypes"]}
+    return replace(
+        silent,
+        noise={dtype: modes for dtype, (modes, _) in found.items()},
+        scores_noise={dtype: of_scores for dtype, (_, of_scores) in found.items()},
+    )
 
 
 def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -163,22 +143,64 @@ def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Ten
     return ids[:, inputs.positions :].clone(), torch.stack(scores, dim=1)
 
 
-def _ideal_scores(
-    reference: Reference, inputs: Inputs, tokens: torch.Tensor, scores: torch.Tensor, dtype: str
-) -> Noise:
-    """The error of an ideal device's scores at the step where it is largest."""
+def _noise(narrow: Reference, inputs: Inputs, expected: Expected) -> tuple[dict[str, dict[Key, Noise]], Noise]:
+    """By mode the noise of every point in the dtype of `narrow`, and that of the scores at the step with the most."""
     import torch
+
+    from verify.ideal import STOCHASTIC_EXCESS
+
+    isolated, _ = _ideal(narrow, inputs.features, inputs.input_ids, expected, "isolated", None)
+    # The reference's tokens are appended: what comes before them does not see them.
+    ids = torch.cat([inputs.input_ids, expected.tokens[:, :-1]], dim=1)
+    devices = [_ideal(narrow, inputs.features, ids, expected, "end_to_end", seed) for seed in range(DEVICES)]
+
+    def largest(found: Iterable[Noise]) -> Noise:
+        rel, worst = (max(figures) / STOCHASTIC_EXCESS for figures in zip(*found, strict=True))
+        return rel, worst
+
+    end_to_end = {key: largest(points[key] for points, _ in devices) for key in isolated}
+    steps = [_scores_noise(narrow, logits[:, inputs.positions - 1 :], expected.scores) for _, logits in devices]
+    return {"isolated": isolated, "end_to_end": end_to_end}, largest(steps)
+
+
+def _ideal(
+    narrow: Reference, features: torch.Tensor, ids: torch.Tensor, expected: Expected, mode: str, seed: int | None
+) -> tuple[dict[Key, Noise], torch.Tensor]:
+    """The errors of one ideal device at every point, and its logits [B, S, vocab]."""
+    import torch
+    from torch.utils._python_dispatch import _disable_current_modes
 
     from model.layers import Taps
     from verify import numerics
+    from verify.ideal import Ideal
     from verify.parity import as_array
 
-    narrow = torch_dtype(dtype)
-    ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1)
-    with Taps(reference.model, lambda point, tensor: tensor.to(narrow).to(tensor.dtype), deep=True):
-        logits = reference.forward(inputs.features, ids)[:, inputs.positions - 1 :]
+    found: dict[Key, Noise] = {}
+
+    def visit(point: Point, tensor: torch.Tensor) -> torch.Tensor | None:
+        if point.key not in expected.values:
+            return None
+        wide = expected.values[point.key]
+        with _disable_current_modes():  # to compare is no operator of the device
+            ours, theirs = as_array(tensor[tuple(slice(size) for size in wide.shape)]), as_array(wide)
+            found[point.key] = (numerics.relative_l2(ours, theirs), numerics.worst_element(ours, theirs))
+        return wide.to(torch_dtype(narrow.dtype)) if mode == "isolated" else None
+
+    exact = torch.float64 if expected.about["dtype"] == "float64" else torch.float32
+    with Taps(narrow.model, visit, deep=expected.deep), Ideal(exact, seed):
+        logits = narrow.forward(features, ids)
+    return found, logits
+
+
+def _scores_noise(narrow: Reference, logits: torch.Tensor, scores: torch.Tensor) -> Noise:
+    """The error of one device's `logits` [B, n, vocab] at the step where it is largest."""
+    import torch
+
+    from verify import numerics
+    from verify.parity import as_array
+
     kept = torch.ones(scores.shape[-1], dtype=torch.bool)
-    kept[never_chosen(reference.model)] = False
+    kept[never_chosen(narrow.model)] = False
     steps = [
         (as_array(ours[kept]), as_array(theirs[kept]))
         for ours, theirs in zip(logits.flatten(0, 1), scores.flatten(0, 1), strict=True)

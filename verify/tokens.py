@@ -22,8 +22,6 @@ from verify.parity import as_array
 
 Tokens = NDArray[np.int64]
 
-OUTPUT = "the model's output"  # no kind of layer of its own: end to end there is one row for all
-
 
 def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any]:
     """Rows decoded freely, and the reference's tokens forced; what the `tokens` record holds.
@@ -60,7 +58,8 @@ def decoded(loaded: Loaded, inputs: Inputs, expected: Expected, **options: Any) 
 def band_of(loaded: Loaded, expected: Expected) -> bands.Band:
     """How far the scores of any step may be from the reference's."""
     noise = expected.scores_noise[loaded.dtype]
-    return bands.band(layers.arithmetic(loaded), loaded.dtype, "end_to_end", OUTPUT, noise)
+    kind = bands.kind_of(expected.points[layers.LOGITS, "out of", 0, 0])
+    return bands.band(layers.arithmetic(loaded), loaded.dtype, "end_to_end", kind, noise)
 
 
 def choice(taken: int, wanted: int, scores: numerics.Array, band: bands.Band) -> dict[str, Any]:

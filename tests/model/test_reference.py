@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from model.checkpoint import Checkpoint, inspect
@@ -25,11 +26,12 @@ def chain(reference: Reference, inputs: Inputs) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_streamed_weights_give_the_bits_of_the_library_s_own_load(
-    tiny_checkpoint: Checkpoint, tiny_float32: Loaded, tiny_inputs: Inputs
+    dtype: str, request: pytest.FixtureRequest, tiny_checkpoint: Checkpoint, tiny_inputs: Inputs
 ) -> None:
-    parts = run_parts(tiny_float32, tiny_inputs)
-    for name, output in chain(Reference(tiny_checkpoint, "float32"), tiny_inputs).items():
+    parts = run_parts(request.getfixturevalue(f"tiny_{dtype}"), tiny_inputs)
+    for name, output in chain(Reference(tiny_checkpoint, dtype), tiny_inputs).items():
         assert torch.equal(output, parts[name].output), name
 
 

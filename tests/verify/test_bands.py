@@ -57,13 +57,26 @@ def test_the_factor_of_a_kind_is_the_largest_ratio_and_kinds_that_round_once_sha
     found = {
         ("isolated", "float32", "out of Linear"): [(3.0, 1.0), (2.0, 9.0)],
         ("isolated", "float32", "out of Dropout"): [(1.2, 1.1)],
-        ("isolated", "float32", "out of LayerNorm"): [(1.1, 1.4)],
-        ("end_to_end", "float32", "out of Linear"): [(7.0, 5.0)],
-        ("end_to_end", "float32", "out of Dropout"): [(2.0, 6.0)],
+        ("isolated", "float32", "out of LayerNorm"): [(1.1, 1.24)],
     }
     assert calibrate.factors(found) == {
-        "isolated": {"float32": {"any": (1.2, 1.4), "out of Linear": (3.0, 9.0)}},
-        "end_to_end": {"float32": {"any": (7.0, 6.0)}},
+        "isolated": {"float32": {"any": (1.2, 1.24), "out of Linear": (3.0, 9.0)}},
+    }
+
+
+def test_end_to_end_a_kind_that_is_much_above_the_median_kind_has_a_row_of_its_own() -> None:
+    found = {
+        ("end_to_end", "float32", "out of Linear"): [(7.0, 5.0)],
+        ("end_to_end", "float32", "out of Dropout"): [(2.0, 6.0)],
+        ("end_to_end", "float32", "out of LayerNorm"): [(4.0, 5.0)],
+        ("end_to_end", "bfloat16", "out of Linear"): [(0.5, 0.6)],
+        ("end_to_end", "bfloat16", "out of Dropout"): [(0.5, 1.2)],
+    }
+    assert calibrate.factors(found) == {
+        "end_to_end": {
+            "bfloat16": {"any": (1.0, 1.2)},
+            "float32": {"any": (4.0, 6.0), "out of Linear": (7.0, 5.0)},
+        },
     }
 
 

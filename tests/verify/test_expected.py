@@ -14,7 +14,7 @@ import torch
 from env.errors import ReferenceFileError, StorageError
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, forward
-from verify import expected, subject
+from verify import expected, layers, subject
 from verify.context import Context
 from verify.expected import Expected
 
@@ -61,6 +61,29 @@ def test_the_tokens_are_what_the_scores_prefer_and_never_the_end(
 def test_an_ideal_device_of_a_narrower_dtype_is_farther_off(tiny_expected: Expected) -> None:
     noise = [tiny_expected.noise[d]["end_to_end"]["", "out of", 0, 0] for d in ("float32", "float16", "bfloat16")]
     assert 0 < noise[0][0] < noise[1][0] / 1000 < noise[2][0] / 5000
+
+
+def test_noise_is_the_same_whenever_it_is_made_and_of_every_point_and_mode(
+    monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Checkpoint, tiny_inputs: Inputs
+) -> None:
+    monkeypatch.setattr(expected, "DEVICES", 2)
+    wanted = expected.about(tiny_checkpoint, "", tiny_inputs, "float16") | {"dtypes": ["float16"], "tokens": 2}
+    first, again = (expected.make(tiny_checkpoint, tiny_inputs, wanted) for _ in range(2))
+    assert (first.noise, first.scores_noise) == (again.noise, again.scores_noise)
+    assert all(set(first.noise["float16"][mode]) == set(first.points) for mode in expected.MODES)
+
+
+def test_isolated_the_arithmetic_of_this_cpu_is_hardly_farther_off_than_an_ideal_device(
+    tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected
+) -> None:
+    """The CPU rounds each operator of bfloat16 once, so that most points have the very same error."""
+    noise = tiny_expected.noise["bfloat16"]["isolated"]
+    found = [
+        (reading.comparison.rel_l2, noise[reading.point.key][0])
+        for reading in layers.read_points(tiny_bfloat16, tiny_inputs, tiny_expected, "isolated")
+    ]
+    assert all(ours is not None and ours <= max(1.5 * ideal, 2**-10) for ours, ideal in found)
+    assert sum(ours == pytest.approx(ideal, rel=0.05, abs=1e-9) for ours, ideal in found) > 0.9 * len(found)
 
 
 @pytest.mark.parametrize(

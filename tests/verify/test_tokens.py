@@ -82,13 +82,11 @@ def stale_cache(loaded: Loaded) -> Loaded:
     return replace(loaded, model=model)
 
 
+@pytest.mark.parametrize("dtype", ["tiny_float32", "tiny_bfloat16"])
 def test_a_cache_that_is_stale_for_one_step_is_caught_at_that_step(
-    tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected
+    dtype: str, request: pytest.FixtureRequest, tiny_inputs: Inputs, tiny_expected: Expected
 ) -> None:
-    """In float32, which level 2 runs beside the asked dtype: bfloat16's band end to end, as trained layers need it, is
-    wider than one stale step of random ones.
-    """
-    stale = stale_cache(tiny_float32)
+    stale = stale_cache(request.getfixturevalue(dtype))
     (row,) = tokens.decoded(stale, tiny_inputs, tiny_expected)
     assert row["departs_at"] == 4
 

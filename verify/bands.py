@@ -19,7 +19,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from model import device as devices
+
 if TYPE_CHECKING:
+    from model.components import Loaded
     from model.layers import Point
 
 BANDS = Path(__file__).with_name("bands.toml")
@@ -72,3 +75,8 @@ def band(device: str, dtype: str, mode: str, kind: str, noise: tuple[float, floa
 def floor(device: str, mode: str, dtype: str) -> float:
     """What a device that was not calibrated is allowed in any case; 0 for one that was."""
     return float(table()["floor"].get(device, {}).get(mode, {}).get(dtype, 0.0))
+
+
+def arithmetic(loaded: Loaded) -> str:
+    """Whose arithmetic it is: "cpu" also for an emulated NPU."""
+    return "cpu" if devices.emulated() else loaded.device.kind

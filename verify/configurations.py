@@ -19,7 +19,7 @@ from model.reference import Reference
 from verify import bands, numerics
 from verify import tokens as tokenwise
 from verify.expected import Expected
-from verify.layers import LOGITS, arithmetic
+from verify.layers import LOGITS
 from verify.parity import as_array
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Pair:
         """How far the logits may be from the reference, as parity has it end to end."""
         dtype, layers = self.loaded.dtype, self.architecture.text.num_hidden_layers
         found = numerics.limits_for(self.loaded.device.kind, dtype, "end_to_end", layers=layers, classes=False)
-        return max(found.values["rel_l2"], bands.floor(arithmetic(self.loaded), "end_to_end", dtype))
+        return max(found.values["rel_l2"], bands.floor(bands.arithmetic(self.loaded), "end_to_end", dtype))
 
     def inputs(self, frames: int, batch: int = 1) -> Inputs:
         return make_inputs(self.architecture, batch, frames, self.seed)

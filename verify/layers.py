@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from model import components, device
+from model import components
 from model.components import Inputs, Loaded
 from model.device import failures
 from verify import bands, numerics
@@ -76,11 +76,6 @@ class Reading:
         }
 
 
-def arithmetic(loaded: Loaded) -> str:
-    """Whose arithmetic it is: "cpu" also for an emulated NPU."""
-    return "cpu" if device.emulated() else loaded.device.kind
-
-
 def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -> list[Reading]:
     """One forward pass on the device with every point compared, in the order in which they are computed.
 
@@ -93,7 +88,7 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
 
     readings: list[Reading] = []
     noise = expected.noise[loaded.dtype][mode]
-    kind = arithmetic(loaded)
+    kind = bands.arithmetic(loaded)
 
     def visit(point: Point, tensor: torch.Tensor) -> torch.Tensor | None:
         if point.key not in expected.values:

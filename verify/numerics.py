@@ -219,10 +219,24 @@ def limits_for(device: str, dtype: str, component: str, *, layers: int, classes:
         raise KeyError(f"{TOLERANCES.name} has no row for {component} in {dtype}")
     row = rows.get(device) or rows["any"]
     error = float(row["rel_l2"]) * (math.sqrt(layers) if row["grows_with_depth"] else 1.0)
-    values = {"rel_l2": error, "cosine": math.sqrt(max(0.0, 1.0 - error * error))}
+    values = {"rel_l2": error, "cosine": _cosine_of(error)}
     if classes:
         values["top1_regret"] = float(row["regret"]) * error
     return Limits(values, str(row["source"]))
+
+
+def _cosine_of(error: float) -> float:
+    return math.sqrt(max(0.0, 1.0 - error * error))
+
+
+def widened(limits: Limits, error: float, source: str) -> Limits:
+    """The limits that go with a rel_l2 of `error` where that is the larger one: all grow with it."""
+    if error <= limits.values["rel_l2"]:
+        return limits
+    values = {"rel_l2": error, "cosine": _cosine_of(error)}
+    if "top1_regret" in limits.values:
+        values["top1_regret"] = limits.values["top1_regret"] / limits.values["rel_l2"] * error
+    return Limits(values, source)
 
 
 def cached_limit(device: str, dtype: str, layers: int) -> float:

@@ -59,7 +59,7 @@ def band_of(loaded: Loaded, expected: Expected) -> bands.Band:
     """How far the scores of any step may be from the reference's."""
     noise = expected.scores_noise[loaded.dtype]
     kind = bands.kind_of(expected.points[layers.LOGITS, "out of", 0, 0])
-    return bands.band(layers.arithmetic(loaded), loaded.dtype, "end_to_end", kind, noise)
+    return bands.band(bands.arithmetic(loaded), loaded.dtype, "end_to_end", kind, noise)
 
 
 def choice(taken: int, wanted: int, scores: numerics.Array, band: bands.Band) -> dict[str, Any]:

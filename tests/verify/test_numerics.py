@@ -9,7 +9,7 @@ import torch
 
 from tests.model.test_architecture import architecture
 from verify import numerics
-from verify.numerics import Comparison, Limits, beyond, compare, judge, limits_for
+from verify.numerics import Comparison, Limits, beyond, compare, judge, limits_for, widened
 
 COMPONENTS = tuple(architecture().output_shapes(1, 1, 1))
 DTYPES = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}  # unit roundoff
@@ -199,3 +199,11 @@ def test_kl_is_the_divergence_of_the_two_distributions() -> None:
     assert numerics.kl_divergence(actual, reference) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
     assert numerics.kl_divergence(reference, reference) == 0.0
     assert numerics.kl_divergence(reference + 1000.0, reference) == pytest.approx(0.0)
+
+
+def test_limits_are_widened_together_and_never_narrowed() -> None:
+    limits = Limits({"rel_l2": 0.01, "cosine": 0.99995, "top1_regret": 0.08}, "a table")
+    assert widened(limits, 0.01, "noise") is limits
+    wider = widened(limits, 0.02, "noise")
+    assert wider.source == "noise"
+    assert wider.values == pytest.approx({"rel_l2": 0.02, "cosine": (1 - 0.02**2) ** 0.5, "top1_regret": 0.16})

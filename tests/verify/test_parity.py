@@ -16,7 +16,8 @@ from model import stand_in
 from model.checkpoint import inspect
 from model.components import Inputs, Loaded, load, make_inputs
 from model.device import resolve
-from verify import parity
+from verify import numerics, parity
+from verify.expected import Expected
 from verify.numerics import Limits, limits_for
 
 ALL = {"encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end"}
@@ -226,3 +227,26 @@ def test_full_size_limits_leave_room_for_its_depth() -> None:
     for name, (layers, error) in measured.items():
         limit = limits_for("cpu", "bfloat16", name, layers=layers, classes=False).values["rel_l2"]
         assert 2 * error < limit, name
+
+
+def test_what_is_beyond_the_table_is_held_to_the_noise_of_these_inputs(
+    tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tight(*arguments: Any, classes: bool, **options: Any) -> Limits:
+        return Limits({"rel_l2": 1e-4, "cosine": 1.0} | ({"top1_regret": 8e-4} if classes else {}), "a table")
+
+    monkeypatch.setattr(numerics, "limits_for", tight)
+    found = parity.measure(tiny_bfloat16, tiny_inputs, lambda: tiny_expected)["components"]
+    assert {name for name, entry in found.items() if not entry["passed"]} == {"ctc_head"}  # no point of a pass is its
+    assert found["projector"]["limit_source"] == parity.IDEAL
+    with scaled(tiny_bfloat16.model, f"{PROJECTOR}.output_query.dense.weight", 1.5):
+        assert not parity.measure(tiny_bfloat16, tiny_inputs, lambda: tiny_expected)["components"]["projector"][
+            "passed"
+        ]
+
+
+def test_what_the_table_passes_asks_for_no_reference_values(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:
+    def refuse() -> Expected:
+        raise AssertionError("asked")
+
+    parity.measure(tiny_bfloat16, tiny_inputs, refuse)

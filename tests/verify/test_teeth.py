@@ -83,7 +83,7 @@ def one_layer_in_float32(given: Subjects) -> list[str]:
 
 
 def one_layer_on_an_npu(given: Subjects) -> list[str]:
-    given.patch.setattr(layers, "arithmetic", lambda loaded: "npu")
+    given.patch.setattr(bands, "arithmetic", lambda loaded: "npu")
     return of_layers(scaled(given.float32, FF2, 1.001), given)
 
 

@@ -11,7 +11,7 @@ from verify import numerics
 from verify import parity as parities
 from verify.context import Context
 from verify.records import Outcome, Status
-from verify.subject import signature, the_checkpoint, the_inputs, the_model, the_parts
+from verify.subject import signature, the_checkpoint, the_expected, the_inputs, the_model, the_parts
 
 NEW_TOKENS = 16
 RUNS = 3
@@ -135,7 +135,7 @@ def determinism(context: Context, runs: int = RUNS) -> Outcome:
 
 def parity(context: Context) -> Outcome:
     """Every component agrees with a wider CPU reference of the same weights, within the dtype's limits."""
-    data = parities.measure(the_model(context), the_inputs(context))
+    data = parities.measure(the_model(context), the_inputs(context), lambda: the_expected(context))
     wrong = [f"{name}: {', '.join(e['problems'])}" for name, e in data["components"].items() if not e["passed"]]
     if wrong:
         return Outcome(Status.FAIL, "; ".join(wrong), data, signature(context))

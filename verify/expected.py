@@ -72,8 +72,10 @@ class Expected:
         return bool(self.about["deep"])
 
 
-def about(checkpoint: Checkpoint, weights_sha256: str, inputs: Inputs, dtype: str) -> dict[str, Any]:
-    """What a file for runs in `dtype` is made of, and how.
+def about(
+    checkpoint: Checkpoint, weights_sha256: str, inputs: Inputs, dtype: str, *, any_dtype: bool = False
+) -> dict[str, Any]:
+    """What a file for runs in `dtype` is made of, and how; `any_dtype`: of a small checkpoint, for runs in any.
 
     The reference is float64 where that costs little, and where float32 is verified: a run must not be its own
     reference.
@@ -91,7 +93,7 @@ def about(checkpoint: Checkpoint, weights_sha256: str, inputs: Inputs, dtype: st
         "inputs_sha256": digest.hexdigest(),
         "transformers": versions["transformers"],
         "dtype": "float64" if small or dtype == "float32" else "float32",
-        "dtypes": list(DTYPES) if small else [dtype],
+        "dtypes": list(DTYPES) if small and any_dtype else [dtype],
         "deep": small,
         "tokens": TOKENS if small else TOKENS_FULL,
         "versions": versions,
@@ -298,14 +300,14 @@ def require(expected: Expected, wanted: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def cached(checkpoint: Checkpoint, inputs: Inputs, wanted: Mapping[str, Any], folder: Path = FOLDER) -> Expected:
+def cached(checkpoint: Checkpoint, inputs: Inputs, wanted: Mapping[str, Any], folder: Path | None = None) -> Expected:
     """The kept file of exactly this description, made now where there is none or it is damaged.
 
     Raises:
         StorageError: it cannot be written.
     """
     name = hashlib.sha256(json.dumps(dict(wanted), sort_keys=True).encode()).hexdigest()[:16]
-    path = folder / f"{checkpoint.name.replace(':', '-')}-{name}.safetensors"
+    path = (folder or FOLDER) / f"{checkpoint.name.replace(':', '-')}-{name}.safetensors"
     with contextlib.suppress(ReferenceFileError):
         expected = read(path)
         require(expected, wanted, path)
@@ -336,7 +338,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     context = Context("cpu", given.model_dir, given.dtype, given.seed, 2, Path())
     checkpoint, inputs = subject.the_checkpoint(context), subject.the_inputs(context)
     dtype = choose_dtype(given.dtype, checkpoint)
-    save(make(checkpoint, inputs, about(checkpoint, subject.the_digest(context), inputs, dtype)), given.output)
+    wanted = about(checkpoint, subject.the_digest(context), inputs, dtype, any_dtype=True)
+    save(make(checkpoint, inputs, wanted), given.output)
     print(f"{given.output}: {given.output.stat().st_size / 1e6:.1f} MB, for {checkpoint.name} in {dtype}")
     return 0
 

@@ -73,6 +73,18 @@ def test_a_fault_of_another_device_does_nothing() -> None:
     assert changed(fault("module", "*", "zero", device="npu"), fault("weight", "*", "zero", device="npu")) == []
 
 
+@pytest.mark.parametrize("at", ["module", "weight", "op"])
+def test_a_fault_of_one_dtype_leaves_the_wider_reference_alone(at: str) -> None:
+    target = {"module": "last", "weight": "last.weight", "op": "addmm"}[at]
+    planted = fault(at, target, "scale", size=2.0, dtype="float32")
+    for dtype, wrong in ((torch.float32, True), (torch.float64, False)):
+        net, right, x = Net().to(dtype), Net().to(dtype), X.to(dtype)
+        attach(net, [planted], Scopes())
+        with CpuOpFaults(OpFaults([planted] if at == "op" else [], Scopes()), "cpu"), torch.no_grad():
+            found = net(x)
+        assert torch.equal(found, right(x)) is not wrong
+
+
 def test_weights_and_attributes_are_right_again_after_the_layer() -> None:
     net, right = Net(), Net()
     wrong = [fault("weight", "*.weight", "zero"), fault("attribute", "norm", "set", attribute="eps", value=9.0)]

@@ -42,6 +42,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ('[{"at": "op", "target": "mm", "kind": "scale"}]', "scale needs size"),
         ('[{"at": "op", "target": "mm", "kind": "bitflip", "bit": "third"}]', "unknown bit 'third', one of sign"),
         (json.dumps([GOOD | {"module": "encoder"}]), "only a fault at op"),
+        (json.dumps([GOOD | {"dtype": "float64"}]), "unknown dtype 'float64', one of float32"),
         (
             '[{"at": "attribute", "target": "x", "kind": "activation", "attribute": "a", "value": "tanh"}]',
             "one of gelu",

@@ -64,10 +64,10 @@ def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> dict[str, A
 def _effect(case: Case, folder: Path) -> tuple[float | None, bool | None]:
     """How far the fault moves outputs in units of the dtype's noise, the larger dtype's; and whether that is beyond it.
 
-    A fault that crashes or whose outputs are not finite is beyond any noise.
+    Outputs that are not finite are beyond any noise; of what is no wrong number there is nothing to say.
     """
     if case.sort != "number":
-        return None, True
+        return None, None
     found = json.loads((folder / EFFECT).read_text(encoding="utf-8"))
     effects = [entry["effect"] for entry in found.values()]
     if case.certain or None in effects:

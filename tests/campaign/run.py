@@ -213,7 +213,7 @@ class Campaign:
         with _emptied(self.folders.base / "checkpoints" / slug(case.id)) as place:
             answer = server.ask(self._fault_request(case, folder, place))
         row = outcome.of_fault(case, folder, answer)
-        missed = row["beyond_noise"] and not row["caught"]
+        missed = row["beyond_noise"] is not False and not row["caught"]
         if missed:
             row["missed_because"] = cases.table().get("missed", {}).get(case.id, "not explained")
         elif row["named"] is not False:

@@ -27,7 +27,7 @@ def said(job: Job, row: Any) -> str:
     if row["caught"]:
         layer = {None: "", True: "layer named", False: f"names {row['named_layer']}, not {row['layer']}"}[row["named"]]
         return f"caught  {job.id}  {row['check']}, {row['seconds']:.1f} s  {layer}".rstrip()
-    if row["beyond_noise"]:
+    if row["beyond_noise"] is not False:
         return f"MISSED  {job.id}  effect {row['effect']}"
     return f"below   {job.id}  moves outputs by {row['effect']:.2g} of the dtype's own noise"
 
@@ -74,8 +74,7 @@ class Screen:
 
 def sentence(found: Summary) -> str:
     return (
-        f"{found.caught} of {found.beyond_noise} cases beyond noise caught "
-        f"({found.cases - found.beyond_noise} of {found.cases} are within it); "
+        f"{found.caught} of {found.beyond_noise} wrong numbers beyond noise caught; "
         f"{found.events_ended} of {found.events} crashes and hangs ended as records and documents; "
         f"layer named right in {found.named} of {found.single_layer}; "
         f"{found.false_alarms} false alarms in {found.clean_runs} clean runs"

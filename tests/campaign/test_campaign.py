@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from tests.campaign import __main__ as program
 from tests.campaign.cases import Case
 from tests.campaign.clean import Clean
 from tests.campaign.run import Campaign, Folders, Job, Server
-from verify.report.campaign import parse
+from verify.report.campaign import Clean as CleanRun
+from verify.report.campaign import Fault, count, parse
 
 CASE = Case("a case", "a family", "something", "npu", ())
 
@@ -65,6 +67,29 @@ def test_what_other_code_found_is_found_again(tmp_path: Path) -> None:
     assert campaign.known(CASE) == "row"
     campaign.sources = "changed"
     assert campaign.known(CASE) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "good"),
+    [
+        ({}, True),
+        ({"caught": False}, False),
+        ({"caught": False, "beyond_noise": False}, True),  # within the noise
+        ({"caught": False, "beyond_noise": None, "sort": "checkpoint"}, False),
+        ({"named": False}, False),
+        ({"sort": "event", "beyond_noise": None, "documents": False}, False),
+    ],
+)
+def test_a_campaign_fails_where_a_pass_could_not_be_believed(change: dict[str, Any], good: bool) -> None:
+    right = Fault("id", "family", "what", "npu", True, "a layer", "number", 9.0, True, True, "layers", 2, "", True,
+                  "a layer", 1.0, 3, True, "failed", None)  # fmt: skip
+    faults = [replace(right, **change)]
+    assert program.reached(faults, count(faults, [])) is good
+
+
+def test_a_campaign_fails_on_a_false_alarm() -> None:
+    run = CleanRun("synthetic:tiny", 1, "float32", "cpu", ("tokens",), "", 12, 1.0)
+    assert not program.reached([], count([], [run]))
 
 
 def test_no_case_by_that_name_is_said() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from env.atomic import write_json
 from env.errors import InstallError
 from env.stack import ROOT, load_stack
+from verify.records import RECORDS
 
 from . import cases, checkpoints, outcome
 from .cases import Case
@@ -201,7 +202,7 @@ class Campaign:
                     "phases": [EVERY if job.full else [check for check in SEEDED if check not in again]],
                     "arguments": self._arguments(job.on, job.model, dtype, job.seed),
                 }
-                rows.append(outcome.of_clean(job, dtype, folder, server.ask(request)))
+                rows.append(outcome.of_clean(job, dtype, folder, _ran(server.ask(request), folder)))
                 if not rows[-1]["alarms"]:
                     self._forget(folder)
         return rows
@@ -211,7 +212,7 @@ class Campaign:
         folder = self.folders.run(case)
         shutil.rmtree(folder, ignore_errors=True)
         with _emptied(self.folders.base / "checkpoints" / slug(case.id)) as place:
-            answer = server.ask(self._fault_request(case, folder, place))
+            answer = _ran(server.ask(self._fault_request(case, folder, place)), folder)
         row = outcome.of_fault(case, folder, answer)
         missed = row["beyond_noise"] is not False and not row["caught"]
         if missed:
@@ -270,6 +271,18 @@ class Campaign:
         if case.sort == "number":
             request["effect"] = self._effect(case.on)
         return request
+
+
+def _ran(answer: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`answer`, where verify ran at all: what never ran has neither missed a fault nor kept quiet.
+
+    Raises:
+        InstallError: it left no record.
+    """
+    if not any((folder / RECORDS).glob("*.json")):
+        log = (folder / "campaign.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise InstallError("verify did not run", why="\n        ".join(log[-4:]), next="nox -s setup")
+    return answer
 
 
 @contextlib.contextmanager

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from env.errors import UsageError
+from env.errors import InstallError, UsageError
 from env.stack import ROOT
 from tests.campaign import __main__ as program
 from tests.campaign.cases import Case
 from tests.campaign.clean import Clean
-from tests.campaign.run import Campaign, Folders, Job, Server
+from tests.campaign.run import Campaign, Folders, Job, Server, _ran
 from verify.report.campaign import Clean as CleanRun
 from verify.report.campaign import Fault, count, parse
 
@@ -90,6 +90,12 @@ def test_a_campaign_fails_where_a_pass_could_not_be_believed(change: dict[str, A
 def test_a_campaign_fails_on_a_false_alarm() -> None:
     run = CleanRun("synthetic:tiny", 1, "float32", "cpu", ("tokens",), "", 12, 1.0)
     assert not program.reached([], count([], [run]))
+
+
+def test_a_run_that_never_ran_is_neither_a_miss_nor_a_clean_one(tmp_path: Path) -> None:
+    (tmp_path / "campaign.log").write_text("error: the dev environment was built from another lock\n")
+    with pytest.raises(InstallError, match="built from another lock"):
+        _ran({"exit_code": 15, "seconds": 0.1}, tmp_path)
 
 
 def test_no_case_by_that_name_is_said() -> None:

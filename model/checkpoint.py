@@ -163,6 +163,9 @@ def _shards(folder: Path) -> tuple[list[Path], dict[str, Any] | None, list[str]]
     names = sorted(set(weights.values()))
     shards = [folder / name for name in names if (folder / name).is_file()]
     problems += [f"shard {name} is missing" for name in names if not (folder / name).is_file()]
+    if (folder / SINGLE_FILE).is_file() and names != [SINGLE_FILE]:
+        # PreTrainedModel.from_pretrained takes the single file first: what is judged here would not be what is loaded.
+        problems.append(f"{SINGLE_FILE} lies beside the shards of {INDEX_FILE}, and would be loaded alone: remove one")
     return shards, index, problems
 
 

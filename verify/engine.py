@@ -15,7 +15,7 @@ from env.runner import run
 from env.stack import ROOT
 from verify.child import Child
 from verify.context import Context
-from verify.plan import Check
+from verify.plan import Check, full_size
 from verify.records import Record, Run, Status, write_record
 
 EMULATED = "NPU_EMU"  # set wherever the emulated runtime is in use
@@ -67,6 +67,7 @@ def run_checks(
     records: list[Record] = []
     child: Child | None = None
     workers = 0
+    full = full_size(context.model_dir, context.level)
 
     def keep(check: Check, started: str, value: Mapping[str, Any]) -> None:
         data = dict(value.get("data", {}))
@@ -99,7 +100,7 @@ def run_checks(
                 if child is None or not child.alive:
                     workers += 1
                     child = Child(python, context, context.run_folder / "logs" / f"worker-{workers}.log")
-                value = child.run(check, check.limit_at(context.level, context.minutes))
+                value = child.run(check, check.limit_for(full=full, minutes=context.minutes))
             except KeyboardInterrupt:
                 seconds = round(time.monotonic() - clock, 3)
                 keep(check, started, {"status": "error", "reason": "interrupted", "seconds": seconds})

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+FULL_LEVEL = 3  # whose checkpoint is full-size, by its definition
+FULL_BYTES = 100_000_000  # of a checkpoint that is full-size at any level: verify.expected.SMALL parameters in bfloat16
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check. `function` is "module:name"; `limit` is in seconds, by level where a level changes it."""
+    """One check. `function` is "module:name"; the limits are in seconds, for small and for full-size weights."""
 
     name: str
     level: int
     function: str
     limit: float
-    limit_full: float | None = None  # at level 3 and above, where the weights are full-size
+    limit_full: float | None = None  # None: as for small ones
     for_minutes: bool = False  # goes on for --minutes, which come on top of the limit
 
-    def limit_at(self, level: int, minutes: float = 0.0) -> float:
-        limit = self.limit_full if level >= 3 and self.limit_full is not None else self.limit
+    def limit_for(self, *, full: bool, minutes: float = 0.0) -> float:
+        limit = self.limit_full if full and self.limit_full is not None else self.limit
         return limit + 60 * minutes if self.for_minutes else limit
 
 
@@ -48,3 +52,14 @@ CHECKS: tuple[Check, ...] = (
 def planned(level: int) -> tuple[Check, ...]:
     """The checks that `level` requires, in order."""
     return tuple(check for check in CHECKS if check.level <= level)
+
+
+def full_size(model_dir: str, level: int) -> bool:
+    """Whether the checks need the time that full-size weights take, however fast the device is: they are read, and the
+    reference of them runs on the CPU.
+
+    Nothing is judged here: of a folder that is missing or damaged the checkpoint check says so.
+    """
+    if level >= FULL_LEVEL or model_dir == "synthetic:full":
+        return True
+    return sum(path.stat().st_size for path in Path(model_dir).glob("*.safetensors") if path.is_file()) >= FULL_BYTES

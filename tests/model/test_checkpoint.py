@@ -151,6 +151,10 @@ SHARDED: dict[str, tuple[Damage, str]] = {
         lambda f: edit_json(f / "model.safetensors.index.json", lambda i: i["metadata"].update(total_size=1)),
         "model.safetensors.index.json declares total_size 1, the shards hold 7,7",
     ),
+    "a single file too": (
+        lambda f: shutil.copy(shard(f, 1), f / "model.safetensors"),
+        "model.safetensors lies beside the shards of model.safetensors.index.json, and would be loaded alone: ",
+    ),
 }
 
 
@@ -170,6 +174,12 @@ def test_damage_to_a_single_file_checkpoint_is_named(single_copy: Path, damage: 
 def test_damage_to_a_sharded_checkpoint_is_named(sharded_copy: Path, damage: Damage, message: str) -> None:
     damage(sharded_copy)
     assert f"\n  - {message}" in refusal(sharded_copy).what
+
+
+def test_an_index_of_the_single_file_alone_is_no_second_set_of_weights(single_copy: Path) -> None:
+    index = {"weight_map": dict.fromkeys(inspect(single_copy).entries, "model.safetensors")}
+    (single_copy / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert inspect(single_copy).shards == (single_copy / "model.safetensors",)
 
 
 def test_every_problem_is_reported_at_once(sharded_copy: Path) -> None:

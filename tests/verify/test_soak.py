@@ -80,8 +80,9 @@ def test_a_soak_belongs_to_level_four_and_its_time_limit_follows_the_minutes() -
     (check,) = (check for check in CHECKS if check.name == "soak")
     assert check not in planned(3)
     assert check in planned(4)
-    assert check.limit_at(4, minutes=30) == check.limit + 1800
-    assert all(other.limit_at(4, minutes=30) == other.limit_at(4) for other in CHECKS if other is not check)
+    assert check.limit_for(full=True, minutes=30) == check.limit + 1800
+    others = [other for other in CHECKS if other is not check]
+    assert all(other.limit_for(full=True, minutes=30) == other.limit_for(full=True) for other in others)
 
 
 def test_what_the_process_holds_is_read_from_the_system() -> None:

@@ -1,0 +1,61 @@
+"""Checks of full-size weights get the time those take, at whatever level; a hang on small ones is ended soon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from verify import engine, plan
+from verify.child import Child
+from verify.context import Context
+from verify.plan import CHECKS, FULL_BYTES, Check, full_size
+
+
+@pytest.mark.parametrize(
+    ("sizes", "level", "full"),
+    [
+        pytest.param((FULL_BYTES,), 2, True, id="one file"),
+        pytest.param((FULL_BYTES // 2,) * 2, 2, True, id="shards"),
+        pytest.param((FULL_BYTES - 1,), 2, False, id="small"),
+        pytest.param((), 2, False, id="no weights"),
+        pytest.param((1,), 3, True, id="level 3"),
+    ],
+)
+def test_a_checkpoint_is_full_size_by_its_bytes(tmp_path: Path, sizes: tuple[int, ...], level: int, full: bool) -> None:
+    for number, size in enumerate(sizes):
+        with (tmp_path / f"model-{number}.safetensors").open("wb") as file:
+            os.truncate(file.fileno(), size)  # sparse: it takes no space
+    (tmp_path / "training.bin").write_bytes(b"not weights")
+    assert full_size(str(tmp_path), level) is full
+
+
+@pytest.mark.parametrize(
+    ("model_dir", "full"), [("synthetic:full", True), ("synthetic:tiny", False), ("/nowhere/at-all", False)]
+)
+def test_a_stand_in_is_full_size_by_its_name(model_dir: str, full: bool) -> None:
+    assert full_size(model_dir, level=2) is full
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_full_size_weights_never_get_less_time(check: Check) -> None:
+    assert check.limit_for(full=True) >= check.limit_for(full=False)
+
+
+def test_the_engine_asks_for_the_limit_of_the_weights_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def run(self: Child, check: Check, limit: float) -> dict[str, object]:
+        given.append(limit)
+        return {"status": "pass", "reason": "", "seconds": 0.0}
+
+    monkeypatch.setattr(Child, "run", run)
+    (parity,) = (check for check in plan.CHECKS if check.name == "parity")
+    for model_dir in ("synthetic:tiny", "synthetic:full"):
+        context = Context("cpu", model_dir, "auto", 42, 2, tmp_path)
+        engine.run_checks([parity], context, Path(sys.executable), lambda check: check)
+    assert given == [parity.limit, parity.limit_full]

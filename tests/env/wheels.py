@@ -55,3 +55,9 @@ def make_index(folder: Path, *wheels: Path) -> str:
         with page.open("a", encoding="utf-8") as file:
             file.write(f'<a href="{wheel.as_uri()}">{wheel.name}</a>\n')
     return folder.as_uri()
+
+
+def flip_a_byte(path: Path, place: int = 60) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)

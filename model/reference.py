@@ -81,10 +81,13 @@ class _Tensors:
         self._open = {path: safe_open(path, framework="pt") for path in checkpoint.shards}
 
     def get(self, name: str) -> torch.Tensor | None:
+        from torch.utils._python_dispatch import _disable_current_modes
+
         if name not in self._where:
             return None
-        tensor: torch.Tensor = self._open[self._where[name]].get_tensor(name)  # type: ignore[no-untyped-call]
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        with _disable_current_modes():  # what watches or changes the layers' operators has nothing to do with the file
+            tensor: torch.Tensor = self._open[self._where[name]].get_tensor(name)  # type: ignore[no-untyped-call]
+            return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
 
 class _Layer:

@@ -51,6 +51,12 @@ class Row:
     def passed(self) -> bool:
         return self.limit is None or (self.value is not None and self.value <= self.limit)
 
+    @property
+    def said(self) -> str:
+        value = "is no number" if self.value is None else f"{self.value:.2g}"
+        limit = "" if self.limit is None else f", at most {self.limit:.2g} allowed"
+        return f"{self.group}, {self.name}: {self.measure} {value}{limit}"
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"passed": None if self.limit is None else self.passed}
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 # Rounding at random has twice the variance of rounding to nearest: for an x that lies evenly between two neighbours one
 # ulp apart, E[f(1 - f)] = 1/6 against 1/12 (Croci et al. 2022, "Stochastic rounding", R. Soc. Open Sci. 9: 211631).
@@ -40,19 +40,20 @@ class Ideal(TorchDispatchMode):
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = (args, kwargs or {})
-        operands = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+        kwargs = kwargs or {}
+        leaves = _leaves(*args, *kwargs.values())
+        operands = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
         if operator in _EXACT or not any(self._is_narrow(tensor.dtype) for tensor in operands):
-            return operator(*args, **given[1])
-        dtype = _result(given, operands)
+            return operator(*args, **kwargs)
+        dtype = _result(leaves, operands)
         if _is_view(operator) and all(_holds(dtype, tensor.dtype) for tensor in operands):
-            return operator(*args, **given[1])
-        wide_args, wide_kwargs = tree_map(self._widened, given)
-        exact = operator(*wide_args, **wide_kwargs)
+            return operator(*args, **kwargs)
+        wide_kwargs = {name: _each(self._widened, value) for name, value in kwargs.items()}
+        exact = operator(*(_each(self._widened, value) for value in args), **wide_kwargs)
         if operator._schema.is_mutable:
             target: torch.Tensor = args[0]
             return target.copy_(self._rounded(exact, target.dtype))
-        return tree_map(lambda leaf: self._rounded(leaf, dtype), exact)
+        return _each(lambda leaf: self._rounded(leaf, dtype), exact)
 
     def _is_narrow(self, dtype: torch.dtype) -> bool:
         return dtype.is_floating_point and dtype.itemsize < self._wide.itemsize
@@ -71,9 +72,19 @@ class Ideal(TorchDispatchMode):
         return stochastic(leaf, dtype, self._random)
 
 
-def _result(given: Any, operands: list[torch.Tensor]) -> torch.dtype:
+# An operator's arguments are values and flat lists of values. torch's pytree walks any nesting, and takes four times as
+# long for it as the operators of a small model take to run.
+def _leaves(*values: Any) -> list[Any]:
+    return [leaf for value in values for leaf in (value if isinstance(value, (list, tuple)) else (value,))]
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    return type(value)([change(leaf) for leaf in value]) if isinstance(value, (list, tuple)) else change(value)
+
+
+def _result(leaves: list[Any], operands: list[torch.Tensor]) -> torch.dtype:
     """The dtype of what an operator gives: the one that is asked for, else its operands' by torch's promotion."""
-    for leaf in tree_leaves(given):
+    for leaf in leaves:
         if isinstance(leaf, torch.dtype) and leaf.is_floating_point:
             return leaf
     weighty = [tensor for tensor in operands if tensor.dim()] or operands  # numbers do not widen a tensor

@@ -190,7 +190,7 @@ class Campaign:
         return self._do_clean(job, server) if isinstance(job, Clean) else self._do_fault(job, server)
 
     def _do_clean(self, job: Clean, server: Server) -> list[dict[str, Any]]:
-        """A row a dtype. They share the reference, which no later seed has use for."""
+        """A row a dtype. No later seed has use for their references."""
         rows: list[dict[str, Any]] = []
         with _emptied(self.folders.base / "references" / slug(job.id)) as references:
             for dtype in DTYPES:

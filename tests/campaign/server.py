@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,6 @@ def run(request: Mapping[str, Any]) -> int:
     folder = Path(request["folder"])
     if "references" in request:
         expected.FOLDER = Path(request["references"])
-        expected.about = partial(expected.about, any_dtype=True)  # one file for the runs of a seed
     if "prepare" in request:
         effect.clean(request["prepare"], folder)
         return 0

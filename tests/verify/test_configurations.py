@@ -143,6 +143,18 @@ def test_attention_is_put_back_also_after_an_error(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [
+        (0.00033560460468, 2.4e-5, "cache, none: rel_l2 0.00034, at most 2.4e-05 allowed"),
+        (None, 0.1, "cache, none: rel_l2 is no number, at most 0.1 allowed"),
+        (0.25, None, "cache, none: rel_l2 0.25"),
+    ],
+)
+def test_a_row_is_said_in_two_digits(value: float | None, limit: float | None, said: str) -> None:
+    assert Row("cache", "none", "against", "rel_l2", value, limit).said == said
+
+
+@pytest.mark.parametrize(
     ("value", "limit", "passed"), [(1.0, 1.0, True), (1.1, 1.0, False), (None, 1.0, False), (9.0, None, True)]
 )
 def test_a_row_without_a_number_fails_and_one_without_a_limit_never_does(

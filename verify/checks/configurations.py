@@ -34,11 +34,7 @@ def configurations(context: Context) -> Outcome:
     if full and not is_small(context):
         rows += rows_of.siblings(the_model(context), the_inputs(context))
     data = {"rows": [row.as_json() for row in rows]}
-    wrong = [
-        f"{row.group}, {row.name}: {row.measure} {row.value}, at most {row.limit:.2g} allowed"
-        for row in rows
-        if not row.passed
-    ]
+    wrong = [row.said for row in rows if not row.passed]
     if wrong:
         return Outcome(Status.FAIL, "; ".join(wrong), data, signature(small))
     judged = [row for row in rows if row.limit is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
@@ -17,6 +18,8 @@ from verify.screen import first_line
 
 from .cases import Case
 from .run import Job
+
+UNBOUNDED = 160  # columns of the matrix in a log, where rich would fold it into 80
 
 
 def said(job: Job, row: Any) -> str:
@@ -36,7 +39,7 @@ class Screen:
     """A progress bar over all jobs; a line for each that ended."""
 
     def __init__(self, total: int) -> None:
-        self._console = Console()
+        self._console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal,

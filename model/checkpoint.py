@@ -55,7 +55,11 @@ class Checkpoint:
         parts: dict[str, dict[str, Any]] = {
             "encoder": asdict(architecture.encoder),
             "projector": asdict(architecture.projector),
-            "text": asdict(architecture.text),
+            "text": asdict(architecture.text)
+            | {  # where config.json leaves them out
+                "num_key_value_heads": architecture.text.key_value_heads,
+                "head_dim": architecture.text.head_size,
+            },
         }
         return {
             "path": str(self.folder),

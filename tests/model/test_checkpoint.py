@@ -228,6 +228,8 @@ def test_a_whole_checkpoint_is_described(sharded: Path) -> None:
     assert found["dtype"] == "bfloat16"
     assert found["bytes"] == sum(path.stat().st_size for path in sharded.glob("*.safetensors"))
     assert found["architecture"]["encoder"]["output_dim"] == 96
+    text = found["architecture"]["text"]  # config.json has no head_dim
+    assert text["head_dim"] == text["hidden_size"] // text["num_attention_heads"] > 0
     json.dumps(found, allow_nan=False)
 
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from model.components import Inputs, Loaded, run_parts
 from model.device import Device, resolve
@@ -145,3 +147,18 @@ def test_a_slow_matrix_product_is_not_tried_larger(monkeypatch: pytest.MonkeyPat
     rates = benchmark.measure_floors(resolve("cpu"), "float32")
     assert len(tried) == 3  # reading, and two of five sizes
     assert rates["gemm_gflop_s"] == pytest.approx(2 * 128**3 / 0.1 / 1e9)  # the better of the two
+
+
+def test_the_floors_product_is_the_models_own_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one may be many times slower, and what follows from it is then no floor."""
+    ran: list[object] = []
+
+    def fastest(device: Device, run: Callable[[], object], budget_s: float = 1.0) -> float:
+        ran.append(run)
+        return 1.0
+
+    monkeypatch.setattr(benchmark, "_fastest", fastest)
+    benchmark.measure_floors(resolve("cpu"), "bfloat16")
+    _, product = ran
+    assert isinstance(product, partial)
+    assert product.func is torch.nn.functional.linear

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
+LOOP, STOPPED = ENDLESS = ("repetition loop", "stopped")  # how a text's note begins where the model did not end it
 LOOP_CHECK_STEPS = 8  # tokens come to the host this often: on a device each look waits for it
 
 
@@ -219,9 +220,9 @@ class Transcriber:
         loop = None if ended else find_loop(tokens)
         if loop is not None:
             said = self.processor.tokenizer.decode(tokens[-loop.motif :], skip_special_tokens=True).strip()
-            notes.append(f"repetition loop: {said!r} {loop.cycles} times, stopped")
+            notes.append(f"{LOOP}: {said!r} {loop.cycles} times, stopped")
         elif not ended:
-            notes.append(f"stopped at {length} new tokens, before the model's end of text")
+            notes.append(f"{STOPPED} at {length} new tokens, before the model's end of text")
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         return Decoded(text, length, tuple(notes))
 

@@ -137,6 +137,13 @@ def prepare_process() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def deterministic() -> bool:
+    """Whether this process asks its device for the same bits in every run."""
+    import torch
+
+    return torch.are_deterministic_algorithms_enabled()
+
+
 def set_threads(parameters: int) -> int:
     """Choose the CPU threads for a model of that size and return their number; OMP_NUM_THREADS wins."""
     import torch
@@ -192,6 +199,7 @@ def _require_npu(device: Device) -> None:
             "then python -m env probe",
         ) from error
     _require_count(device, "npu-smi info")
+    _deterministic()
     try:
         torch.npu.set_device(device.index)  # type: ignore[attr-defined]
         torch.zeros(1, device=device.torch_device).cpu()
@@ -201,6 +209,18 @@ def _require_npu(device: Device) -> None:
             why="it is in use by another process, unhealthy, or not given to this container",
             next="npu-smi info, then python -m env probe",
         ) from error
+
+
+def _deterministic() -> None:
+    """Ask CANN for the same bits in every run, which by default it does not promise: matrix products, addmm and batch
+    norm may add up in another order each time ("Deterministic Computation" in CANN's operator library documents).
+
+    Before the first operator, since only the first setting of a thread takes effect there. torch.empty stays empty.
+    """
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _require_cuda(device: Device) -> None:

@@ -80,11 +80,12 @@ class _Tensors:
         self._where = {name: path for name, (path, _) in checkpoint.entries.items()}
         self._open = {path: safe_open(path, framework="pt") for path in checkpoint.shards}
 
-    def get(self, name: str) -> torch.Tensor | None:
+    def __contains__(self, name: str) -> bool:
+        return name in self._where
+
+    def __getitem__(self, name: str) -> torch.Tensor:
         from torch.utils._python_dispatch import _disable_current_modes
 
-        if name not in self._where:
-            return None
         with _disable_current_modes():  # what watches or changes the layers' operators has nothing to do with the file
             tensor: torch.Tensor = self._open[self._where[name]].get_tensor(name)  # type: ignore[no-untyped-call]
             return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
@@ -97,7 +98,7 @@ class _Layer:
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         prefix = f"{name}." if name else ""
         self.module = module
-        self.empty = {key: tensor for key, tensor in own if files.get(prefix + key) is not None}
+        self.empty = {key: tensor for key, tensor in own if prefix + key in files}
         self._files = files
         self._prefix = prefix
 
@@ -110,8 +111,7 @@ class _Layer:
         import torch
 
         for key in self.empty:
-            tensor = self._files.get(self._prefix + key)
-            assert tensor is not None
+            tensor = self._files[self._prefix + key]
             is_parameter = key in self.module._parameters
             setattr(self.module, key, torch.nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
 

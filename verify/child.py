@@ -134,7 +134,8 @@ class Child:
             return
         self.alive = False
         self._signal(signal.SIGKILL, group=True)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: not even that ends it
+            self._process.wait(LAST_WORDS_S)
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

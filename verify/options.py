@@ -56,14 +56,25 @@ def add_appendix_option(parser: argparse.ArgumentParser) -> None:
 def default_model_dir() -> str:
     """The checkpoint folder of the public recipe, in this project or beside it, else the stand-in."""
     stack = load_stack()
-    for folder in (ROOT, ROOT.parent):
-        if (folder / stack.checkpoint).is_dir():
-            return str(folder / stack.checkpoint)
+    found = _in_or_beside(stack.checkpoint)
+    if found is not None:
+        return str(found)
     return stack.stand_in if stack.stand_in.startswith("synthetic:") else str(ROOT / stack.stand_in)
 
 
 def resolve_model_dir(given: str | None) -> str:
-    """`given` with a folder made absolute (the checks may run elsewhere); a stand-in's name is left as it is."""
+    """`given` with a folder made absolute (the checks may run elsewhere); a stand-in's name is left as it is.
+
+    A folder that is not here is looked for in this project and beside it: records name a checkpoint by its folder's
+    name, and the commands in them are to find it again.
+    """
     if given is None:
         return default_model_dir()
-    return given if given.startswith("synthetic:") else str(Path(given).resolve())
+    if given.startswith("synthetic:"):
+        return given
+    found = None if Path(given).exists() else _in_or_beside(given)
+    return str(found or Path(given).resolve())
+
+
+def _in_or_beside(name: str) -> Path | None:
+    return next((folder / name for folder in (ROOT, ROOT.parent) if (folder / name).is_dir()), None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import atomic, stack
-from verify.options import DTYPES
+from verify.options import DTYPES, resolve_model_dir
 
 if TYPE_CHECKING:
     from verify.context import Context
@@ -90,7 +90,7 @@ def context(options: argparse.Namespace, *, level: int, warmup: int = 0, rounds:
 
     return Context(
         device=options.device,
-        model_dir=options.model_dir,
+        model_dir=resolve_model_dir(options.model_dir),
         dtype=options.dtype,
         seed=options.seed,
         level=level,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ROWS = 3  # of the batch that holds the same inputs in every row: the first, the last, and one between
 PROCESS_LIMIT_S = 300.0  # imports alone take 10 to 14 s on a machine that does nothing else
+PROCESS_LIMIT_FULL_S = 1200.0  # full-size weights are read anew, as the load check may take
 ANSWER = "digests: "  # begins the line in which the other process answers
 
 Digests = list[tuple[str, str]]  # of every point in order: its name and the SHA-256 of its bytes
@@ -148,23 +149,24 @@ def warm(device: Device, parts: Mapping[str, Step]) -> dict[str, bool]:
     return found
 
 
-def in_another_process(context: Context) -> Digests:
-    """What a fresh process on the same device computes.
+def in_another_process(context: Context, limit: float = PROCESS_LIMIT_S) -> Digests:
+    """What a fresh process on the same device computes, within `limit` seconds.
 
     Raises:
         DeviceError: it did not answer; its last line says why.
     """
-    options = asdict(context) | {"run_folder": str(context.run_folder), "shared": {}}
+    # asdict copies what it meets, and `shared` holds the model: a second one on the device.
+    options = asdict(replace(context, shared={})) | {"run_folder": str(context.run_folder)}
     command = [sys.executable, "-m", "verify.repeats", "--context", json.dumps(options)]
     environ = dict(os.environ, TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=PROCESS_LIMIT_S, check=False
+            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=limit, check=False
         )
         said = f"{done.stdout}\n{done.stderr}".strip().splitlines()
         why = f"exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
     except subprocess.TimeoutExpired:
-        said, why = [], f"no answer in {PROCESS_LIMIT_S:g} s"
+        said, why = [], f"no answer in {limit:g} s"
     answer = next((line for line in said if line.startswith(ANSWER)), None)
     if answer is None:
         raise DeviceError(f"a second process on {context.device} failed: {why}", next="nox -s verify -- --level 1")

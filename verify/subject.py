@@ -58,14 +58,20 @@ def the_listed(context: Context) -> tuple[str, ...] | None:
 
 
 def the_model(context: Context) -> Loaded:
-    """Raises: CheckpointError, DeviceError, OutOfMemoryError, UsageError."""
+    """The loaded model, with as many CPU threads as its size asks for: another one may have run since.
+
+    Raises:
+        CheckpointError, DeviceError, OutOfMemoryError, UsageError.
+    """
 
     def make() -> Loaded:
         found = the_device(context)
         checkpoint = the_checkpoint(context)
         return components.load(checkpoint, found, components.choose_dtype(context.dtype, checkpoint))
 
-    return _once(context, "model", make)
+    loaded = _once(context, "model", make)
+    device.set_threads(loaded.checkpoint.parameters)
+    return loaded
 
 
 def the_inputs(context: Context) -> Inputs:
@@ -136,6 +142,7 @@ def signature(context: Context, **more: Any) -> dict[str, Any]:
         "weights_name": checkpoint.name,
         "versions": device.versions(),
         "threads": loaded.threads,
+        "deterministic": device.deterministic(),
         "emulated": device.emulated(),
         **more,
     }

@@ -320,6 +320,9 @@ def _device_notes(evidence: Evidence, asked: str, records: list[Record]) -> Iter
             yield Note(Caveat.DEVICE_UNKNOWN, leaves=Word.INCOMPLETE)
         return
     target = used if asked == "auto" else asked
+    machine = _data(evidence, "machine")
+    if asked == "auto" and machine.get("ascend_host") and not used.startswith("npu"):
+        yield Note(Caveat.OTHER_DEVICE, f"an NPU is in this machine, {used} used", Word.INCOMPLETE)
     if not _same_device(used, target):
         yield Note(Caveat.OTHER_DEVICE, f"{asked} asked, {used} used", Word.INCOMPLETE)
         return

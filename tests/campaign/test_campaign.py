@@ -19,6 +19,7 @@ from tests.campaign import __main__ as program
 from tests.campaign.cases import Case
 from tests.campaign.clean import Clean
 from tests.campaign.run import Campaign, Folders, Job, Server, _ran
+from tests.npu_emulator.needed import needs_emulator
 from verify.report.campaign import Clean as CleanRun
 from verify.report.campaign import Fault, count, parse
 
@@ -120,6 +121,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Complete
 
 
 @pytest.mark.slow
+@needs_emulator
 def test_every_fault_of_the_quick_part_is_caught_and_named(
     quick: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
@@ -135,6 +137,7 @@ def test_every_fault_of_the_quick_part_is_caught_and_named(
 
 
 @pytest.mark.slow
+@needs_emulator
 def test_a_campaign_that_is_known_is_shown_at_once_and_whole(
     quick: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
@@ -161,6 +164,7 @@ def server_processes() -> set[str]:
 
 
 @pytest.mark.slow
+@needs_emulator
 def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -42,6 +42,8 @@ def torch_npu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setattr(torch, "npu", Runtime(), raising=False)
     before = {name: sys.modules.pop(name) for name in ["torch_npu"] if name in sys.modules}
     yield module
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
     sys.modules.pop("torch_npu", None)
     sys.modules.update(before)
 
@@ -167,6 +169,14 @@ def test_auto_takes_the_npu_before_the_cpu(torch_npu: Path, monkeypatch: pytest.
     del sys.modules["torch_npu"]
     monkeypatch.setattr(torch.version, "cuda", None)
     assert resolve("auto").label == "cpu"
+
+
+@pytest.mark.usefixtures("torch_npu")
+def test_an_npu_is_asked_for_the_same_bits_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "torch_device", "cpu")
+    assert not devices.deterministic()
+    resolve("npu:0")
+    assert devices.deterministic()
 
 
 def test_off_the_npu_transformers_cannot_import_a_torch_npu_that_does_not_load(torch_npu: Path) -> None:

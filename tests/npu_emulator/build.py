@@ -21,12 +21,14 @@ from env.errors import BundleError, HostError, InstallError, PythonVersionError,
 from env.runner import Runner, run
 from env.stack import ROOT
 
+from .guard import RUNTIME, real_npu
 from .options import WHEELS, releases
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "acl.c"
 STAMP = "emulator.json"
-RUNTIME = "libascendcl.so"
+PLATFORM = ("linux", "x86_64")
+TOOLS = ("gcc", "nm", "objdump")
 # Looked up by name at run time (dlopen), so that nothing in the wheel's link table tells of them.
 OPENED_LATER = ("libopapi.so", "libnnopbase.so")
 SYSTEM = ("libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "libpthread.so.0",
@@ -77,11 +79,9 @@ def build(python: str, release: str, folder: Path | None = None, *, runner: Runn
     """
     if release not in releases():
         raise UsageError(f"torch-npu {release} is not pinned for the emulator", next=f"one of: {', '.join(releases())}")
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        raise HostError(
-            f"the emulated NPU runs on Linux x86_64 only, not on {sys.platform} {platform.machine()}",
-            why="the pinned wheels are for that platform",
-        )
+    elsewhere = _other_platform()
+    if elsewhere is not None:
+        raise HostError(elsewhere, why="the pinned wheels are for that platform")
     interpreter = _interpreter(python, runner)
     emulator = Emulator((folder or _default_folder(interpreter, release)).absolute())
     stamp = _stamp(interpreter, release)
@@ -93,6 +93,17 @@ def build(python: str, release: str, folder: Path | None = None, *, runner: Runn
     _compile(interpreter, emulator, runner)
     write_json(emulator.folder / STAMP, stamp)  # last: an interrupted build leaves none and is repeated
     return emulator
+
+
+def unavailable() -> str | None:
+    """Why this machine cannot run the emulated NPU, as a sentence; None where it can."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    return _other_platform() or (f"{', '.join(missing)} missing" if missing else real_npu())
+
+
+def _other_platform() -> str | None:
+    here = (sys.platform, platform.machine())
+    return None if here == PLATFORM else f"the emulated NPU runs on Linux x86_64 only, not on {' '.join(here)}"
 
 
 def _interpreter(python: str, runner: Runner) -> Interpreter:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from env.stack import ROOT, load_stack
 from tests.npu_emulator import __main__ as program
 from tests.npu_emulator import build as builder
 from tests.npu_emulator.build import STAMP, build
+from tests.npu_emulator.needed import needs_emulator
 from tests.npu_emulator.options import WHEELS, releases
 
 Answer = Callable[[str], Completed]
@@ -65,6 +67,24 @@ def test_another_platform_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, sy
         build("python", releases()[0], Path("nowhere"))
 
 
+@pytest.mark.parametrize(
+    ("machine", "tools", "npu", "reason"),
+    [
+        ("x86_64", {"gcc", "nm", "objdump"}, None, None),
+        ("aarch64", {"gcc", "nm", "objdump"}, None, "the emulated NPU runs on Linux x86_64 only, not on linux aarch64"),
+        ("x86_64", {"gcc"}, None, "nm, objdump missing"),
+        ("x86_64", {"gcc", "nm", "objdump"}, "a real NPU", "a real NPU"),
+    ],
+)
+def test_tests_that_need_the_emulator_are_told_why_it_cannot_run(
+    machine: str, tools: set[str], npu: str | None, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in tools else None)
+    monkeypatch.setattr(builder, "real_npu", lambda: npu)
+    assert builder.unavailable() == reason
+
+
 def test_an_interpreter_without_torch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PythonVersionError, match="has no torch"):
         build("python", releases()[0], tmp_path / "e", runner=Script(python=interpreter(torch=None)))
@@ -99,6 +119,7 @@ def test_each_missing_symbol_becomes_a_stub_that_returns_an_error(tmp_path: Path
 
 
 @pytest.mark.slow
+@needs_emulator
 def test_a_second_build_is_a_no_op_and_changed_sources_build_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from env.stack import ROOT
 from tests.npu_emulator.build import HERE
+from tests.npu_emulator.needed import needs_emulator
 from tests.npu_emulator.options import releases
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_emulator]
 
 
 def emulated(release: str, *command: str, **options: str) -> subprocess.CompletedProcess[str]:

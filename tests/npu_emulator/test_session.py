@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from env.stack import ROOT
+from tests.npu_emulator.needed import needs_emulator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_emulator]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,7 @@ def test_every_check_passes_on_npu_0_and_every_record_says_emulated(run: tuple[P
     assert {record["emulated"] for record in records} == {True}
     taken = [record["signature"] for record in records if record["signature"]]
     assert {(signature["device"], signature["emulated"]) for signature in taken} == {("npu:0", True)}
+    assert {signature["deterministic"] for signature in taken if "threads" in signature} == {True}
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])

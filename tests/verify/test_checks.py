@@ -13,6 +13,7 @@ import torch
 
 from env.errors import CheckpointError, DeviceError
 from env.stack import ROOT, load_stack
+from model import device as devices
 from model import generation, sums
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded
@@ -81,7 +82,7 @@ SIGNATURE = {
     "weights_sha256",
     "weights_kind",
 }
-SIGNATURE |= {"versions", "threads"}
+SIGNATURE |= {"versions", "threads", "deterministic"}
 
 
 @pytest.mark.parametrize("name", CHECK_FUNCTIONS)
@@ -103,6 +104,16 @@ def test_the_plan_runs_these_functions() -> None:
 def test_a_damaged_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         readiness.checkpoint(context_of(tmp_path))
+
+
+def test_a_model_has_the_threads_of_its_size_again_after_another_one_ran(
+    context: Context, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(devices, "set_threads", chosen.append)
+    for _ in range(2):
+        subject.the_model(context)
+    assert chosen == [tiny_checkpoint.parameters] * 2
 
 
 @pytest.fixture

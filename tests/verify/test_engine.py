@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_a_worker_that_falls_silent_and_never_ends_is_ended(context: Context, mo
     silent, after = run(context, check("says_no_more"), check("passes"))
     assert silent.reason == "the worker stopped answering and did not end in 0.5 s: it was ended"
     assert after.status is Status.PASS
+
+
+def test_a_worker_that_a_driver_holds_is_left_behind(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "LAST_WORDS_S", 0.1)
+    kept = child.Child(Path(sys.executable), context, context.run_folder / "worker.log")
+    signals: list[int] = []
+    monkeypatch.setattr(kept, "_signal", lambda number, *, group=False: signals.append(number))  # as if it did nothing
+    kept.close()
+    assert not kept.alive
+    monkeypatch.undo()
+    assert signals == [signal.SIGKILL]
+    kept.alive = True
+    kept.close()
+    assert kept._process.returncode == -signal.SIGKILL
 
 
 def test_a_log_that_cannot_be_written_is_a_full_disk_or_a_folder_not_a_traceback(context: Context) -> None:

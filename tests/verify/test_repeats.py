@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +78,25 @@ def test_another_process_gives_the_same_bits(
 
 
 @pytest.mark.slow
+class NeverCopied:
+    def __deepcopy__(self, memo: object) -> NeverCopied:
+        raise AssertionError("a second model on the device")
+
+
+def test_what_a_process_shares_is_not_copied_for_the_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = {"model": NeverCopied()}
+    context = Context("cpu", "synthetic:tiny", "float32", 42, 2, tmp_path, shared=shared)
+    given = []
+
+    def run(command: list[str], *, timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
+        given.append((json.loads(command[-1])["shared"], timeout))
+        return subprocess.CompletedProcess(command, 0, f'{repeats.ANSWER}[["a", "b"]]', "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert repeats.in_another_process(context, 7.0) == [("a", "b")]
+    assert given == [({}, 7.0)]
+
+
 def test_a_second_process_that_fails_says_why(tmp_path: Path) -> None:
     context = Context("cpu", str(tmp_path / "absent"), "float32", 42, 2, tmp_path)
     with pytest.raises(DeviceError, match="a second process on cpu failed: exit code 20"):

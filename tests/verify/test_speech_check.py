@@ -116,6 +116,36 @@ def test_reference_texts_of_other_weights_are_not_used_and_of_other_clips_are_re
         check.speech(shared, clips)
 
 
+def test_weights_without_known_scores_must_at_least_come_to_an_end(
+    speech_folder: Path, clips: Path, tmp_path: Path
+) -> None:
+    outcome = check.speech(context(speech_folder, tmp_path), clips)  # random weights: hardly any does
+    assert outcome.status is Status.FAIL
+    assert outcome.reason == "4 of 5 recordings give a text that does not end"
+    assert outcome.signature["normaliser"].startswith("whisper")
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "notes", "problems"),
+    [
+        (("one", "", ""), ((), (), ()), ["2 of 3 recordings give no text"]),
+        (("one", "two", ""), ((), (), ()), []),
+        (("one", "two", "three"), (("repetition loop: 'a' 9 times, stopped",),) * 2 + ((),), ["2 of 3 recordings"]),
+        (("one", "two", "three"), (("resampled from 8000 Hz",),) * 3, []),
+    ],
+)
+def test_most_recordings_give_a_text_that_ends(
+    hypotheses: tuple[str, ...], notes: tuple[tuple[str, ...], ...], problems: list[str]
+) -> None:
+    lines = [
+        transcripts.Line(str(place), f"{place}.flac", "en", "transcribe", None, "one", text, notes=said)
+        for place, (text, said) in enumerate(zip(hypotheses, notes, strict=True))
+    ]
+    found = check.implausible(lines)
+    assert len(found) == len(problems)
+    assert all(text.startswith(problem) for text, problem in zip(found, problems, strict=True))
+
+
 def test_a_clip_that_cannot_be_read_fails_the_check(scored: Path, clips: Path, tmp_path: Path) -> None:
     (clips / "2.flac").write_bytes(b"")
     outcome = check.speech(context(scored, tmp_path), clips)

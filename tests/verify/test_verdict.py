@@ -318,6 +318,16 @@ def changed(case: str) -> Evidence:
     return evidence
 
 
+@pytest.mark.parametrize(
+    ("asked", "ascend_host", "exit_code"), [("auto", True, 31), ("auto", False, 0), ("cpu", True, 0)]
+)
+def test_auto_that_passed_by_an_npu_is_no_verification(asked: str, ascend_host: bool, exit_code: int) -> None:
+    found = with_record("machine", data={"ascend_host": ascend_host})
+    verdict = judge(with_run(device=asked)(found(healthy("cpu"))))
+    assert verdict.exit_code == exit_code
+    assert ("an NPU is in this machine, cpu used" in verdict.line()) is (exit_code != 0)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_verdict_line_and_exit_code(case: str) -> None:
     _, line, exit_code = CASES[case]

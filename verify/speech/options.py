@@ -52,7 +52,12 @@ def _add_decoding(group: argparse._ArgumentGroup) -> None:
 def add_audio_options(parser: argparse.ArgumentParser) -> None:
     """What inference.py does with recordings."""
     group = parser.add_argument_group(GROUP, "recordings to text; without --audio the raw-tensor path runs")
-    group.add_argument("--audio", nargs="+", metavar="FILE", help="recordings of any format, rate and length")
+    group.add_argument(
+        "--audio",
+        nargs="+",
+        metavar="FILE",
+        help="recordings: WAV, FLAC, MP3, Ogg and what else libsndfile reads, of any length",
+    )
     group.add_argument("--task", choices=prompts.TASKS, default="transcribe", help="what is asked")
     group.add_argument("--language", choices=prompts.spoken(), help="of the speech, where it is known")
     group.add_argument("--target", choices=tuple(prompts.languages()), help="language to translate into")

@@ -333,9 +333,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     from verify import subject
     from verify.context import Context
+    from verify.options import resolve_model_dir
 
     given = make_parser().parse_args(argv)
-    context = Context("cpu", given.model_dir, given.dtype, given.seed, 2, Path())
+    context = Context("cpu", resolve_model_dir(given.model_dir), given.dtype, given.seed, 2, Path())
     checkpoint, inputs = subject.the_checkpoint(context), subject.the_inputs(context)
     dtype = choose_dtype(given.dtype, checkpoint)
     wanted = about(checkpoint, subject.the_digest(context), inputs, dtype, any_dtype=True)

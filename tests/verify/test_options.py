@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from verify import options, programs
+from env.errors import CheckpointError
+from verify import expected, options, programs
 from verify.options import resolve_model_dir
 
 NAME = "granite-speech-4.1-2b"
@@ -39,6 +40,12 @@ def test_a_name_is_looked_for_here_in_the_project_and_beside_it(
     for folder in there:
         (tmp_path / folder).mkdir()
     assert resolve_model_dir("m") == str(tmp_path / found)
+
+
+def test_reference_values_are_made_of_the_same_checkpoint(project: Path) -> None:
+    (project.parent / NAME).mkdir()
+    with pytest.raises(CheckpointError, match=str(project.parent / NAME)):  # it is empty
+        expected.main(["--model-dir", NAME, "--output", "values.safetensors"])
 
 
 def test_a_stand_ins_name_is_no_folder(project: Path) -> None:

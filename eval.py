@@ -12,14 +12,13 @@ from verify.speech import options as speech_options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from verify.records import Outcome
+    from verify.run.records import Outcome
 
 SUMMARY = (
     "Score Granite-Speech on recordings (--manifest), score or compare transcripts (--rescore, --compare), or check "
     "every part of it on raw tensors: finite, repeatable, and equal to a wider CPU reference within limits."
 )
 RAW_OPTIONS = ("seq_len", "runs")
-CHECKS = ("shapes", "splice", "generate", "determinism", "parity")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,23 +42,21 @@ def main(arguments: list[str] | None = None) -> int:
 def run_raw(asked: argparse.Namespace) -> int:
     """The public recipe's path: seeded tensors through every part, twice and against a reference."""
     # torch and transformers take ten seconds and more; --help must not.
-    from verify import subject, tables
-    from verify.checks import function
-    from verify.records import Status
+    from verify import tables
+    from verify.checks import determinism, generate, parity, shapes, splice
+    from verify.run.records import Status
 
-    context = programs.context(asked, level=2)
-    subject.the_device(context)
-    subject.the_checkpoint(context)
-    loaded = subject.the_model(context)
-    signature = subject.signature(context, n=asked.runs)
+    session = programs.verification(asked)
+    loaded = session.model
+    signature = session.signature(n=asked.runs)
     print(tables.heading(signature, loaded.checkpoint.parameters, loaded.seconds), end="\n\n", flush=True)
 
     outcomes = {
-        "shapes": function.shapes(context),
-        "splice": function.splice(context),
-        "generate": function.generate(context),
-        "determinism": function.determinism(context, asked.runs),
-        "parity": function.parity(context),
+        "shapes": shapes.check(session),
+        "splice": splice.check(session),
+        "generate": generate.check(session),
+        "determinism": determinism.check(session, asked.runs),
+        "parity": parity.check(session),
     }
     print(accuracy_table(outcomes), end="\n\n")
     for name, outcome in outcomes.items():

@@ -43,18 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
 def run_raw(asked: argparse.Namespace) -> int:
     """The public recipe's path: seeded tensors through every part."""
     # torch and transformers take ten seconds and more; --help must not.
-    from verify import benchmark, subject, tables
-    from verify.checks import function
-    from verify.records import Status
+    from verify import tables
+    from verify.checks import benchmark, generate, shapes, splice
+    from verify.run.records import Status
 
-    context = programs.context(asked, level=2, warmup=asked.warmup, rounds=asked.benchmark)
-    subject.the_device(context)
-    subject.the_checkpoint(context)
-    loaded = subject.the_model(context)
-    signature = subject.signature(context, warmup=asked.warmup, n=asked.benchmark)
+    session = programs.verification(asked)
+    loaded = session.model
+    signature = session.signature(warmup=asked.warmup, n=asked.benchmark)
     print(tables.heading(signature, loaded.checkpoint.parameters, loaded.seconds), end="\n\n", flush=True)
 
-    outcomes = {name: getattr(function, name)(context) for name in ("shapes", "splice", "generate")}
+    outcomes = {"shapes": shapes.check(session), "splice": splice.check(session), "generate": generate.check(session)}
     print(shapes_table(outcomes["shapes"].data), end="\n\n")
     for name, outcome in outcomes.items():
         print(f"{name:9} {outcome.status.value.upper():5} {outcome.reason}")
@@ -65,8 +63,8 @@ def run_raw(asked: argparse.Namespace) -> int:
     if asked.benchmark:
         measured = benchmark.measure(
             loaded,
-            subject.the_inputs(context),
-            subject.the_parts(context),
+            session.inputs,
+            session.parts,
             warmup=asked.warmup,
             rounds=asked.benchmark,
             floors=True,

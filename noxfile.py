@@ -150,7 +150,7 @@ def report(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def emulated(session: nox.Session) -> None:
     """Try the NPU path without an NPU: verify, report, inference.py, eval.py on the real torch-npu, device emulated."""
-    from tests.npu_emulator.options import add_device_options, add_release_option
+    from env.npu_emulator.options import add_device_options, add_release_option
 
     given = options(session, add_release_option, add_device_options)
     given.device = given.device if given.device.startswith("npu") else "npu:0"
@@ -158,7 +158,7 @@ def emulated(session: nox.Session) -> None:
     call(session, sys.executable, "env", "setup", "--profile", "host", *words(given, (add_setup_options,)))
     python = str(builder.VENVS / "host" / "bin" / "python")
     device = words(given, (add_release_option, add_device_options))
-    on_device = ("tests.npu_emulator", "run", "--python", python, *device, "--")
+    on_device = ("env.npu_emulator", "run", "--python", python, *device, "--")
     job = words(given, (add_target_options, add_verify_options, add_report_options))
     call(session, sys.executable, *on_device, sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
     for program in ("inference.py", "eval.py"):
@@ -169,7 +169,7 @@ def emulated(session: nox.Session) -> None:
 @nox.session(venv_backend="none", default=False)
 def faults(session: nox.Session) -> None:
     """Plant faults on the emulated NPU and on a CPU, and show which of them verify sees."""
-    call(session, host(session), "tests.campaign", *session.posargs)
+    call(session, host(session), "verify.faults", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -204,8 +204,8 @@ def train_standin(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def calibrate(session: nox.Session) -> None:
-    """Measure what real arithmetic adds to an ideal device's noise (verify/bands.toml); `-- --write` keeps it."""
-    call(session, host(session), "verify.calibrate", *session.posargs)
+    """Measure what real arithmetic adds to an ideal device's noise (bounds.toml); `-- --write` keeps it."""
+    call(session, host(session), "verify.reference.calibrate", *session.posargs)
 
 
 @nox.session(name="bench-setup", venv_backend="none", default=False)

@@ -38,7 +38,7 @@ from env.stack import REQUIREMENTS, ROOT, load_stack, lock_path, this_machine
 BUILDER = 1  # raise it when the way environments are made changes: every one is then made anew
 STAMP = "ready.json"
 VENVS = ROOT / ".venvs"
-TOOLS_IMPORTS = ("jinja2", "jsonschema", "packaging", "rich")
+TOOLS_IMPORTS = ("jinja2", "msgspec", "packaging", "rich")
 DEV_IMPORTS = ("pytest", "hypothesis", "mypy")  # beside the host profile's
 LAST_LINES = 30
 LAST_WORDS_S = 10.0  # how long an installer that was asked to end may take

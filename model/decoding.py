@@ -18,6 +18,7 @@ from model.components import Loaded
 from model.device import failures
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
+from model.signature import DecodingSignature
 from model.windows import NEW_TOKENS
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ class Decoding:
                 raise UsageError(f"--{option.replace('_', '-')} {value}: must be at least 1")
 
     @property
-    def signature(self) -> dict[str, Any]:
+    def signature(self) -> DecodingSignature:
         """What of it may change a text; the batch size changes nothing but rounding, and is said elsewhere."""
-        return {
-            "method": "greedy" if self.num_beams == 1 else f"beam-{self.num_beams}",
-            "max_new_tokens": self.max_new_tokens,
-            "loop_stop": f"{CYCLES} cycles, {LEAST_REPEATED} tokens",
-        }
+        return DecodingSignature(
+            method="greedy" if self.num_beams == 1 else f"beam-{self.num_beams}",
+            max_new_tokens=self.max_new_tokens,
+            loop_stop=f"{CYCLES} cycles, {LEAST_REPEATED} tokens",
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Reader(Protocol):
     def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]: ...
 
     @property
-    def signature(self) -> dict[str, Any]: ...
+    def signature(self) -> DecodingSignature: ...
 
 
 def load_processor(checkpoint: Checkpoint) -> Any:
@@ -126,7 +127,7 @@ class Transcriber:
         self.batch_size = decoding.batch_size or AUTO_BATCH
 
     @property
-    def signature(self) -> dict[str, Any]:
+    def signature(self) -> DecodingSignature:
         return self.decoding.signature
 
     def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]:
@@ -256,8 +257,8 @@ class CtcReader:
         self.batch_size = 1
 
     @property
-    def signature(self) -> dict[str, Any]:
-        return {"method": "ctc-greedy"}
+    def signature(self) -> DecodingSignature:
+        return DecodingSignature(method="ctc-greedy")
 
     def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]:
         """As `Transcriber.decode`; the prompts are not used."""

@@ -8,7 +8,6 @@ transformers, which imports it unguarded (transformers 4.57.6, utils/import_util
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -20,14 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from env import npu_emulator
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
 KINDS = ("npu", "cuda", "cpu")  # in the order in which `auto` takes them
-EMULATOR_VARIABLE = "NPU_EMU"
-EMULATOR_SYMBOL = "npu_emulator_version"
 # One thread beats two by 2.6 to 3.6 times on a busy machine for models whose layers take microseconds:
 # OpenMP's barriers then cost more than the arithmetic.
 ONE_THREAD_BELOW = 50_000_000  # parameters
@@ -296,7 +294,7 @@ def _out_of_memory(device: Device, doing: str, why: str) -> OutOfMemoryError:
 
 def emulated() -> bool:
     """True where an NPU emulator is in this process; no option hides it."""
-    return bool(os.environ.get(EMULATOR_VARIABLE)) or hasattr(ctypes.CDLL(None), EMULATOR_SYMBOL)
+    return npu_emulator.active()
 
 
 def versions() -> dict[str, str]:

@@ -7,13 +7,25 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from env.stack import MACHINES, REQUIREMENTS, ROOT, load_stack, lock_path
 
-LIGHT = {"packaging", "tomli", "tomllib"}  # what env may import beside the standard library
+LIGHT = {"msgspec", "packaging", "tomli", "tomllib"}  # what env may import beside the standard library
+DECLARED = {  # what model may know of env: what is declared and said, nothing that looks at a machine
+    "env",
+    "env.atomic",
+    "env.errors",
+    "env.language",
+    "env.npu_emulator",
+    "env.options",
+    "env.stack",
+}
+ROOMS = ("reference", "run", "speech", "checks", "report", "faults")  # of verify/; an import goes to the left
+EMULATOR = "env/npu_emulator/"  # the device itself: its kernels run inside the emulated program
 FORBIDDEN = {"torch", "torch_npu", "torchaudio", "transformers", "numpy", "librosa", "soundfile"}
 
 
@@ -25,11 +37,22 @@ def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
     """The modules that a file imports; with `top_only`, just those that importing the file imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_only else list(ast.walk(tree))
+    package = list(path.relative_to(ROOT).with_suffix("").parts)
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                [*package[: len(package) - node.level], *filter(None, [node.module])] if node.level else [node.module]
+            )
+            module = ".".join(filter(None, base))
+            # What is imported of a package may be a module of it.
+            names = [
+                f"{module}.{name.name}"
+                for name in node.names
+                if (ROOT / module.replace(".", "/") / f"{name.name}.py").exists()
+            ]
+            yield from names or [module]
 
 
 def module_name(path: Path) -> str:
@@ -39,13 +62,44 @@ def module_name(path: Path) -> str:
 @pytest.mark.parametrize("path", sources("env"), ids=module_name)
 def test_env_imports_the_standard_library_and_its_small_tools_only(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports(path)}
-    assert roots - set(sys.stdlib_module_names) - LIGHT <= {"env"}
+    device = {"torch", "torch_npu"} if module_name(path).startswith(EMULATOR) else set()
+    assert roots - set(sys.stdlib_module_names) - LIGHT - device <= {"env"}
 
 
 @pytest.mark.parametrize("path", sources("model"), ids=module_name)
-def test_model_knows_of_env_its_errors_only_and_of_verify_nothing(path: Path) -> None:
+def test_model_knows_of_env_what_is_declared_and_of_verify_nothing(path: Path) -> None:
     ours = {name for name in imports(path) if name.partition(".")[0] in ("env", "verify")}
-    assert ours <= {"env.errors", "env.atomic"}
+    assert ours <= DECLARED
+
+
+def dotted(path: Path) -> str:
+    return module_name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def room(name: str) -> str | None:
+    """The room of verify/ that a module is in; None for what stands at its door and for everything else."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "verify" and len(parts) > 2 else None
+
+
+@pytest.mark.parametrize("path", sources("verify"), ids=module_name)
+def test_no_arrow_of_verify_goes_up(path: Path) -> None:
+    here = room(dotted(path))
+    there = {room(name) for name in imports(path)} - {None, here}
+    if here is not None:
+        assert {other for other in there if ROOMS.index(str(other)) > ROOMS.index(here)} == set()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {
+        module_name(path).removesuffix(".py").replace("/", "."): path for path in sources("env", "model", "verify")
+    }
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {name: {other for other in imports(path) if other in names} for name, path in names.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        raise AssertionError(" -> ".join(circle.args[1])) from None
 
 
 @pytest.mark.parametrize("path", sources("verify/report"), ids=module_name)
@@ -54,7 +108,11 @@ def test_the_report_never_imports_the_model_or_torch(path: Path) -> None:
     assert not roots & (FORBIDDEN | {"model"})
 
 
-LATE = ("verify/checks/", "model/training/")  # imported by a worker, or by the training itself, and by nobody else
+LATE = (
+    "verify/checks/",
+    "model/training/",
+    "env/npu_emulator/kernels.py",
+)  # imported by a worker, or by the training itself, and by nobody else
 EARLY = [path for path in sources("env", "model", "verify") if not module_name(path).startswith(LATE)]
 
 

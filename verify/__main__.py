@@ -24,10 +24,10 @@ from env.errors import (
     run_main,
 )
 from env.options import SETUP_FILE, add_target_options, repeating, run_folder
-from verify import engine, plan
-from verify.context import Context
 from verify.options import add_verify_options, resolve_model_dir
-from verify.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run
+from verify.run import engine, plan
+from verify.run.context import Context
+from verify.run.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run
 
 
 def new_run_id() -> str:
@@ -134,8 +134,8 @@ def verify(arguments: argparse.Namespace, command: str) -> int:
     """Run the checks; return the exit code that the verdict asks for."""
     from env.probe import probe
     from env.setup import profile_for
-    from verify.screen import failures, screen
-    from verify.verdict import judge
+    from verify.run.screen import failures, screen
+    from verify.run.verdict import judge
 
     checks = selected(arguments)
     folder = run_folder(arguments.results, arguments.run or new_run_id()).resolve()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import atomic, stack
+from model.signature import Signature
 from verify.options import DTYPES, resolve_model_dir
 
 if TYPE_CHECKING:
-    from verify.context import Context
-    from verify.records import Outcome
+    from verify.run.records import Outcome
+    from verify.run.verification import Verification
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -85,25 +86,27 @@ def parser(program: str, summary: str) -> argparse.ArgumentParser:
     return found
 
 
-def context(options: argparse.Namespace, *, level: int, warmup: int = 0, rounds: int = 0) -> Context:
-    from verify.context import Context
+def verification(options: argparse.Namespace) -> Verification:
+    """The session that the options ask for, as checks take it."""
+    from verify.run.context import Context
+    from verify.run.verification import Verification
 
-    return Context(
-        device=options.device,
-        model_dir=resolve_model_dir(options.model_dir),
-        dtype=options.dtype,
-        seed=options.seed,
-        level=level,
-        run_folder=Path(),
-        batch_size=batch_size(options) or 1,
-        seq_len=options.seq_len,
-        warmup=warmup,
-        rounds=rounds,
+    return Verification(
+        Context(
+            device=options.device,
+            model_dir=resolve_model_dir(options.model_dir),
+            dtype=options.dtype,
+            seed=options.seed,
+            level=2,
+            run_folder=Path(),
+            batch_size=batch_size(options) or 1,
+            seq_len=options.seq_len,
+        )
     )
 
 
 def write_json(
-    path: Path | None, program: str, outcomes: Mapping[str, Outcome], signature: Mapping[str, Any], **more: Any
+    path: Path | None, program: str, outcomes: Mapping[str, Outcome], signature: Signature, **more: Any
 ) -> None:
     """Write what a program found, whole or not at all.
 
@@ -120,7 +123,7 @@ def write_json(
         "schema": 1,
         "program": program,
         "command": ["python", *sys.argv],
-        "signature": dict(signature),
+        "signature": signature.as_json(),
         "results": results,
         **more,
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from model.signature import Signature
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -24,19 +25,19 @@ def number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def heading(signature: Mapping[str, Any], parameters: int, load_seconds: float) -> str:
+def heading(signature: Signature, parameters: int, load_seconds: float) -> str:
     """What every figure below was taken with."""
-    kind = "stand-in: synthetic weights" if signature["weights_kind"] == "stand-in" else "checkpoint"
-    threads = f", {signature['threads']} thread(s)" if signature["device"] == "cpu" else ""
-    emulated = "  EMULATED" if signature["emulated"] else ""
-    versions = ", ".join(f"{name} {version}" for name, version in signature["versions"].items())
+    kind = "stand-in: synthetic weights" if signature.weights_kind == "stand-in" else "checkpoint"
+    threads = f", {signature.threads} thread(s)" if signature.device == "cpu" else ""
+    emulated = "  EMULATED" if signature.emulated else ""
+    versions = ", ".join(f"{name} {version}" for name, version in (signature.versions or {}).items())
     return "\n".join(
         [
-            f"model     {signature['weights_name']} ({kind}), {parameters:,} parameters",
-            f"weights   sha256 {signature['weights_sha256']}",
-            f"device    {signature['device']}, {signature['device_name']}{threads}{emulated}",
-            f"run       {signature['dtype']}, attention {signature['attention']}, batch {signature['batch']}, "
-            f"seq-len {signature['seq_len']} ({signature['positions']} positions), seed {signature['seed']}",
+            f"model     {signature.weights_name} ({kind}), {parameters:,} parameters",
+            f"weights   sha256 {signature.weights_sha256}",
+            f"device    {signature.device}, {signature.device_name}{threads}{emulated}",
+            f"run       {signature.dtype}, attention {signature.attention}, batch {signature.batch}, "
+            f"seq-len {signature.seq_len} ({signature.positions} positions), seed {signature.seed}",
             f"versions  {versions}",
             f"load      {load_seconds:.1f} s",
         ]

@@ -1,4 +1,4 @@
-"""What is to be read of every collected npu-smi output, by file name."""
+"""What is to be read of every npu-smi output under tests/data/npu-smi, by file name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from env.npu_smi import Kind
 
 TABLE, FAILURE, NEITHER = Kind.TABLE, Kind.FAILURE, Kind.NEITHER
 
-# file: kind, tool version, driver version, chips as {(npu, chip): (phy, name, health, power, temp, HBM used, total)},
+# name without .txt: kind, tool version, driver version,
+# chips as {(npu, chip): (phy, name, health, power, temp, HBM used, total)},
 # processes as (npu, chip, pid, name, memory), words of the error, lines left unread.
 Figures = tuple[int | None, str | None, str | None, float | None, float | None, int | None, int | None]
 Expected = tuple[
@@ -21,8 +22,8 @@ Expected = tuple[
 
 
 def table(
-    tool: str,
-    driver: str,
+    tool: str | None,
+    driver: str | None,
     chips: dict[tuple[int, int], Figures],
     processes: tuple[tuple[int, int, int, str | None, int], ...] = (),
     unread: int = 0,
@@ -30,8 +31,8 @@ def table(
     return TABLE, tool, driver, chips, list(processes), (), unread
 
 
-def failure(*words: str) -> Expected:
-    return FAILURE, None, None, {}, [], words, 0
+def failure(*words: str, unread: int = 0) -> Expected:
+    return FAILURE, None, None, {}, [], words, unread
 
 
 def neither(lines: int) -> Expected:
@@ -47,184 +48,209 @@ def cards(name: str, rows: str, total: int) -> dict[tuple[int, int], Figures]:
     return chips
 
 
-A3_DIES = (
-    "178.7 37 3419 36 3196,186.4 36 3413 36 3189,177.2 37 3412 37 3190,178.5 36 3411 37 3187,"
-    "180.6 37 3403 37 3200,189.2 36 3398 36 3202,183.7 39 3400 37 3203,186.1 37 3418 38 3187"
+A3_CARDS = (
+    "171.4 38 3402 37 3171,179.9 35 3391 34 3166,174.6 39 3397 38 3180,181.3 37 3388 36 3175,"
+    "176.2 36 3405 35 3162,184.7 38 3394 39 3169,180.8 40 3399 38 3184,178.1 36 3386 37 3173"
 )
 
 
-def a3_dies() -> dict[tuple[int, int], Figures]:
+def two_dies(rows: str, health: str = "OK", first: int = 0) -> dict[tuple[int, int], Figures]:
+    """Cards of two dies each, the second without a power of its own; rows are "power temp used temp used"."""
     chips: dict[tuple[int, int], Figures] = {}
-    for card, row in enumerate(A3_DIES.split(",")):
+    for card, row in enumerate(rows.split(","), start=first):
         power, *rest = (float(word) for word in row.split())
         for die in (0, 1):
             temp, used = rest[2 * die], int(rest[2 * die + 1])
-            chips[card, die] = (2 * card + die, "Ascend910", "OK", None if die else power, temp, used, 65536)
+            chips[card, die] = (2 * card + die, "Ascend910", health, None if die else power, temp, used, 65536)
     return chips
 
 
 EXPECTED: dict[str, Expected] = {
-    "310B1_v23.0.rc3_no-process-table.txt": table(
-        "23.0.rc3", "23.0.rc3", {(0, 0): (None, "310B1", "OK", 10.7, 58, 8983, 11577)}
-    ),
-    "310P3_Duo_two-chips_v25.5.1_partial.txt": table(
-        "25.5.1",
-        "25.5.1",
+    "310b-no-bus": table("23.0.rc2", "23.0.rc2", {(0, 0): (None, "310B1", "OK", 9.4, 63, 7346, 11580)}),
+    "310p-duo-build-in-version": table(
+        "25.0.rc1.b027",
+        "25.0.rc1.b027",
         {
-            (1, 0): (None, "310P3", "OK", None, 49, 1448, 44278),
-            (1, 1): (None, "310P3", "OK", None, 45, 1511, 43693),
-            (2, 0): (None, "310P3", "OK", None, 46, 1384, 44278),
+            (2, 0): (None, "310P3", "OK", None, 43, 1571, 44280),
+            (2, 1): (None, "310P3", "OK", None, 42, 1312, 43693),
         },
     ),
-    "310P3_npu1_v24.1.0.1_idle.txt": table(
-        "24.1.0.1", "24.1.0.1", {(1, 0): (None, "310P3", "OK", None, 47, 1894, 44215)}
-    ),
-    "310P3_npu224_v25.2.3_no-process-table.txt": table(
-        "25.2.3", "25.2.3", {(224, 0): (None, "310P3", "OK", None, 71, 1263, 44280)}
-    ),
-    "310P3_npu24_v23.0.0_idle.txt": table("23.0.0", "23.0.0", {(24, 0): (None, "310P3", "OK", None, 29, 1832, 21527)}),
-    "310P3_v22.0.0_hugepages-full_modelzoo-fasterrcnn.txt": table(
-        "22.0.0", "22.0.2", {(0, 0): (None, "310P3", "OK", 16.3, 53, 4060, 21534)}
-    ),
-    "310P3_v22.0.0_modelzoo-transformer.txt": table(
-        "22.0.0", "22.0.2", {(0, 0): (None, "310P3", "OK", 16.5, 56, 929, 21534)}
-    ),
-    "310P3_v22.0.0_modelzoo-yolov3.txt": table(
-        "22.0.0", "22.0.2", {(0, 0): (None, "310P3", "OK", 16.5, 55, 931, 21534)}
-    ),
-    "310P3_v25.2.1_hugepages-in-use_partial.txt": table(
-        "25.2.1",
-        "25.2.1",
-        {
-            (0, 0): (None, "310P3", "OK", None, 49, 19435, 21527),
-            (32, 0): (None, "310P3", "OK", None, 49, 1910, 21527),
-            (32768, 0): (None, "310P3", "OK", None, 46, 19562, 21527),
-        },
-    ),
-    "310P3_x3_v24.1.0.1_partial.txt": table(
-        "24.1.0.1",
-        "24.1.0.1",
-        {
-            (0, 0): (None, "310P3", "OK", None, 56, 1844, 21527),
-            (32, 0): (None, "310P3", "OK", None, 58, 1846, 21527),
-            (96, 0): (None, "310P3", "OK", None, 60, 1845, 21527),
-        },
-    ),
-    "910A_v22.0.3_wide-legacy_flagperf.txt": table(
-        "22.0.3", "22.0.3", {(4, 0): (None, "910A", "OK", None, 43, 861, 21534)}
-    ),
-    "910B1_x2_v24.1.rc3_partial.txt": table(
-        "24.1.rc3", "24.1.rc3", cards("910B1", "0 94.6 49 3373,1 97.8 48 3367", 65536)
-    ),
-    "910B2C_x86_v25.0.rc1.1_partial.txt": table("25.0.rc1.1", "25.0.rc1.1", cards("910B2C", "0 88.3 34 3406", 65536)),
-    "910B2_npu2-only_v23.0.3_idle.txt": table("23.0.3", "23.0.3", cards("910B2", "2 97.3 47 3335", 65536)),
-    "910B2_x2_v26.0.rc1_wide116_proc-in-container-column.txt": table(
-        "26.0.rc1",
-        "26.0.rc1",
-        cards("910B2", "0 424.0 64 38711,1 93.6 44 3406", 65536),
-        processes=((0, 0, 1504884, None, 35358),),
-    ),
-    "910B4_masked-bus_v25.0.rc1.1_partial.txt": table(
-        "25.0.rc1.1", "25.0.rc1.1", cards("910B4", "0 105.5 39 6154", 65536)
-    ),
-    "910B4_npu5-only_v25.5.2_idle.txt": table("25.5.2", "25.5.2", cards("910B4", "5 89.9 39 2922", 32768)),
-    "910B4_x2_v23.0.rc3_partial.txt": table(
-        "23.0.rc3", "23.0.rc3", cards("910B4", "0 82.6 47 3127,1 81.6 50 3128", 32768)
-    ),
-    "910B4_x2_v24.1.1_partial.txt": table("24.1.1", "24.1.1", cards("910B4", "0 88.2 30 26838,1 87.0 30 29356", 32768)),
-    "910B4_x2_v25.5.3_partial.txt": table("25.5.3", "25.5.3", cards("910B4", "0 85.9 47 2859,1 89.7 48 2659", 32768)),
-    "910B4_x8_v25.2.0_one-proc.txt": table(
-        "25.2.0",
-        "25.2.0",
-        cards(
-            "910B4",
-            "0 84.7 38 2894,1 88.9 39 2653,2 85.3 38 2836,3 88.7 40 2842,"
-            "4 86.0 39 2653,5 90.0 40 2836,6 88.6 39 2659,7 84.9 40 2659",
-            32768,
-        ),
-        processes=((0, 0, 472206, "python3.9", 113),),
-    ),
-    # No generation of the tool prints this shape: the banner is read, and every row is said to be unread.
-    "910B_v23.0.rc3.0_SUSPECT-invented_skills.txt": (NEITHER, "23.0.rc3.0", None, {}, [], (), 5),
-    "910ProB_x8_v24.1.0_idle.txt": table(
-        "24.1.0",
-        "24.1.0",
-        cards(
-            "910ProB",
-            "0 78.0 38 18,1 75.8 38 8,2 78.2 39 5,3 76.5 39 4,4 78.8 38 10,5 77.0 38 14,6 83.0 40 3,7 77.3 38 2",
-            32768,
-        ),
-    ),
-    "A3_Ascend910_x8x2_v24.1.rc3.7_idle.txt": table("24.1.rc3.7", "24.1.rc3.7", a3_dies()),
-    "A3_v26.0.rc2_wide116_partial.txt": table(
-        "26.0.rc2",
-        "26.0.rc2",
-        {
-            (0, 0): (0, "Ascend910", "OK", 162.6, 34, 3419, 65536),
-            (0, 1): (1, "Ascend910", "OK", None, 34, 2874, 65536),
-        },
-    ),
-    "DERIVED_910B2_x4_Alarm-Critical-Warning-UNKNOWN.txt": table(
+    "310p-duo-cut-in-the-second-card": table(
         "25.5.0",
         "25.5.0",
         {
-            (0, 0): (None, "910B2", "Alarm", 98.4, 37, 3431, 65536),
-            (1, 0): (None, "910B2", "Critical", 94.7, 37, 3429, 65536),
-            (2, 0): (None, "910B2", "Warning", 96.3, 37, 3427, 65536),
-            (3, 0): (None, "910B2", "UNKNOWN", None, None, None, None),
+            (3, 0): (None, "310P3", "OK", None, 51, 1502, 44278),
+            (3, 1): (None, "310P3", "OK", None, 48, 1466, 43693),
+            (5, 0): (None, "310P3", "OK", None, 50, 1397, 44278),
         },
     ),
-    "FAIL_command-not-found.txt": failure("command not found"),
-    "FAIL_dcmi-8005_g_conLogLevel.txt": failure("-8005", "g_conLogLevel=3"),
-    "FAIL_dcmi-8005_ret4.txt": failure("-8005", "ret=4"),
-    "FAIL_driver-not-complete.txt": failure("not be completely installed"),
-    "FAIL_invalid-card-id_mindcluster.txt": failure("Invalid card id"),
-    "FAIL_no-product-query.txt": failure("does not support querying product"),
-    "HCCN_stat_and_link_stat_mindcluster.txt": neither(12),
-    "LSPCI_d802_x8.txt": neither(8),
-    "info-l_x8_910B3_v25.5.1_skills.txt": neither(5),
-    "info-m_910B3_fixture.txt": neither(2),
-    "info-m_910B3_mcu-row_v25.5.1_skills.txt": neither(3),
-    "type-board-chip_910_v23.0.5_mindcluster.txt": neither(13),
-    "type-board_910_v23.0.5_mindcluster.txt": neither(15),
-    "type-common_910_mindcluster.txt": neither(11),
-    "type-ecc_v23_mindcluster.txt": neither(14),
-    "type-health-chip_OK_mindcluster.txt": neither(3),
-    "type-health_card_OK.txt": neither(4),
-    "type-memory_910B3_v25.5.1_skills.txt": neither(6),
-    "type-proc-mem_910B3_v25.5.1_skills.txt": neither(1),
-    "type-product_Atlas500A2.txt": neither(4),
-    "xxx_A3_in-container_process-id-in-container_mindcluster.txt": table(
-        "xxx.xxx.xxx",
-        "xxx.xxx.xxx",
-        {(0, 0): (0, "xxx", "OK", 157.3, 32, 3130, 65536), (0, 1): (0, "xxx", "OK", None, 32, 3130, 65536)},
-        unread=1,
+    "310p-head-cut-off": table(
+        None,
+        None,
+        {
+            (33280, 0): (None, "310P3", "OK", None, 55, 1803, 21527),
+            (33312, 0): (None, "310P3", "OK", None, 49, 1811, 21527),
+            (33536, 0): (None, "310P3", "OK", None, 52, 1807, 21527),
+        },
     ),
-    "xxx_v23.0.5_elided_mindcluster.txt": table(
-        "23.0.5", "23.0.5", cards("xxx", "0 73.1 37 0,7 67.0 38 0", 32768), unread=2
+    "310p-hugepages-in-use": table(
+        "25.2.0",
+        "25.2.0",
+        {
+            (0, 0): (None, "310P3", "OK", None, 52, 18911, 21527),
+            (96, 0): (None, "310P3", "OK", None, 47, 1873, 21527),
+            (32864, 0): (None, "310P3", "OK", None, 44, 19120, 21527),
+        },
     ),
-    "xxx_v24.1.rc1_elided_mindcluster.txt": table("24.1.rc1", "24.1.rc1", cards("xxx", "7 67.0 44 0", 32768), unread=3),
-    "xxx_x8_v23.0.rc3_hugepages-procs_mindcluster.txt": table(
-        "23.0.rc3",
-        "23.0.rc2.3",
+    "310p-narrow-hugepages-full": table("22.0.0", "22.0.3", {(0, 0): (None, "310P3", "OK", 17.2, 61, 3377, 21534)}),
+    "310p-narrow-idle": table("22.0.0", "22.0.3", {(0, 0): (None, "310P3", "OK", 15.8, 48, 917, 21534)}),
+    "310p-no-process-table": table("25.2.2", "25.2.2", {(192, 0): (None, "310P3", "OK", None, 68, 1337, 44280)}),
+    "310p-one-card-idle": table("23.0.1", "23.0.1", {(40, 0): (None, "310P3", "OK", None, 33, 1719, 21527)}),
+    "310p-preload-noise": table(
+        "25.2.3", "25.2.3", {(1024, 0): (None, "310P3", "OK", None, 51, 20011, 21527)}, unread=1
+    ),
+    "310p-three-cards": table(
+        "24.1.0.2",
+        "24.1.0.2",
+        {
+            (0, 0): (None, "310P3", "OK", None, 54, 1782, 21527),
+            (64, 0): (None, "310P3", "OK", None, 57, 1791, 21527),
+            (160, 0): (None, "310P3", "OK", None, 62, 1779, 21527),
+        },
+    ),
+    "910-first-card-left-out-in-a-fence": table("24.1.rc2", "24.1.rc2", cards("xxx", "7 65.9 42 0", 32768), unread=3),
+    "910-name-masked-eight-processes": table(
+        "23.0.rc2",
+        "23.0.rc1.5",
         cards(
             "xxx",
-            "0 73.4 44 30710,1 69.6 39 30710,2 70.0 36 30710,3 69.6 44 30709,"
-            "4 71.3 40 30709,5 67.0 36 30709,6 71.7 37 30710,7 69.1 42 30710",
+            "0 71.2 43 29874,1 68.8 38 29874,2 72.5 41 29871,3 70.6 45 29874,"
+            "4 69.9 37 29870,5 66.4 39 29871,6 73.0 42 29874,7 70.1 40 29870",
             32768,
         ),
         processes=tuple(
-            (npu, 0, pid, "python", memory)
+            (npu, 0, pid, "train_step", memory)
             for npu, pid, memory in [
-                (0, 139667, 30780),
-                (1, 139577, 30782),
-                (2, 139446, 30780),
-                (3, 139372, 30780),
-                (4, 139258, 30780),
-                (5, 139163, 30780),
-                (6, 139126, 30780),
-                (7, 139090, 30780),
+                (0, 88213, 29942),
+                (1, 88164, 29943),
+                (2, 88102, 29941),
+                (3, 88051, 29942),
+                (4, 87990, 29939),
+                (5, 87936, 29941),
+                (6, 87905, 29942),
+                (7, 87871, 29939),
             ]
         ),
     ),
+    "910-rows-left-out": table("23.0.6", "23.0.6", cards("xxx", "0 71.8 35 0,7 68.3 40 0", 32768), unread=2),
+    "910a-cell-one-column-short": table("22.0.4", "22.0.4", {(6, 0): (None, "910A", "OK", None, 52, 748, 21534)}),
+    "910b1-two-cards": table("24.1.rc2", "24.1.rc2", cards("910B1", "2 96.1 46 3352,3 93.9 51 3349", 65536)),
+    "910b2-every-health-word": table(
+        "25.5.2",
+        "25.5.2",
+        {
+            (4, 0): (None, "910B2", "Alarm", 97.7, 44, 3402, 65536),
+            (5, 0): (None, "910B2", "Critical", 93.8, 81, 3411, 65536),
+            (6, 0): (None, "910B2", "Warning", 95.1, 72, 3408, 65536),
+            (7, 0): (None, "910B2", "UNKNOWN", None, None, None, None),
+        },
+    ),
+    "910b2-one-card-idle": table("23.0.2", "23.0.2", cards("910B2", "4 91.6 44 3291", 65536)),
+    # The id of the last column is the process's within its container; its name is not shown outside of it.
+    "910b2-wide-process-of-a-container": table(
+        "26.0.rc2",
+        "26.0.rc2",
+        cards("910B2", "0 397.5 61 40912,1 95.2 43 3377", 65536),
+        processes=((0, 0, 2207415, None, 37530),),
+    ),
+    "910b2c-four-part-version": table("25.0.rc1.2", "25.0.rc1.2", cards("910B2C", "1 86.9 36 3389", 65536)),
+    "910b4-bus-masked": table("25.0.rc1.2", "25.0.rc1.2", cards("910B4", "2 103.2 42 5893", 65536)),
+    "910b4-bus-masked-in-part": table(
+        "25.5.0",
+        "25.5.0",
+        cards("910B4-1", "0 84.9 35 2855,1 131.6 44 58231", 65536),
+        processes=((1, 0, 52817, "VLLM::EngineCor", 55402),),
+    ),
+    "910b4-eight-cards-one-process": table(
+        "25.2.1",
+        "25.2.1",
+        cards(
+            "910B4",
+            "0 83.1 36 2811,1 87.4 37 2702,2 86.2 41 2799,3 90.3 38 2723,"
+            "4 85.5 43 2730,5 89.6 42 2741,6 87.9 35 2688,7 82.8 37 2694",
+            32768,
+        ),
+        processes=((3, 0, 618340, "python3.11", 127),),
+    ),
+    "910b4-four-cards-two-processes": table(
+        "25.5.1",
+        "25.5.1",
+        {
+            (0, 0): (None, "910B4-1", "OK", 91.4, 41, 28417, 65536),
+            (1, 0): (None, "910B4-1", "Warning", 88.2, 43, 2871, 65536),
+            (2, 0): (None, "910B4-1", "Alarm", 87.9, 78, 2866, 65536),
+            (3, 0): (None, "910B4-1", "UNKNOWN", None, None, None, None),
+        },
+        processes=((0, 0, 81234, "python3 a|b", 25480), (0, 0, 81240, None, 120)),
+    ),
+    "910b4-memory-in-use": table("24.1.2", "24.1.2", cards("910B4", "0 112.4 33 27411,1 109.7 32 30122", 32768)),
+    # Memory of the board's own (DDR) stands beside the HBM; the HBM is what a model is loaded into.
+    "910prob-eight-cards-both-memories": table(
+        "24.1.1",
+        "24.1.1",
+        cards(
+            "910ProB",
+            "0 76.3 41 21,1 74.9 40 6,2 79.5 42 7,3 75.2 43 9,4 80.1 41 12,5 78.7 44 11,6 81.4 45 1,7 77.8 40 0",
+            32768,
+        ),
+    ),
+    "a3-eight-cards-two-dies": table("24.1.rc3.5", "24.1.rc3.5", two_dies(A3_CARDS)),
+    "a3-every-die-alarms": table(
+        "25.2.3", "25.2.3", two_dies("167.4 39 3141 38 2934,166.1 38 3127 37 2928", health="Alarm")
+    ),
+    "a3-in-container-one-die-twice": table(
+        "xxx.xxx.xxx",
+        "xxx.xxx.xxx",
+        {(0, 0): (2, "xxx", "OK", 163.8, 36, 3094, 65536), (0, 1): (2, "xxx", "OK", None, 37, 3094, 65536)},
+        unread=1,
+    ),
+    "a3-one-card-wide": table(
+        "26.0.rc1",
+        "26.0.rc1",
+        two_dies("171.5 35 9120 36 3011", first=3),
+        processes=((3, 0, 990011, "python", 6105),),
+    ),
+    "a3-wide-one-card-no-process-table": table("26.0.rc3", "26.0.rc3", two_dies("159.3 36 3388 35 2861", first=1)),
+    "a3-wide-processes-of-host-and-container": table(
+        "26.0.rc3",
+        "26.0.rc3",
+        two_dies("173.6 40 14877 39 14902,182.2 43 59834 41 2877"),
+        processes=(
+            (0, 0, 713310, "serve_speech", 11801),
+            (0, 1, 713311, "serve_speech", 11822),
+            (1, 0, 720455, "VLLM::Worker_TP", 56770),
+        ),
+    ),
+    "failure-card-id": failure("Invalid card id", "Error parameter", "Usage", unread=1),
+    "failure-command-not-found": failure("command not found"),
+    "failure-dcmi-8005": failure("-8005", "ret=87"),
+    "failure-dcmi-8005-log-level": failure("-8005", "g_conLogLevel=1"),
+    "failure-dcmi-8020-device-used": failure("-8020", "because the device is used"),
+    "hccn-packets-and-links": neither(12),
+    "info-l-first-two-of-four": neither(5),
+    "info-m-chip-and-mcu": neither(3),
+    "info-m-one-chip": neither(2),
+    "lspci-eight-boards": neither(8),
+    # The banner is read, and every row is said to be unread.
+    "no-version-prints-this": (NEITHER, "23.0.rc1.0", None, {}, [], (), 5),
+    "type-board-indented": neither(19),
+    "type-board-of-a-card": neither(15),
+    "type-board-of-a-chip": neither(13),
+    "type-common": neither(11),
+    "type-ecc": neither(14),
+    "type-health-of-a-card": neither(4),
+    "type-health-of-a-chip": neither(3),
+    "type-memory": neither(6),
+    "type-proc-mem": neither(1),
+    "type-product": neither(4),
 }

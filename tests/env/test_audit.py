@@ -243,4 +243,4 @@ def test_nothing_heavy_is_imported(command: str) -> None:
     code += "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code, command], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
-    assert not loaded & {"torch", "numpy", "rich", "jinja2", "jsonschema", "transformers"}
+    assert not loaded & {"torch", "numpy", "rich", "jinja2", "msgspec", "transformers"}

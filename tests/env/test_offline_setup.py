@@ -14,7 +14,7 @@ from env.stack import ROOT, this_machine, this_python
 from tests.env.wheels import flip_a_byte, lock_line, make_wheel
 
 TINY = {
-    "tools": ("jinja2", "jsonschema", "packaging", "rich"),
+    "tools": ("jinja2", "msgspec", "packaging", "rich"),
     "host": ("torch", "torchaudio", "transformers", "accelerate", "soundfile", "librosa", "safetensors"),
 }
 

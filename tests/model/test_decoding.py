@@ -66,7 +66,7 @@ def test_beam_search_is_the_librarys_own(speech: Speech) -> None:
     reader = Transcriber(*speech, Decoding(12, num_beams=3, batch_size=2))
     found = reader.decode(WINDOWS[1:3], [PROMPT] * 2)
     assert found[0].text == expected.strip()
-    assert reader.signature["method"] == "beam-3"
+    assert reader.signature.method == "beam-3"
 
 
 def test_a_limit_on_new_tokens_is_said_and_a_loop_is_stopped(speech: Speech) -> None:

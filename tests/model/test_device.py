@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from env import npu_emulator
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 from model import device as devices
 from model.device import Device, failures, resolve
@@ -246,15 +247,15 @@ def test_other_errors_pass_through() -> None:
 
 
 def test_the_emulator_s_variable_marks_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(devices.EMULATOR_VARIABLE, raising=False)
+    monkeypatch.delenv(npu_emulator.VARIABLE, raising=False)
     assert not devices.emulated()
-    monkeypatch.setenv(devices.EMULATOR_VARIABLE, "1")
+    monkeypatch.setenv(npu_emulator.VARIABLE, "1")
     assert devices.emulated()
 
 
 def test_the_emulator_s_symbol_marks_a_process_whose_environment_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(devices.EMULATOR_VARIABLE, raising=False)
-    monkeypatch.setattr(devices, "EMULATOR_SYMBOL", "malloc")  # a symbol that is in every process
+    monkeypatch.delenv(npu_emulator.VARIABLE, raising=False)
+    monkeypatch.setattr(npu_emulator, "SYMBOL", "malloc")  # a symbol that is in every process
     assert devices.emulated()
 
 

@@ -1,6 +1,6 @@
 """Whatever text npu-smi, a preload library or a broken terminal leaves: reading it never raises, and invents nothing.
 
-10,000 cases in all, in at most ten seconds.
+8,000 cases in all, in at most ten seconds.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from env.npu_smi import Kind, Reading, parse
-from env.npu_smi_queries import card_ids, chip_map, fields, process_memory
 
 CASES = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 DATA = Path(__file__).resolve().parents[1] / "data" / "npu-smi"
-TABLES = [path.read_text(encoding="utf-8") for path in sorted(DATA.glob("*.txt"))]
+OUTPUTS = [path.read_text(encoding="utf-8") for path in sorted(DATA.glob("*.txt"))]
+TABLES = [text for text in OUTPUTS if parse(text).chips]
 # One drawn byte is one piece: drawing bytes is the cheapest text hypothesis has, and still shrinks.
 PIECES = [
     *("|", "||", "+", "=", "\n", "\r\n", "\0", "\x1b[31m", "\ufeff", "\u0663", "\u2028", "...", "/", " / ", "-", "NA"),
@@ -35,10 +35,11 @@ PIECES = [
         "\ud800",
         "\U0001f40d",
     ),
-    *("NPU ID : 0\n", "0   0   -   Mcu\n", "\nProcess id:1  ", "Process name:", "Process memory(MB):7\n", ":"),
+    ":",
 ]
 PIECES += [chr(code) for code in range(0x20, 0x7F)] + [" ", "\n", "0", "|"] * 26
 BYTES = st.binary(max_size=60)
+TABLE_AND_EDITS = st.binary(min_size=1, max_size=60)
 
 
 def pieced(data: bytes) -> str:
@@ -46,9 +47,11 @@ def pieced(data: bytes) -> str:
 
 
 def damaged(data: bytes) -> str:
-    """One of the tables with up to eight edits, each of four bytes: where (2), how much is cut, what is put there."""
-    text = TABLES[len(data) % len(TABLES)]
-    for edit in zip(*[iter(data[:32])] * 4, strict=False):
+    """A table, the first byte says which, with up to eight edits of four bytes: where (2), how much is cut, what is
+    put there.
+    """
+    text = TABLES[data[0] % len(TABLES)]
+    for edit in zip(*[iter(data[1:33])] * 4, strict=False):
         start = (edit[0] << 8 | edit[1]) % (len(text) + 1)
         text = text[:start] + PIECES[edit[3] % len(PIECES)] + text[start + edit[2] % 40 :]
     return text
@@ -82,18 +85,6 @@ def test_text_that_looks_like_a_table_is_read_without_an_exception(text: str) ->
 
 
 @settings(CASES, max_examples=4000)
-@given(BYTES.map(damaged))
+@given(TABLE_AND_EDITS.map(damaged))
 def test_a_damaged_table_is_read_without_an_exception(text: str) -> None:
     hold(text, parse(text))
-
-
-@settings(CASES, max_examples=2000)
-@given(BYTES.map(pieced))
-def test_any_text_is_read_as_an_answer_to_a_query(text: str) -> None:
-    assert all(isinstance(npu, int) for npu in card_ids(text))
-    for row in chip_map(text):
-        assert row.name in text
-    for process in process_memory(text, 0, 0):
-        assert str(process.pid) in text
-    for block in fields(text):
-        assert all(key and key in text for key in block)

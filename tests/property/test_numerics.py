@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from verify.benchmark import summary
-from verify.numerics import Comparison, Limits, beyond, compare, cosine, judge, regret, relative_l2, worst_element
+from verify.checks.benchmark import summary
+from verify.reference.numerics import (
+    Comparison,
+    Limits,
+    beyond,
+    compare,
+    cosine,
+    judge,
+    regret,
+    relative_l2,
+    worst_element,
+)
 
 Array = NDArray[np.float64]
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=6)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from verify.records import Evidence, Record, Status, read_evidence
 from verify.report.campaign import FAULTS_FILE, Campaign, Clean, Fault, count, parse
 from verify.report.markdown import block, cell, code, tail
 from verify.report.render import LANGUAGES, render
-from verify.text import one_line
-from verify.verdict import judge
+from verify.run.records import Evidence, Record, Status, read_evidence
+from verify.run.text import one_line
+from verify.run.verdict import judge
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "report"
 HEALTHY = read_evidence(DATA / "cpu-stand-in")

@@ -9,13 +9,13 @@ import pytest
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.components import Inputs
-    from verify.expected import Expected
+    from verify.reference.values import Expected
 
 
 @pytest.fixture(scope="session")
 def tiny_expected(tiny_checkpoint: Checkpoint, tiny_inputs: Inputs) -> Expected:
     from model.checkpoint import weights_sha256
-    from verify import expected
+    from verify.reference import values as expected
 
     about = expected.about(tiny_checkpoint, weights_sha256(tiny_checkpoint), tiny_inputs, "float32", any_dtype=True)
     return expected.make(tiny_checkpoint, tiny_inputs, about)

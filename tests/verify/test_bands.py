@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.layers import Point
-from verify import bands, calibrate
+from verify.reference import bounds, calibrate
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,31 +26,31 @@ def test_a_band_is_margin_times_factor_times_noise(monkeypatch: pytest.MonkeyPat
         "floor": {"npu": {"isolated": {"bfloat16": 0.25}}},
         "isolated": {"bfloat16": {"any": [1.0, 1.5], "out of Softmax": [3.0, 4.0]}},
     }
-    monkeypatch.setattr(bands, "table", lambda: table)
-    assert bands.band("cpu", "bfloat16", "isolated", "out of Linear", NOISE) == bands.Band(2e-3, 6e-3)
-    assert bands.band("cpu", "bfloat16", "isolated", "out of Softmax", NOISE) == bands.Band(6e-3, 16e-3)
-    assert bands.band("npu", "bfloat16", "isolated", "out of Softmax", NOISE) == bands.Band(0.25, 0.25)
+    monkeypatch.setattr(bounds, "table", lambda: table)
+    assert bounds.bound("cpu", "bfloat16", "isolated", "out of Linear", NOISE) == bounds.Bound(2e-3, 6e-3)
+    assert bounds.bound("cpu", "bfloat16", "isolated", "out of Softmax", NOISE) == bounds.Bound(6e-3, 16e-3)
+    assert bounds.bound("npu", "bfloat16", "isolated", "out of Softmax", NOISE) == bounds.Bound(0.25, 0.25)
     with pytest.raises(KeyError):
-        bands.band("cpu", "float32", "isolated", "out of Linear", NOISE)
+        bounds.bound("cpu", "float32", "isolated", "out of Linear", NOISE)
 
 
 def test_where_an_ideal_device_makes_no_error_a_rounding_is_still_allowed() -> None:
-    assert bands.least("float32", (0.0, 0.0)) == (2**-26, 2**-26)
-    assert bands.least("float32", NOISE) == NOISE
+    assert bounds.least("float32", (0.0, 0.0)) == (2**-26, 2**-26)
+    assert bounds.least("float32", NOISE) == NOISE
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", ["isolated", "end_to_end"])
 def test_the_table_has_a_factor_for_every_kind_and_none_below_one(mode: str, dtype: str) -> None:
-    rows = bands.table()[mode][dtype]
+    rows = bounds.table()[mode][dtype]
     assert "any" in rows
     assert all(1.0 <= factor < 50 for pair in rows.values() for factor in pair)
-    assert bands.table()["margin"][dtype] > 1
+    assert bounds.table()["margin"][dtype] > 1
 
 
 def test_a_kind_is_where_the_point_is_and_what_made_it() -> None:
     point = Point("encoder.out", "out of", 0, 0, "encoder.out", "Linear")
-    assert bands.kind_of(point) == "out of Linear"
+    assert bounds.kind_of(point) == "out of Linear"
 
 
 def test_the_factor_of_a_kind_is_the_largest_ratio_and_kinds_that_round_once_share_a_row() -> None:
@@ -89,7 +89,7 @@ def test_what_is_written_is_what_is_read_and_never_less_than_was_measured() -> N
 
 
 def test_the_table_in_use_is_one_that_calibrate_writes() -> None:
-    table = bands.table()
+    table = bounds.table()
     assert table["margin"] == calibrate.MARGIN
     assert table["floor"] == calibrate.FLOOR
 
@@ -100,6 +100,6 @@ def test_what_is_measured_again_stays_within_the_table_kind_by_kind() -> None:
     assert said == ["synthetic:tiny seed 1"]
     assert {mode for mode, _, _ in found} == {"isolated", "end_to_end"}
     for (mode, dtype, kind), pairs in found.items():
-        rows = bands.table()[mode][dtype]
+        rows = bounds.table()[mode][dtype]
         rel, worst = rows.get(kind, rows["any"])
         assert all(pair[0] <= rel and pair[1] <= worst for pair in pairs), f"{mode} {kind}"

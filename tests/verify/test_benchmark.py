@@ -11,8 +11,8 @@ import torch
 
 from model.components import Inputs, Loaded, run_parts
 from model.device import Device, resolve
-from verify import benchmark
-from verify.benchmark import floor_ms, summary, time_calls
+from verify.checks import benchmark
+from verify.checks.benchmark import floor_ms, summary, time_calls
 
 
 def clock_of(*durations: float) -> Callable[[], float]:

@@ -14,9 +14,9 @@ from model.architecture import Architecture, Encoder, Projector, Text
 from model.components import Inputs, Loaded
 from model.reference import Reference
 from tests.conftest import load
-from verify import configurations
-from verify.configurations import Pair, Row
-from verify.expected import Expected
+from verify.checks import configurations
+from verify.checks.configurations import Pair, Row
+from verify.reference.values import Expected
 
 Plant = Callable[[Any], None]
 

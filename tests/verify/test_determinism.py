@@ -7,7 +7,7 @@ import torch
 
 from model.components import Inputs, Loaded, Step, run_parts
 from model.device import Device
-from verify import determinism
+from verify.checks import determinism
 
 CPU = Device("cpu", 0, "cpu")
 BASE = torch.linspace(-1, 1, 64)

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from env import atomic
+from env import atomic, npu_emulator
 from env.errors import StorageError
 from env.runner import Completed
-from verify import child, engine, records
-from verify.context import Context
-from verify.plan import Check
-from verify.records import Record, Status, read_evidence
-from verify.screen import failures
+from verify.run import child, engine, records
+from verify.run.context import Context
+from verify.run.plan import Check
+from verify.run.records import Record, Status, read_evidence
+from verify.run.screen import failures
 
 
 def check(name: str, limit: float = 20.0) -> Check:
-    return Check(name, 1, f"tests.verify.bad_checks:{name}", limit)
+    return Check(name, 1, limit, function=f"tests.verify.bad_checks:{name}")
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_a_full_disk_loses_no_finished_record(context: Context, monkeypatch: pyt
 def test_records_of_an_emulated_run_say_so_even_when_the_worker_died(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(engine.EMULATED, "1")
+    monkeypatch.setenv(npu_emulator.VARIABLE, "1")
     assert [record.emulated for record in run(context, check("passes"), check("leaves"))] == [True, True]
 
 

@@ -14,9 +14,12 @@ import torch
 from env.errors import ReferenceFileError, StorageError
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, forward
-from verify import expected, layers, subject
-from verify.context import Context
-from verify.expected import Expected
+from verify.reference import __main__ as program
+from verify.reference import points
+from verify.reference import values as expected
+from verify.reference.values import Expected
+from verify.run.context import Context
+from verify.run.verification import Verification
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_isolated_the_arithmetic_of_this_cpu_is_hardly_farther_off_than_an_ideal
     noise = tiny_expected.noise["bfloat16"]["isolated"]
     found = [
         (reading.comparison.rel_l2, noise[reading.point.key][0])
-        for reading in layers.read_points(tiny_bfloat16, tiny_inputs, tiny_expected, "isolated")
+        for reading in points.read_points(tiny_bfloat16, tiny_inputs, tiny_expected, "isolated")
     ]
     assert all(ours is not None and ours <= max(1.5 * ideal, 2**-10) for ours, ideal in found)
     assert sum(ours == pytest.approx(ideal, rel=0.05, abs=1e-9) for ours, ideal in found) > 0.9 * len(found)
@@ -103,7 +106,7 @@ def test_a_file_of_something_else_is_refused(tiny_expected: Expected, change: di
     with pytest.raises(ReferenceFileError) as caught:
         expected.require(other, tiny_expected.about, Path("there.safetensors"))
     assert message in caught.value.what
-    assert caught.value.next == "python -m verify.expected --help"
+    assert caught.value.next == "python -m verify.reference.values --help"
 
 
 def test_a_file_for_more_dtypes_and_other_versions_of_torch_fits(tiny_expected: Expected) -> None:
@@ -164,12 +167,12 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path, tiny
 
 def test_the_program_writes_what_reference_takes(tmp_path: Path, synthetic_tiny: Path) -> None:
     path = tmp_path / "brought.safetensors"
-    assert expected.main(["--model-dir", str(synthetic_tiny), "--seed", "5", "--output", str(path)]) == 0
+    assert program.main(["--model-dir", str(synthetic_tiny), "--seed", "5", "--output", str(path)]) == 0
     context = Context("cpu", str(synthetic_tiny), "float32", 5, 2, tmp_path, reference=str(path))
-    assert subject.the_expected(context).sha256 == expected.read(path).sha256
+    assert Verification(context).reference.sha256 == expected.read(path).sha256
     other = Context("cpu", str(synthetic_tiny), "float32", 6, 2, tmp_path, reference=str(path))
     with pytest.raises(ReferenceFileError, match="other inputs"):
-        subject.the_expected(other)
+        _ = Verification(other).reference
 
 
 def test_metadata_says_what_it_was_made_of(file: Path) -> None:

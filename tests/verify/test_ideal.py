@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from verify.ideal import STOCHASTIC_EXCESS, Ideal, stochastic
+from verify.reference.rounding import STOCHASTIC_EXCESS, RoundOnce, stochastic
 
 NARROW = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -38,7 +38,7 @@ def test_an_operator_is_exact_and_rounded_once(
     operator: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype
 ) -> None:
     x = drawn(24, 24, dtype=dtype)
-    with torch.inference_mode(), Ideal(torch.float64):
+    with torch.inference_mode(), RoundOnce(torch.float64):
         found = operator(x)
     assert found.dtype == dtype
     assert torch.equal(found, operator(x.double()).to(dtype))
@@ -46,7 +46,7 @@ def test_an_operator_is_exact_and_rounded_once(
 
 def test_two_operators_round_twice() -> None:
     x = drawn(100, dtype=torch.bfloat16)
-    with torch.inference_mode(), Ideal(torch.float64):
+    with torch.inference_mode(), RoundOnce(torch.float64):
         found = x * 0.6 - x
     assert torch.equal(found, ((x.double() * 0.6).bfloat16().double() - x.double()).bfloat16())
     assert not torch.equal(found, (x.double() * 0.6 - x.double()).bfloat16())
@@ -54,7 +54,7 @@ def test_two_operators_round_twice() -> None:
 
 def test_what_the_code_casts_to_float32_is_rounded_to_float32() -> None:
     x = drawn(7, 256, dtype=torch.bfloat16)
-    with torch.inference_mode(), Ideal(torch.float64):
+    with torch.inference_mode(), RoundOnce(torch.float64):
         found = _rms_norm(x)
     exact = x.double() * torch.rsqrt(x.double().pow(2).mean(-1, keepdim=True) + 1e-6)
     assert found.dtype == torch.bfloat16
@@ -63,7 +63,7 @@ def test_what_the_code_casts_to_float32_is_rounded_to_float32() -> None:
 
 def test_what_only_widens_or_moves_values_rounds_nothing() -> None:
     x = drawn(50, 8, dtype=torch.bfloat16)
-    with torch.inference_mode(), Ideal(torch.float64, seed=2):
+    with torch.inference_mode(), RoundOnce(torch.float64, seed=2):
         wider, finer = x.to(torch.float32), x.to(torch.float16)
         coarser = finer.to(torch.bfloat16)
         rows = torch.nn.functional.embedding(torch.tensor([7, 0]), x)
@@ -75,7 +75,7 @@ def test_what_only_widens_or_moves_values_rounds_nothing() -> None:
 
 def test_views_stay_views_and_are_written_through() -> None:
     x = drawn(4, 6, dtype=torch.bfloat16)
-    with torch.inference_mode(), Ideal(torch.float64):
+    with torch.inference_mode(), RoundOnce(torch.float64):
         found = x.clone()
         part = found[:, 2:4].transpose(0, 1)
         part += 0.3
@@ -89,7 +89,7 @@ def test_views_stay_views_and_are_written_through() -> None:
 def test_what_an_operator_reads_is_never_written_and_whole_numbers_are_let_be() -> None:
     weight = torch.nn.Parameter(drawn(5, 3, dtype=torch.bfloat16), requires_grad=False)
     before, ids = weight.clone(), torch.tensor([0, 4, 4])
-    with torch.inference_mode(), Ideal(torch.float64, seed=1):
+    with torch.inference_mode(), RoundOnce(torch.float64, seed=1):
         rows = torch.nn.functional.embedding(ids, torch.nn.functional.dropout(weight, training=False))
         places = (ids + 1).cumsum(0)
     assert torch.equal(weight, before)
@@ -125,7 +125,7 @@ def test_a_seed_is_one_device_and_another_seed_another() -> None:
     x = drawn(64, 64, dtype=torch.bfloat16)
 
     def run(seed: int) -> torch.Tensor:
-        with torch.inference_mode(), Ideal(torch.float64, seed):
+        with torch.inference_mode(), RoundOnce(torch.float64, seed):
             return x @ x
 
     assert torch.equal(run(1), run(1))

@@ -13,8 +13,10 @@ from model import checkpoint, components, stand_in
 from model.components import Inputs, Loaded
 from tests.conftest import load
 from tests.verify.wrong_models import UP_PROJ, WRONG, Wrong
-from verify import expected, layers
-from verify.expected import Expected
+from verify.checks import layers
+from verify.reference import points
+from verify.reference import values as expected
+from verify.reference.values import Expected
 
 
 def wrong(loaded: Loaded, fault: Wrong) -> Loaded:
@@ -23,8 +25,8 @@ def wrong(loaded: Loaded, fault: Wrong) -> Loaded:
     return replace(loaded, model=model)
 
 
-def departures(loaded: Loaded, inputs: Inputs, values: Expected, mode: str) -> list[layers.Reading]:
-    return [reading for reading in layers.read_points(loaded, inputs, values, mode) if reading.beyond]
+def departures(loaded: Loaded, inputs: Inputs, values: Expected, mode: str) -> list[points.Reading]:
+    return [reading for reading in points.read_points(loaded, inputs, values, mode) if reading.beyond]
 
 
 @pytest.mark.parametrize("fault", WRONG, ids=lambda fault: fault.name)
@@ -52,7 +54,7 @@ def test_in_bfloat16_what_rounding_does_not_hide_is_named_too(
 
 
 @pytest.mark.parametrize("dtype", components.DTYPES)
-@pytest.mark.parametrize("seed", [1001, 1002])  # none of the seeds that the bands were measured with
+@pytest.mark.parametrize("seed", [1001, 1002])  # none of the seeds that the bounds were measured with
 def test_a_clean_model_raises_no_alarm(tmp_path: Path, seed: int, dtype: str) -> None:
     found = checkpoint.inspect(stand_in.folder_of("synthetic:tiny", seed, parent=tmp_path))
     inputs = components.make_inputs(found.architecture, batch=2, seq_len=33, seed=seed)

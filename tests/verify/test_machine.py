@@ -9,9 +9,10 @@ import pytest
 
 from env.probe import probe
 from tests.env import machines
-from verify.checks.machine import checkpoint_bytes, judged, machine
-from verify.context import Context
-from verify.records import Outcome, Status
+from verify.checks.machine import check, checkpoint_bytes, judged
+from verify.run.context import Context
+from verify.run.records import Outcome, Status
+from verify.run.verification import Verification
 
 
 def asked(device: str, model_dir: str = "synthetic:tiny") -> Context:
@@ -63,7 +64,7 @@ def test_the_record_names_driver_cann_and_chips(tmp_path: Path) -> None:
 
 def test_it_runs_on_this_machine_and_names_no_folder_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NPU_EMU", raising=False)
-    found = machine(asked("cpu"))
+    found = check(Verification(asked("cpu")))
     assert found.status is Status.PASS
     assert str(Path.cwd()) not in json.dumps(found.data)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.model.test_architecture import architecture
-from verify import numerics
-from verify.numerics import Comparison, Limits, beyond, compare, judge, limits_for, widened
+from verify.reference import numerics
+from verify.reference.numerics import Comparison, Limits, beyond, compare, judge, limits_for, widened
 
 COMPONENTS = tuple(architecture().output_shapes(1, 1, 1))
 DTYPES = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}  # unit roundoff

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from env.errors import CheckpointError
-from verify import expected, options, programs
+from verify import options, programs
 from verify.options import resolve_model_dir
+from verify.reference import __main__ as reference
 
 NAME = "granite-speech-4.1-2b"
 
@@ -45,7 +46,7 @@ def test_a_name_is_looked_for_here_in_the_project_and_beside_it(
 def test_reference_values_are_made_of_the_same_checkpoint(project: Path) -> None:
     (project.parent / NAME).mkdir()
     with pytest.raises(CheckpointError, match=str(project.parent / NAME)):  # it is empty
-        expected.main(["--model-dir", NAME, "--output", "values.safetensors"])
+        reference.main(["--model-dir", NAME, "--output", "values.safetensors"])
 
 
 def test_a_stand_ins_name_is_no_folder(project: Path) -> None:
@@ -56,4 +57,4 @@ def test_a_stand_ins_name_is_no_folder(project: Path) -> None:
 def test_the_programs_and_verify_find_the_same_checkpoint(project: Path) -> None:
     (project.parent / NAME).mkdir()
     asked: argparse.Namespace = programs.parser("inference.py", "").parse_args([])
-    assert programs.context(asked, level=2).model_dir == resolve_model_dir(None) == str(project.parent / NAME)
+    assert programs.verification(asked).model_dir == resolve_model_dir(None) == str(project.parent / NAME)

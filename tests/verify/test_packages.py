@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from env.npu_emulator import VARIABLE
 from env.stack import load_stack
 from verify.checks import packages as module
-from verify.checks.packages import fits, packages
-from verify.context import Context
-from verify.engine import EMULATED
-from verify.records import Status
+from verify.checks.packages import check, fits
+from verify.run.context import Context
+from verify.run.records import Status
+from verify.run.verification import Verification
 
 STACK = load_stack().packages
 AS_DECLARED = {name: "1.26.4" if name == "numpy" else version for name, version in STACK.items()}
@@ -25,7 +26,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """An environment of the npu profile, its stamp under a prefix of its own."""
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(module, "missing_from", lambda lock: [])
-    monkeypatch.delenv(EMULATED, raising=False)
+    monkeypatch.delenv(VARIABLE, raising=False)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()
     return Context("npu:0", "synthetic:tiny", "auto", 42, 1, tmp_path)
@@ -47,7 +48,7 @@ def test_a_declared_environment_passes_whatever_its_build_tag(
 ) -> None:
     stamp(context)
     have(monkeypatch, torch_npu=f"{STACK['torch-npu']}+gitee7ba04")
-    outcome = packages(context)
+    outcome = check(Verification(context))
     assert (outcome.status, outcome.reason) == (
         Status.PASS,
         "as declared, and as requirements/locks/npu-aarch64-py310.txt pins it",
@@ -69,14 +70,14 @@ def test_another_version_fails_by_name(
 ) -> None:
     stamp(context)
     have(monkeypatch, **found)
-    outcome = packages(context)
+    outcome = check(Verification(context))
     assert (outcome.status, outcome.reason) == (Status.FAIL, reason)
 
 
 def test_an_allowed_substitute_passes_and_is_marked(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     stamp(context, substituted=True)
     have(monkeypatch, torch_npu=OTHER)
-    outcome = packages(context)
+    outcome = check(Verification(context))
     assert outcome.status is Status.PASS
     assert [row["name"] for row in outcome.data["rows"] if row["substituted"]] == ["torch-npu"]
 
@@ -84,8 +85,8 @@ def test_an_allowed_substitute_passes_and_is_marked(context: Context, monkeypatc
 def test_what_the_emulator_brings_is_a_substitute_too(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     stamp(context)
     have(monkeypatch, torch_npu=OTHER)
-    monkeypatch.setenv(EMULATED, "1")
-    outcome = packages(context)
+    monkeypatch.setenv(VARIABLE, "1")
+    outcome = check(Verification(context))
     assert outcome.status is Status.PASS
     assert [row["name"] for row in outcome.data["rows"] if row["substituted"]] == ["torch-npu"]
 
@@ -96,13 +97,13 @@ def test_a_package_that_drifted_from_the_lock_fails(context: Context, monkeypatc
     stamp(context)
     have(monkeypatch, jinja2="3.0.0")
     monkeypatch.setattr(module, "missing_from", lambda lock: [Requirement("jinja2==3.1.6")])
-    outcome = packages(context)
+    outcome = check(Verification(context))
     assert (outcome.status, outcome.reason) == (Status.FAIL, "not as locked: jinja2==3.1.6 (found: 3.0.0)")
 
 
 def test_an_environment_without_a_stamp_fails(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     have(monkeypatch)
-    assert packages(context).reason == "the environment has no stamp of its lock"
+    assert check(Verification(context)).reason == "the environment has no stamp of its lock"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from verify import engine, plan
-from verify.child import Child
-from verify.context import Context
-from verify.plan import CHECKS, FULL_BYTES, Check, full_size
+from verify.run import engine, plan
+from verify.run.child import Child
+from verify.run.context import Context
+from verify.run.plan import CHECKS, FULL_BYTES, Check, full_size
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import inference
 from env.errors import CheckpointError, DeviceError, StorageError, UsageError, VerificationFailedError
 from env.stack import ROOT
 from model import components
-from verify import benchmark
+from verify.checks import benchmark
 
 PROGRAMS = [inference, evaluation]
 

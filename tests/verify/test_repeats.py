@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +13,10 @@ import torch
 
 from env.errors import DeviceError
 from model.components import Inputs, Loaded, run_parts
-from verify import repeats
-from verify.context import Context
-from verify.repeats import Repeats
+from verify.checks import repeatability as repeats
+from verify.checks.repeatability import Repeats
+from verify.run.context import Context
+from verify.run.verification import Verification
 
 LAYER = "encoder.layers.2.ff1.up_proj"
 
@@ -74,33 +74,26 @@ def test_another_process_gives_the_same_bits(
 ) -> None:
     context = Context("cpu", str(synthetic_tiny), "float32", 42, 2, tmp_path)
     here = Repeats(tiny_float32, tiny_inputs, deep=True).digests()
-    assert repeats.first_difference(here, repeats.in_another_process(context)) is None
+    assert repeats.first_difference(here, repeats.in_another_process(Verification(context))) is None
 
 
-@pytest.mark.slow
-class NeverCopied:
-    def __deepcopy__(self, memo: object) -> NeverCopied:
-        raise AssertionError("a second model on the device")
-
-
-def test_what_a_process_shares_is_not_copied_for_the_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = {"model": NeverCopied()}
-    context = Context("cpu", "synthetic:tiny", "float32", 42, 2, tmp_path, shared=shared)
-    given = []
+def test_another_process_is_told_what_was_asked_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context("cpu", "synthetic:tiny", "float32", 42, 2, tmp_path)
+    commands = []
 
     def run(command: list[str], *, timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
-        given.append((json.loads(command[-1])["shared"], timeout))
+        commands.append((Context.from_json(command[-1]), timeout))
         return subprocess.CompletedProcess(command, 0, f'{repeats.ANSWER}[["a", "b"]]', "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert repeats.in_another_process(context, 7.0) == [("a", "b")]
-    assert given == [({}, 7.0)]
+    assert repeats.in_another_process(Verification(context), 7.0) == [("a", "b")]
+    assert commands == [(context, 7.0)]
 
 
 def test_a_second_process_that_fails_says_why(tmp_path: Path) -> None:
     context = Context("cpu", str(tmp_path / "absent"), "float32", 42, 2, tmp_path)
     with pytest.raises(DeviceError, match="a second process on cpu failed: exit code 20"):
-        repeats.in_another_process(context)
+        repeats.in_another_process(Verification(context))
 
 
 def test_a_device_that_changes_as_it_warms_up_is_caught(tiny_float32: Loaded, tiny_inputs: Inputs) -> None:

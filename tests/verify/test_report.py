@@ -24,13 +24,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 from env.errors import RecordError, StorageError
-from verify.records import Evidence, Status, read_evidence
 from verify.report.__main__ import latest_run, main
 from verify.report.campaign import attached
 from verify.report.facts import Facts
 from verify.report.markdown import cell
 from verify.report.render import LANGUAGES, render
-from verify.verdict import Language, judge
+from verify.run.records import Evidence, Status, read_evidence
+from verify.run.verdict import Language, judge
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "report"
@@ -221,8 +221,9 @@ def test_rendering_needs_no_torch_and_help_no_jinja(tmp_path: Path) -> None:
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "assert 'jinja2' not in sys.modules\n"
         f"main(['--run', {str(DATA / 'cpu-stand-in')!r}, '--output', {str(tmp_path)!r}])\n"
-        "heavy = {'torch', 'transformers', 'numpy', 'model', 'rich', 'jsonschema'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "heavy = {'torch', 'transformers', 'numpy', 'rich', 'jsonschema'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert {name for name in sys.modules if name.startswith('model.')} == {'model.signature'}"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

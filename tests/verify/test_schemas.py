@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from verify.records import Record, Run, Status, read_evidence, write_record, write_run
+from verify.run.records import Record, Run, Status, read_evidence, write_record, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "verify" / "schemas"

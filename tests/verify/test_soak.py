@@ -14,8 +14,8 @@ import torch
 from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import resolve
-from verify import soak
-from verify.plan import CHECKS, planned
+from verify.checks import soak
+from verify.run.plan import CHECKS, planned
 
 
 def ticking(step: float) -> Iterator[float]:

@@ -19,12 +19,13 @@ from model import components, generation
 from model.components import Inputs, Loaded, run_parts
 from model.reference import Reference
 from tests.verify.wrong_models import FF2, NORM, UP_PROJ, WRONG
-from verify import bands, configurations, layers, numerics, repeats, tokens, weights
-from verify.bands import Band
-from verify.checks import stability
-from verify.configurations import Pair
-from verify.expected import Expected
-from verify.repeats import Repeats
+from verify.checks import configurations, layers, repeatability, tokens, weights
+from verify.checks import repeatability as repeats
+from verify.checks.configurations import Pair
+from verify.checks.repeatability import Repeats
+from verify.reference import bounds, numerics
+from verify.reference.bounds import Bound
+from verify.reference.values import Expected
 
 Patch = pytest.MonkeyPatch
 
@@ -83,7 +84,7 @@ def one_layer_in_float32(given: Subjects) -> list[str]:
 
 
 def one_layer_on_an_npu(given: Subjects) -> list[str]:
-    given.patch.setattr(bands, "arithmetic", lambda loaded: "npu")
+    given.patch.setattr(bounds, "arithmetic", lambda loaded: "npu")
     return of_layers(scaled(given.float32, FF2, 1.001), given)
 
 
@@ -161,8 +162,8 @@ def a_row_in_its_place(given: Subjects) -> list[str]:
     one = Repeats(replace(given.float32, model=model), given.inputs, deep=True).at_every_place()
     right = {"differing": 0}
     data = {"repeats": right, "repeats_sharp": right, "warm": {}, "process": {"first_difference": None},
-            "batch": one | {"limit": 2 * tokens.band_of(given.float32, given.expected).rel_l2}}  # fmt: skip
-    return stability.found_in(data)
+            "batch": one | {"limit": 2 * tokens.logits_bound(given.float32, given.expected).rel_l2}}  # fmt: skip
+    return repeatability.found_in(data)
 
 
 def a_length(given: Subjects) -> list[str]:
@@ -181,22 +182,22 @@ def a_static_cache(given: Subjects) -> list[str]:
 
 def margin_times_100(dtype: str) -> Callable[[Patch], None]:
     def weaken(patch: Patch) -> None:
-        table = copy.deepcopy(bands.table())
+        table = copy.deepcopy(bounds.table())
         table["margin"][dtype] *= 100
-        patch.setattr(bands, "table", lambda: table)
+        patch.setattr(bounds, "table", lambda: table)
 
     return weaken
 
 
 def floor_times_100(patch: Patch) -> None:
-    right = bands.floor
-    patch.setattr(bands, "floor", lambda device, mode, dtype: 100 * right(device, mode, dtype))
+    right = bounds.floor
+    patch.setattr(bounds, "floor", lambda device, mode, dtype: 100 * right(device, mode, dtype))
 
 
-def band_without(measure: str) -> Callable[[Patch], None]:
+def bound_without(measure: str) -> Callable[[Patch], None]:
     def weaken(patch: Patch) -> None:
-        right = bands.band
-        patch.setattr(bands, "band", lambda *arguments: replace(right(*arguments), **{measure: float("inf")}))
+        right = bounds.bound
+        patch.setattr(bounds, "bound", lambda *arguments: replace(right(*arguments), **{measure: float("inf")}))
 
     return weaken
 
@@ -214,14 +215,15 @@ def close_is_same(module: Any) -> Callable[[Patch], None]:
     return lambda patch: patch.setattr(module, "same_bits", lambda one, other: torch.allclose(one, other, atol=1e-3))
 
 
-def scores_band_times_100(patch: Patch) -> None:
-    right = tokens.band_of
+def scores_bound_times_100(patch: Patch) -> None:
+    right = tokens.logits_bound
 
-    def band_of(*arguments: Any) -> Band:
-        band = right(*arguments)
-        return Band(100 * band.rel_l2, 100 * band.worst_element)
+    def logits_bound(*arguments: Any) -> Bound:
+        bound = right(*arguments)
+        return Bound(100 * bound.rel_l2, 100 * bound.worst_element)
 
-    patch.setattr(tokens, "band_of", band_of)
+    for module in (tokens, configurations, repeatability):  # each has the name as its own
+        patch.setattr(module, "logits_bound", logits_bound)
 
 
 def every_choice_a_tie(patch: Patch) -> None:
@@ -247,21 +249,21 @@ TEETH = [
     Tooth("the margin in bfloat16 x100", one_layer_in_bfloat16, margin_times_100("bfloat16")),
     Tooth("the margin in float32 x100", one_layer_in_float32, margin_times_100("float32")),
     Tooth("the floor of a real NPU x100", one_layer_on_an_npu, floor_times_100),
-    Tooth("relative L2 dropped", one_layer_in_bfloat16, band_without("rel_l2")),
-    Tooth("worst element dropped", one_channel_in_bfloat16, band_without("worst_element")),
+    Tooth("relative L2 dropped", one_layer_in_bfloat16, bound_without("rel_l2")),
+    Tooth("worst element dropped", one_channel_in_bfloat16, bound_without("worst_element")),
     Tooth("isolation dropped", one_layer_in_bfloat16, only("end_to_end")),
     Tooth("end to end dropped", the_second_pass, only("isolated")),
     Tooth("layers that never ran dropped", a_layer_that_never_ran, nothing_missing),
     Tooth("weights close, not the same", the_last_bit_of_a_weight, close_is_same(weights)),
-    Tooth("the band of scores x100", the_scores_of_decoding, scores_band_times_100),
+    Tooth("the bound of scores x100", the_scores_of_decoding, scores_bound_times_100),
     Tooth("every token a tie", second_best_token, every_choice_a_tie),
     Tooth("every forced token a tie", second_best_token_where_forced, every_choice_a_tie),
     Tooth("repeats close, not the same", noise, close_is_same(repeats)),
     Tooth("warm close, not the same", noise_once_warm, close_is_same(repeats)),
     Tooth("another process dropped", other_bits_in_another_process, no_first_difference),
-    Tooth("rows of a batch x100", a_row_in_its_place, scores_band_times_100),
+    Tooth("rows of a batch x100", a_row_in_its_place, scores_bound_times_100),
     Tooth("the limit of configurations x100", a_length, configuration_limit_times_100),
-    Tooth("the limit of caches x100", a_static_cache, scores_band_times_100),
+    Tooth("the limit of caches x100", a_static_cache, scores_bound_times_100),
 ]
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from model.components import Inputs, Loaded
-from verify import tokens
-from verify.bands import Band
-from verify.expected import Expected
+from verify.checks import tokens
+from verify.reference.bounds import Bound
+from verify.reference.values import Expected
 
-BAND = Band(rel_l2=0.01, worst_element=0.01)
+BAND = Bound(rel_l2=0.01, worst_element=0.01)
 # Three steps over four tokens; the root mean square of every row is about 5.1, so that a tie is below about 0.3.
 SCORES = np.array([[10.0, 9.9, 0, 0], [10.0, 0, 9.0, 0], [1.0, 2.0, 10.0, 3.0]])
 BEST = np.array([0, 0, 2])

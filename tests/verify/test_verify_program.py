@@ -15,9 +15,9 @@ from env.atomic import write_json
 from env.errors import EnvironmentMissingError
 from env.stack import ROOT
 from verify.__main__ import environment, make_parser, rerun_command
-from verify.engine import shown_model_dir
-from verify.records import Status, read_evidence
-from verify.verdict import judge
+from verify.run.engine import shown_model_dir
+from verify.run.records import Status, read_evidence
+from verify.run.verdict import judge
 
 
 def start(tmp_path: Path, checks: str, *words: str) -> subprocess.Popen[str]:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from model.components import Loaded
-from verify import weights
+from verify.checks import weights
+from verify.reference.numerics import same_bits
 
 NAME = "encoder.layers.1.conv.up_conv.weight"
 SIBLING = "encoder.layers.2.conv.up_conv.weight"
@@ -100,4 +101,4 @@ def test_another_shape_dtype_or_a_missing_or_extra_tensor_is_named(tiny_float32:
     ],
 )
 def test_bits_are_compared_not_values(one: torch.Tensor, other: torch.Tensor, same: bool) -> None:
-    assert weights.same_bits(one, other) is same
+    assert same_bits(one, other) is same

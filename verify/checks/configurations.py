@@ -1,41 +1,322 @@
-"""Level 2: the lengths, batches, caches, attentions, dtypes and switches that break in the field."""
+"""Configurations that break in the field, each held against the float64 reference or against its sibling.
+
+They run on the small checkpoint, where limits can be tight. Lengths are neighbours of the checkpoint's own block
+(context_size) and window, so that it meets the edges that the real model has at 200 and at 15 frames.
+"""
 
 from __future__ import annotations
 
-from model import components
-from model.components import DTYPES
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from model import components, generation
+from model.architecture import Architecture
+from model.components import DTYPES, PREFIX_TOKENS, SUFFIX_TOKENS, Inputs, Loaded, make_inputs
+from model.device import failures
 from model.reference import Reference
-from verify import configurations as rows_of
-from verify.configurations import Pair
-from verify.context import Context
-from verify.records import Outcome, Status
-from verify.subject import (
-    is_small,
-    signature,
-    the_checkpoint,
-    the_device,
-    the_expected,
-    the_inputs,
-    the_model,
-    the_small,
-)
+from verify.checks.tokens import decoded, logits_bound
+from verify.reference import bounds, numerics
+from verify.reference.numerics import as_array
+from verify.reference.points import LOGITS
+from verify.reference.values import Expected
+from verify.run.records import Outcome, Status
+from verify.run.verification import Verification
+
+if TYPE_CHECKING:
+    import torch
+
+
+FRAMES_PER_S = 50  # encoder frames: two mel frames of 160 samples at 16 kHz each
+SHORTEST = 5  # frames: 0.1 s
+LONGEST = 15  # blocks: 60 s, at the real model's 4 s a block
+BATCH = 3
+PADDING = 5  # positions before a shorter prompt
+STATIC_TOKENS = 8
+FAR = 48  # positions at the end of the language model's range
+LANGUAGE_MODEL = "language_model"
+REFERENCE = "float64 on CPU"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration and what came of it. Without a limit it is measured and reported, and never wrong."""
+
+    group: str
+    name: str
+    against: str
+    measure: str  # "rel_l2", or "regret" as numerics has it
+    value: float | None  # None where there is none: NaN, another shape, other tokens
+    limit: float | None
+
+    @property
+    def passed(self) -> bool:
+        return self.limit is None or (self.value is not None and self.value <= self.limit)
+
+    @property
+    def said(self) -> str:
+        value = "is no number" if self.value is None else f"{self.value:.2g}"
+        limit = "" if self.limit is None else f", at most {self.limit:.2g} allowed"
+        return f"{self.group}, {self.name}: {self.measure} {value}{limit}"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"passed": None if self.limit is None else self.passed}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A checkpoint on the device and its reference, for the same inputs."""
+
+    loaded: Loaded
+    reference: Reference
+    seed: int
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.loaded.architecture
+
+    @property
+    def limit(self) -> float:
+        """How far the logits may be from the reference, as parity has it end to end."""
+        dtype, layers = self.loaded.dtype, self.architecture.text.num_hidden_layers
+        found = numerics.limits_for(self.loaded.device.kind, dtype, "end_to_end", layers=layers, classes=False)
+        return max(found.values["rel_l2"], bounds.floor(bounds.arithmetic(self.loaded), "end_to_end", dtype))
+
+    def inputs(self, frames: int, batch: int = 1) -> Inputs:
+        return make_inputs(self.architecture, batch, frames, self.seed)
+
+    def ours(self, component: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> numerics.Array:
+        """What a component of the device gives for CPU tensors."""
+        import torch
+
+        loaded = self.loaded
+        there = [
+            (tensor.to(loaded.torch_dtype) if tensor.is_floating_point() else tensor).to(loaded.device.torch_device)
+            for tensor in tensors
+        ]
+        with failures(loaded.device, "running a configuration"), torch.inference_mode():
+            return as_array(component(loaded.model, *there))
+
+    def theirs(self, component: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> numerics.Array:
+        """What the reference gives for them."""
+        return as_array(self.reference.run(component, *tensors))
+
+    def compare(self, group: str, name: str, component: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> Row:
+        """A row that must agree with the reference."""
+        return judged(
+            group, name, REFERENCE, self.ours(component, *tensors), self.theirs(component, *tensors), self.limit
+        )
+
+
+def judged(
+    group: str, name: str, against: str, actual: numerics.Array, wanted: numerics.Array, limit: float | None
+) -> Row:
+    try:
+        value = numerics.compare(actual, wanted).as_json()["rel_l2"]
+    except ValueError:  # another shape
+        value = None
+    return Row(group, name, against, "rel_l2", value, limit)
+
+
+def edges(architecture: Architecture) -> dict[int, str]:
+    """Frames to try, and why: around the edges of the window and of the block, the shortest and the longest audio."""
+    block, window = architecture.encoder.context_size, architecture.window_size
+    found = {SHORTEST: "the shortest"}
+    for size, what in ((window, "window"), (block, "block")):
+        found |= {size - 1: f"{what} - 1", size: f"one {what}", size + 1: f"{what} + 1"}
+    found |= {2 * block - 1: "2 blocks - 1", 2 * block + 1: "2 blocks + 1"}
+    found |= {LONGEST * block: f"{LONGEST} blocks"}
+    return dict(sorted(found.items()))
+
+
+def lengths(pair: Pair) -> Iterator[Row]:
+    """Audio from 0.1 s to 60 s, in the checkpoint's own blocks."""
+    for frames, why in edges(pair.architecture).items():
+        inputs = pair.inputs(frames)
+        name = f"{frames} frames ({frames / FRAMES_PER_S:g} s, {why})"
+        yield pair.compare("length", name, components.forward, inputs.features, inputs.input_ids)
+
+
+def batches(pair: Pair) -> Iterator[Row]:
+    """Rows of equal and of unequal length. The encoder has no mask: padding changes the shorter row, by design."""
+    import torch
+
+    block = pair.architecture.encoder.context_size
+    equal = pair.inputs(block + 1, BATCH)
+    yield pair.compare("batch", f"{BATCH} rows of equal length", components.forward, equal.features, equal.input_ids)
+
+    long, short = pair.inputs(2 * block).features, pair.inputs(block + 1).features
+    silence = torch.full_like(long[:, short.shape[1] :], float(short.min()))
+    padded = torch.cat([long, torch.cat([short, silence], dim=1)])
+    both, alone = pair.ours(_hear, padded), pair.ours(_hear, long)
+    yield judged("batch", "rows of unequal length", REFERENCE, both, pair.theirs(_hear, padded), pair.limit)
+    yield judged("batch", "the longer row", "the same row alone", both[:1], alone, 2 * pair.limit)
+    own = pair.ours(_hear, short)
+    yield judged("batch", "the padded row", "the same row alone", both[1:, : own.shape[1]], own, None)
+
+
+def _hear(model: Any, features: torch.Tensor) -> torch.Tensor:
+    return components.project(model, components.encode(model, features))
+
+
+def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
+    """A prompt that is padded on the left beside a longer one, as in a batch; and one at the end of the range."""
+    import torch
+
+    merged = expected.values[LANGUAGE_MODEL, "into", 0, 0]
+    batch, positions, width = merged.shape
+    padded = torch.cat([merged.new_zeros(batch, PADDING, width), merged], dim=1)
+    longer = torch.cat([merged, merged[:, :PADDING]], dim=1)
+    mask = torch.ones(2 * batch, PADDING + positions, dtype=torch.int64)
+    mask[:batch, :PADDING] = 0
+    place = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    logits = pair.ours(components.language_model, torch.cat([padded, longer]), mask, place)[:batch, PADDING:]
+    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, wanted, pair.limit)
+
+    last = pair.architecture.text.max_position_embeddings
+    count = min(FAR, positions, last)
+    far = torch.arange(last - count, last).expand(batch, count)
+    ones = torch.ones(batch, count, dtype=torch.int64)
+    name = f"positions {last - count} to {last - 1}"
+    yield pair.compare("prompt", name, components.language_model, merged[:, :count], ones, far)
+
+
+def caches(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
+    """Decoding with every kind of cache, against the reference's tokens, which took none."""
+    kinds: dict[str, dict[str, Any]] = {
+        "dynamic": {},
+        "static": {"cache_implementation": "static"},
+        "none": {"use_cache": False},
+    }
+    for name, options in kinds.items():
+        rows = decoded(pair.loaded, inputs, expected, **options)
+        same = all(row["first_difference"] is None or row["passed"] for row in rows)
+        errors = [error for row in rows for error in row["rel_l2"]]
+        worst = None if None in errors or not same else max(errors)
+        yield Row("cache", name, REFERENCE, "rel_l2", worst, logits_bound(pair.loaded, expected).rel_l2)
+
+
+def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
+    """Both implementations of attention that the language model has."""
+    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    for name in ("sdpa", "eager"):
+        with attention(pair.loaded, name):
+            logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
+        yield judged("attention", name, REFERENCE, logits, wanted, pair.limit)
+
+
+@contextlib.contextmanager
+def attention(loaded: Loaded, name: str) -> Iterator[None]:
+    """The language model with another implementation of attention for a while."""
+    model = loaded.model.language_model
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def dtypes(others: list[Loaded], pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
+    """The checkpoint in every dtype."""
+    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    for loaded in (pair.loaded, *others):
+        one = Pair(loaded, pair.reference, pair.seed)
+        logits = one.ours(components.forward, inputs.features, inputs.input_ids)
+        yield judged("dtype", loaded.dtype, REFERENCE, logits, wanted, one.limit)
+
+
+def hf32(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
+    """On an NPU: float32 with and without the reduced precision that its convolutions have by default."""
+    import torch
+
+    if pair.loaded.device.kind != "npu":
+        return
+    switch = torch.npu.conv  # type: ignore[attr-defined]
+    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    before = switch.allow_hf32
+    try:
+        for allowed, limit in ((False, pair.limit), (True, None)):
+            switch.allow_hf32 = allowed
+            logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
+            yield judged("HF32", f"conv.allow_hf32 = {allowed}", REFERENCE, logits, wanted, limit)
+    finally:
+        switch.allow_hf32 = before
+
+
+def long_audio(pair: Pair) -> Iterator[Row]:
+    """As much audio as the language model has positions for: about 6 minutes where there are 4096."""
+    architecture = pair.architecture
+    room = architecture.text.max_position_embeddings - PREFIX_TOKENS - SUFFIX_TOKENS
+    frames = room // architecture.queries * architecture.window_size
+    features = pair.inputs(architecture.window_size).features
+    repeated = features.repeat(1, frames // architecture.window_size, 1)
+    yield pair.compare("length", f"{frames} frames ({frames / FRAMES_PER_S:g} s)", _hear, repeated)
+
+
+def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
+    """The asked checkpoint at its own size, without a reference: two ways to the same result, each with its noise."""
+    layers = loaded.architecture.text.num_hidden_layers
+    limits = numerics.limits_for(loaded.device.kind, loaded.dtype, "end_to_end", layers=layers, classes=True).values
+    width = 2 * limits["rel_l2"]
+    alone = _forward(loaded, inputs)
+    wide = Inputs(inputs.features.repeat(BATCH, 1, 1), inputs.input_ids.repeat(BATCH, 1))
+    batch = _forward(loaded, wide)[: inputs.batch]
+    yield judged("batch", f"{BATCH} rows, {loaded.checkpoint.name}", "the same row alone", batch, alone, width)
+    other = "eager" if loaded.attention != "eager" else "sdpa"
+    with attention(loaded, other):
+        logits = _forward(loaded, inputs)
+    yield judged("attention", f"{other}, {loaded.checkpoint.name}", loaded.attention, logits, alone, width)
+    taken = generation.generate(loaded, inputs, STATIC_TOKENS, cache_implementation="static").tokens
+    lost = numerics.regret(taken.numpy(), generation.score(loaded, inputs, taken))
+    against = "an uncached pass"
+    yield Row("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, limits["top1_regret"])
+
+
+def _forward(loaded: Loaded, inputs: Inputs) -> numerics.Array:
+    import torch
+
+    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
+    with failures(loaded.device, "running a configuration"), torch.inference_mode():
+        return as_array(components.forward(loaded.model, features, inputs.input_ids.to(loaded.device.torch_device)))
+
+
+def measure(pair: Pair, others: list[Loaded], expected: Expected, inputs: Inputs, *, full: bool) -> list[Row]:
+    """Every row. `full` adds audio up to the last position.
+
+    Raises:
+        OutOfMemoryError, DeviceError: the device failed.
+    """
+    rows = [
+        *lengths(pair),
+        *batches(pair),
+        *prompts(pair, expected, inputs),
+        *caches(pair, expected, inputs),
+        *attentions(pair, expected, inputs),
+        *dtypes(others, pair, expected, inputs),
+        *hf32(pair, expected, inputs),
+    ]
+    return [*rows, *long_audio(pair)] if full else rows
+
 
 FULL_FROM_LEVEL = 3
 
 
-def configurations(context: Context) -> Outcome:
+def check(session: Verification) -> Outcome:
     """Every configuration agrees with the reference; what padding does to a shorter row is reported."""
-    small = the_small(context)
-    loaded, checkpoint = the_model(small), the_checkpoint(small)
-    others = [components.load(checkpoint, the_device(small), dtype) for dtype in DTYPES if dtype != loaded.dtype]
-    pair = Pair(loaded, Reference(checkpoint, "float64"), context.seed)
-    full = context.level >= FULL_FROM_LEVEL
-    rows = rows_of.measure(pair, others, the_expected(small), the_inputs(small), full=full)
-    if full and not is_small(context):
-        rows += rows_of.siblings(the_model(context), the_inputs(context))
+    small = session.bundled
+    loaded, checkpoint = small.model, small.checkpoint
+    others = [components.load(checkpoint, small.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
+    pair = Pair(loaded, Reference(checkpoint, "float64"), session.seed)
+    full = session.context.level >= FULL_FROM_LEVEL
+    rows = measure(pair, others, small.reference, small.inputs, full=full)
+    if full and not session.layer_by_layer:
+        rows += siblings(session.model, session.inputs)
     data = {"rows": [row.as_json() for row in rows]}
     wrong = [row.said for row in rows if not row.passed]
     if wrong:
-        return Outcome(Status.FAIL, "; ".join(wrong), data, signature(small))
+        return Outcome(Status.FAIL, "; ".join(wrong), data, small.signature())
     judged = [row for row in rows if row.limit is not None]
-    return Outcome(Status.PASS, f"{len(judged)} configurations as the reference has them", data, signature(small))
+    return Outcome(Status.PASS, f"{len(judged)} configurations as the reference has them", data, small.signature())

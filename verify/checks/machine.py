@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from env import npu_emulator
 from env.audit import ANY, Finding, audit, counted, judge, sort
 from env.audit.case import Case
 from env.probe import probe
 from env.probe.host import Host
 from env.stack import ROOT, load_stack
-from verify.context import Context
-from verify.engine import EMULATED
-from verify.records import Outcome, Status
-from verify.text import without_home
+from verify.run.context import Context
+from verify.run.records import Outcome, Status
+from verify.run.text import without_home
+from verify.run.verification import Verification
 
 
-def machine(context: Context) -> Outcome:
+def check(session: Verification) -> Outcome:
     """Judge this machine. Errors fail the check where an NPU was asked for, or is what "auto" should find.
 
     Under the emulated runtime there is no NPU to judge: only the rules for any machine are heard.
     """
     host = probe(sites=[sysconfig.get_path("purelib")])
-    return judged(host, context, emulated=EMULATED in os.environ)
+    return judged(host, session.context, emulated=npu_emulator.active())
 
 
 def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from env import npu_emulator
 from env.apart import same_release
 from env.builder import missing_from, read_stamp
 from env.stack import REQUIREMENTS, ROOT, Stack, load_stack, this_python
-from verify.context import Context
-from verify.engine import EMULATED
-from verify.records import Outcome, Status
+from verify.run.records import Outcome, Status
+from verify.run.verification import Verification
 
 
 def installed(name: str) -> str | None:
@@ -51,13 +50,13 @@ def drifted(lock: Path) -> list[str]:
     return [f"{pin} (found: {installed(pin.name) or 'nothing'})" for pin in missing_from(lock)]
 
 
-def packages(context: Context) -> Outcome:
+def check(session: Verification) -> Outcome:
     """Compare the running environment with the declared stack and with its lock, pin by pin."""
     stack = load_stack()
     stamp = read_stamp(Path(sys.prefix)) or {}
     rows = declared_rows(stack, stamp.get("profile", "host"))
     allowed = {row["name"] for row in stamp.get("apart", ()) if row.get("substituted")}
-    if EMULATED in os.environ:
+    if npu_emulator.active():
         allowed.add("torch-npu")  # the emulator brings a published one
     for row in rows:
         row["substituted"] = not row["ok"] and row["name"] in allowed and row["found"] is not None

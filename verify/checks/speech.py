@@ -12,13 +12,12 @@ from env.errors import InputError, RecordError
 from env.stack import ROOT
 from model.checkpoint import Checkpoint
 from model.decoding import ENDLESS, PROCESSOR_FILES, Decoding
-from verify.context import Context
-from verify.records import Outcome, Status
+from model.signature import Signature
+from verify.run.records import Outcome, Status
+from verify.run.verification import Verification
 from verify.speech import evaluation, manifest, normalisers, scores, transcripts
-from verify.speech import reader as listening
 from verify.speech.manifest import Utterance
 from verify.speech.transcripts import Line, Transcripts
-from verify.subject import the_checkpoint, the_model
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,27 +34,26 @@ NORMALISER = "none"
 NORMALISER_FOREIGN = "whisper"  # of weights that were not trained on these: they may write digits, case, punctuation
 
 
-def speech(context: Context, folder: Path = CLIPS) -> Outcome:
+def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     """Transcripts of the bundled clips, WER per language, BLEU of translations; no worse than the checkpoint is known
     to be, and the texts of a CPU where they are known.
     """
-    checkpoint = the_checkpoint(context)
+    checkpoint = session.checkpoint
     missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
     if missing:
         return Outcome(Status.SKIP, f"{checkpoint.name} has no {' and no '.join(missing)}: it cannot hear")
     read = manifest.read(folder / MANIFEST)
     if read.problems:
         raise InputError(f"{read.path}: line {read.problems[0].line}: {read.problems[0].reason}")
-    reader = listening.the_reader(context, Decoding(batch_size=BATCH))
-    device = the_model(context).device.label  # the card too: this is one process
-    signature = listening.signature(context, reader, device=device, batch=BATCH, n=len(read.utterances))
+    reader = session.reader(Decoding(batch_size=BATCH))
+    taken_with = session.speech_signature(reader, card=True, batch=BATCH, n=len(read.utterances))  # one process
     lines = evaluation.transcribe(reader, read.utterances)
-    spelled = _spelled(context, read.utterances)
+    spelled = _spelled(session, read.utterances)
     held_out = _held_out(checkpoint)
     normaliser = normalisers.load(NORMALISER if held_out else NORMALISER_FOREIGN)
-    made = scores.score(Transcripts(signature, tuple(lines)), normaliser)
+    made = scores.score(Transcripts(taken_with.as_json(), tuple(lines)), normaliser)
     reference = _reference(folder, made["signature"])
-    dtype = the_model(context).dtype
+    dtype = session.model.dtype
     limits = _limits(held_out, reference, dtype)
     agreement = _agreement(lines, reference)
     data = {
@@ -67,9 +65,9 @@ def speech(context: Context, folder: Path = CLIPS) -> Outcome:
     }
     problems = judge(made, agreement, limits) + ([] if held_out else implausible(lines))
     if problems:
-        return Outcome(Status.FAIL, "; ".join(problems), data, made["signature"])
+        return Outcome(Status.FAIL, "; ".join(problems), data, Signature.from_json(made["signature"]))
     unknown = "" if held_out else "reported, not judged (no scores of these weights are known): "
-    return Outcome(Status.PASS, unknown + _summary(made, agreement), data, made["signature"])
+    return Outcome(Status.PASS, unknown + _summary(made, agreement), data, Signature.from_json(made["signature"]))
 
 
 def implausible(lines: Sequence[Line]) -> list[str]:
@@ -103,9 +101,9 @@ def _bound(score: Mapping[str, Any], side: str) -> float:
     return float(score["value"] if score[side] is None else score[side])
 
 
-def _spelled(context: Context, utterances: Sequence[Utterance]) -> dict[str, str | None]:
+def _spelled(session: Verification, utterances: Sequence[Utterance]) -> dict[str, str | None]:
     """What the CTC head alone reads in each recording: it tells a deaf encoder from a wrong language model."""
-    reader = listening.the_reader(context, Decoding(), ctc=True)
+    reader = session.reader(Decoding(), ctc=True)
     recordings = {utterance.audio: utterance for utterance in utterances}
     return {line.audio: line.hypothesis for line in evaluation.transcribe(reader, list(recordings.values()))}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from env.errors import RecordError, run_main
 from env.options import SETUP_FILE, run_folder
 from verify.options import add_appendix_option
-from verify.records import RUN_FILE, read_evidence
 from verify.report.campaign import attach, attached
-from verify.verdict import judge
+from verify.run.records import RUN_FILE, read_evidence
+from verify.run.verdict import judge
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from verify.records import Run
 from verify.report.campaign import Campaign, Clean, Fault
+from verify.run.records import Run
 
 
 def share(part: int, whole: int) -> str:

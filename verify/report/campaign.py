@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from env.atomic import write_text
 from env.errors import RecordError
-from verify.verdict import Word
+from verify.run.verdict import Word
 
 SCHEMA = 1
 FAULTS_FILE = "faults.json"  # in the folder of a run

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from verify.records import Evidence, Record, Status
-from verify.verdict import Judged, Verdict
+from verify.run.records import Evidence, Record, Status
+from verify.run.verdict import Judged, Verdict
 
 COMPONENTS = ("encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end")
 DEPTH = 6  # of nested mappings that `figures` goes into

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from verify.text import one_line, printable
+from verify.run.text import one_line, printable
 
 LOG_LINES = 20  # of a failed check's log; the record holds all that was kept
 LOG_WIDTH = 300

@@ -11,12 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from env.atomic import write_text
-from verify.records import Evidence
 from verify.report import markdown
 from verify.report.appendix import Appendix, share
 from verify.report.campaign import Campaign, Damaged
 from verify.report.facts import Facts, figures, is_scalar, number, pick, size, worst
-from verify.verdict import Language, in_language, judge
+from verify.run.records import Evidence
+from verify.run.verdict import Language, in_language, judge
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 LANGUAGES: tuple[Language, ...] = ("zh", "en")  # Chinese first, as the field publishes

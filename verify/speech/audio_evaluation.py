@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from model.device import Device
-    from verify.context import Context
+    from model.session import Session
     from verify.speech.evaluation import Plan
     from verify.speech.shards import Group, Place
 
@@ -96,9 +96,10 @@ def evaluate(asked: argparse.Namespace) -> int:
         _say_manifest(read, len(wanted))
 
     device = _own_device(asked.device, where)
-    context = replace(programs.context(asked, level=2), device=device.label)
+    session = programs.verification(asked)
+    session.device = device
     with shards.joined(where, device.kind) as group:
-        found = _transcribe(asked, context, wanted, group)
+        found = _transcribe(asked, session, wanted, group)
     if found is None:
         return 0
     _show(asked, found)
@@ -137,31 +138,28 @@ def _say_manifest(read: Manifest, wanted: int) -> None:
         note(f"{len(read.utterances) - wanted} translations are left out: --ctc reads the encoder alone")
 
 
-def _output(asked: argparse.Namespace, context: Context) -> Path:
+def _output(asked: argparse.Namespace, session: Session) -> Path:
     """The file of transcripts: as asked, else one by manifest, weights, device and dtype, so that runs do not mix."""
-    from verify.subject import the_model
-
     if asked.output is not None:
         return Path(asked.output)
-    loaded = the_model(context)
+    loaded = session.model
     parts = [asked.manifest.stem, loaded.checkpoint.name, loaded.device.kind, loaded.dtype]
     name = "-".join([*parts, *(["ctc"] if asked.ctc else []), *(["punctuated"] if asked.punctuate else [])])
     return TRANSCRIPTS / (re.sub(r"[^\w.-]+", "-", name) + ".jsonl")
 
 
 def _transcribe(
-    asked: argparse.Namespace, context: Context, wanted: list[Utterance], group: Group
+    asked: argparse.Namespace, session: Session, wanted: list[Utterance], group: Group
 ) -> Transcripts | None:
     from model.decoding import Decoding
     from verify.speech import evaluation
-    from verify.speech import reader as speech
 
     decoding = Decoding(asked.max_new_tokens, asked.num_beams, programs.batch_size(asked))
-    reader = speech.the_reader(context, decoding, ctc=asked.ctc)
-    output = _output(asked, context)
-    header = speech.signature(
-        context, reader, batch_size=asked.batch_size, window_seconds=asked.window, punctuate=asked.punctuate
-    )
+    reader = session.reader(decoding, ctc=asked.ctc)
+    output = _output(asked, session)
+    header = session.speech_signature(
+        reader, batch_size=asked.batch_size, window_seconds=asked.window, punctuate=asked.punctuate
+    ).as_json()
     progress = Progress(group.place)
     with progress.shown(), _kept(output):
         found = evaluation.evaluate(

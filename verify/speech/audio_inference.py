@@ -9,18 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from env import atomic
 from env.errors import InputError, UsageError
 from model import audio, prompts
 from model.captions import WRITERS, Segment, Transcript
 from model.prompts import Prompt
+from model.signature import Signature
 from model.transcribe import transcribe_files
 from model.windows import UNSPACED_LANGUAGES
 from verify import programs
 from verify.programs import note
-from verify.speech import reader as speech
 
 ONE_DOCUMENT = ("srt", "vtt")  # formats of which two in a row are no document
 
@@ -161,9 +160,9 @@ def run(asked: argparse.Namespace) -> int:
 
     from model.decoding import Decoding
 
-    context = programs.context(asked, level=2)
+    session = programs.verification(asked)
     decoding = Decoding(asked.max_new_tokens, asked.num_beams, programs.batch_size(asked))
-    reader = speech.the_reader(context, decoding, ctc=asked.ctc)
+    reader = session.reader(decoding, ctc=asked.ctc)
     printer = Printer(asked.output_format, question.output_language, several)
     progress = Progress(seconds, len(asked.audio))
 
@@ -190,7 +189,7 @@ def run(asked: argparse.Namespace) -> int:
                     print(f"error: {transcript.error}", file=sys.stderr, flush=True)
     finally:
         spent = time.perf_counter() - started
-        _record(asked.json, done, speech.signature(context, reader, prompt=question.content), spent)
+        _record(asked.json, done, session.speech_signature(reader, prompt=question.content), spent)
     failed = [transcript for transcript in done if transcript.error is not None]
     if failed and not several:
         raise InputError(str(failed[0].error))
@@ -199,11 +198,11 @@ def run(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _record(path: Path | None, done: list[Transcript], signature: dict[str, Any], spent: float) -> None:
+def _record(path: Path | None, done: list[Transcript], signature: Signature, spent: float) -> None:
     """The summary on stderr, and the JSON record where one was asked for."""
     heard = sum(segment.end - segment.start for transcript in done for segment in transcript.segments)
     rtfx = heard / spent if spent > 0 and heard > 0 else None
-    kind = f"{signature['device']}, {signature['dtype']}, {signature['weights_name']}"
+    kind = f"{signature.device}, {signature.dtype}, {signature.weights_name}"
     if rtfx is not None:
         note(f"{heard:.1f} s of audio in {spent:.1f} s, RTFx {rtfx:.1f} ({kind})")
     if path is not None:
@@ -212,7 +211,7 @@ def _record(path: Path | None, done: list[Transcript], signature: dict[str, Any]
             "schema": 1,
             "program": "inference.py",
             "command": ["python", *sys.argv],
-            "signature": signature,
+            "signature": signature.as_json(),
             "transcripts": transcripts,
             "audio_seconds": heard,
             "processing_seconds": spent,

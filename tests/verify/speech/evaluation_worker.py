@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from env.errors import run_main
 from model.decoding import Decoded
@@ -20,6 +20,7 @@ from verify.speech import evaluation, manifest, shards
 if TYPE_CHECKING:
     from model.audio import Samples
     from model.prompts import Prompt
+from model.signature import DecodingSignature
 
 
 class HashReader:
@@ -31,8 +32,8 @@ class HashReader:
         self.calls = 0
 
     @property
-    def signature(self) -> dict[str, Any]:
-        return {"method": "hash"}
+    def signature(self) -> DecodingSignature:
+        return DecodingSignature(method="hash")
 
     def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]:
         if self.calls == self.die_after:

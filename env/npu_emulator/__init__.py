@@ -1,0 +1,19 @@
+"""An NPU without one: the real torch-npu wheel over a stand-in CANN runtime that computes on the host."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+VARIABLE = "NPU_EMU"  # "1" in every process that runs on the emulated NPU
+SYMBOL = "npu_emulator_version"  # exported by the stand-in libascendcl.so, by no other
+
+
+def active() -> bool:
+    """Whether this process runs on the emulated NPU, by its environment or by the runtime's own symbol."""
+    if os.environ.get(VARIABLE):
+        return True
+    try:
+        return hasattr(ctypes.CDLL(None), SYMBOL)
+    except OSError:
+        return False

@@ -1,0 +1,103 @@
+"""Build the emulated NPU, and run an unmodified program on it:
+
+python -m env.npu_emulator build --python .venvs/host/bin/python
+python -m env.npu_emulator run -- .venvs/host/bin/python inference.py --device npu:0 --audio clip.wav
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from env.errors import HostError, UsageError, run_main
+from env.runner import run
+
+from . import VARIABLE
+from .build import HERE, Emulator, build
+from .guard import real_npu
+from .options import add_device_options, add_release_option, variables
+
+
+def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` with what makes a Python program in it, and its children, run on the emulated NPU."""
+    path = [str(HERE / "site"), str(emulator.packages), *filter(None, [environ.get("PYTHONPATH")])]
+    return {
+        **environ,
+        VARIABLE: "1",
+        "NPU_EMU_HOME": str(emulator.folder),
+        "PYTHONPATH": os.pathsep.join(path),
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+        "TASK_QUEUE_ENABLE": "0",  # kernels are Python here: torch-npu's own launch thread must not call them
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    reason = real_npu()
+    if reason:
+        raise HostError(
+            f"the emulated NPU does not start here: {reason}",
+            why="a run on it could be taken for one on the real device",
+            next="nox -s verify -- --device npu:0, without the emulator",
+        )
+    if options.command == "run":
+        return _run(options)
+    emulator = _built(options, options.python)
+    print(emulator.folder)
+    return 0
+
+
+def _built(options: argparse.Namespace, python: str) -> Emulator:
+    found = shutil.which(python)
+    if found is None:
+        raise UsageError(f"no interpreter {python}", next="nox -s setup, or name one with --python")
+    return build(found, options.torch_npu, options.output)
+
+
+def _run(options: argparse.Namespace) -> int:
+    program: list[str] = options.program
+    if program[:1] == ["--"]:
+        program = program[1:]
+    if not program:
+        raise UsageError("no program to run", next="python -m env.npu_emulator run -- python program.py")
+    environ = environment(_built(options, options.python), {**os.environ, **variables(options)})
+    if options.faults:
+        _require_sound_faults(options.python, environ)
+    try:
+        os.execvpe(program[0], program, environ)  # noqa: S606 (the program that the user names)
+    except OSError as error:
+        raise UsageError(f"cannot run {program[0]}: {error.strerror}") from error
+
+
+def _require_sound_faults(python: str, environ: Mapping[str, str]) -> None:
+    """Have a process of the emulated kind read the faults and do nothing else: the program need not be a Python one.
+
+    Raises:
+        UsageError: they make no sense.
+    """
+    done = run([python, "-c", ""], environ=environ)
+    if not done.ok:
+        raise UsageError(done.stderr.strip().removeprefix("error: "))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m env.npu_emulator", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--python", default=sys.executable, help="the interpreter, with torch, that programs run on")
+    add_release_option(common)
+    common.add_argument("--output", type=Path, help="folder of the built emulator (default: under .cache/npu-emulator)")
+    commands.add_parser("build", parents=[common], help="install the wheel, compile the stand-in CANN libraries")
+    run = commands.add_parser("run", parents=[common], help="run a program on the emulated NPU; builds it if needed")
+    add_device_options(run)
+    run.add_argument("program", nargs=argparse.REMAINDER, help="-- and the command")
+    return parser
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,168 @@
+"""A session: one device, one checkpoint, the loaded model and its inputs, each made when it is first needed and once.
+
+Everything that runs the model hangs on one: the programs, every check, the tests. What a figure of a session was taken
+with is its `Signature`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from env.stack import ROOT
+from model import checkpoint, components, decoding, device, stand_in, sums
+from model.checkpoint import Checkpoint
+from model.components import Inputs, Loaded, Step
+from model.decoding import CtcReader, Decoding, Reader, Transcriber
+from model.device import Device
+from model.signature import Signature
+
+DIGESTS = ROOT / ".cache" / "weights-sha256.json"
+
+
+class Session:
+    """One device and one checkpoint, and what is made of them.
+
+    `model_dir` is a checkpoint folder or a stand-in's name, `dtype` a name of components.DTYPES or "auto" (the
+    checkpoint's own). A model that is loaded already may be given; its device and checkpoint come with it.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        model_dir: str,
+        *,
+        dtype: str = "auto",
+        seed: int,
+        batch_size: int = 1,
+        seq_len: int = 32,
+        loaded: Loaded | None = None,
+    ) -> None:
+        self.asked_device = device
+        self.model_dir = model_dir
+        self.asked_dtype = dtype
+        self.seed = seed
+        self.batch_size = batch_size
+        self.seq_len = seq_len
+        if loaded is not None:
+            self.loaded = loaded
+            self.device = loaded.device
+            self.checkpoint = loaded.checkpoint
+
+    @cached_property
+    def device(self) -> Device:
+        """Raises: UsageError, DeviceError."""
+        return device.resolve(self.asked_device)
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """Raises: CheckpointError; UsageError for an unknown stand-in; StorageError where one cannot be written."""
+        progress = lambda line: print(line, flush=True)  # noqa: E731
+        return checkpoint.inspect(stand_in.folder_of(self.model_dir, self.seed, progress=progress))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights, kept between processes by size and time of change."""
+        return checkpoint.weights_sha256(self.checkpoint, DIGESTS)
+
+    @cached_property
+    def checksums(self) -> tuple[str, ...] | None:
+        """The files that SHA256SUMS lists, found as listed; None where there is no such list.
+
+        Raises: CheckpointError, where they are not.
+        """
+        return sums.compare(self.checkpoint, DIGESTS)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that is computed in: as asked, or the checkpoint's own."""
+        return components.choose_dtype(self.asked_dtype, self.checkpoint)
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The checkpoint on the device; `model` is what to use.
+
+        Raises:
+            CheckpointError, DeviceError, OutOfMemoryError, UsageError.
+        """
+        self.device  # noqa: B018 (a device that is absent is told before a folder that is)
+        return components.load(self.checkpoint, self.device, self.dtype)
+
+    @property
+    def model(self) -> Loaded:
+        """The loaded model, with as many CPU threads as its size asks for: another session may have run since.
+
+        Raises:
+            CheckpointError, DeviceError, OutOfMemoryError, UsageError.
+        """
+        device.set_threads(self.loaded.checkpoint.parameters)
+        return self.loaded
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Seeded features and prompt.
+
+        Raises:
+            UsageError: the sequence does not fit.
+        """
+        return components.make_inputs(self.checkpoint.architecture, self.batch_size, self.seq_len, self.seed)
+
+    @cached_property
+    def parts(self) -> dict[str, Step]:
+        """Every component with its output on the inputs."""
+        return components.run_parts(self.model, self.inputs)
+
+    @cached_property
+    def processor(self) -> Any:
+        """The checkpoint's processor, as transformers loads it.
+
+        Raises:
+            CheckpointError: the checkpoint lacks a processor file, or is damaged.
+        """
+        return decoding.load_processor(self.checkpoint)
+
+    def reader(self, how: Decoding, *, ctc: bool = False) -> Reader:
+        """What turns speech into text: the whole model, or with `ctc` its encoder alone.
+
+        The processor is looked at before the weights are loaded.
+
+        Raises:
+            CheckpointError, DeviceError, OutOfMemoryError, UsageError.
+        """
+        processor = self.processor
+        return CtcReader(self.model, processor) if ctc else Transcriber(self.model, processor, how)
+
+    def signature(self, *, n: int | None = None, warmup: int | None = None) -> Signature:
+        """What a figure on the seeded inputs was taken with; `n` and `warmup` where there were repeats."""
+        return self._identity(
+            device=self.model.device.label,
+            batch=self.batch_size,
+            seq_len=self.seq_len,
+            positions=self.inputs.positions,
+            seed=self.seed,
+            threads=self.model.threads,
+            deterministic=device.deterministic(),
+            n=n,
+            warmup=warmup,
+        )
+
+    def speech_signature(self, reader: Reader, *, card: bool = False, **more: Any) -> Signature:
+        """What transcripts were made with. It is the same in every process of a run: the card's number is in it only
+        where `card` asks for it.
+        """
+        found = self.model.device
+        return self._identity(device=found.label if card else found.kind, decoding=reader.signature, **more)
+
+    def _identity(self, **more: Any) -> Signature:
+        loaded = self.model
+        return Signature(
+            device_name=loaded.device.name,
+            dtype=loaded.dtype,
+            attention=loaded.attention,
+            weights_sha256=self.digest,
+            weights_kind=loaded.checkpoint.kind,
+            weights_name=loaded.checkpoint.name,
+            versions=device.versions(),
+            emulated=device.emulated(),
+            **more,
+        )

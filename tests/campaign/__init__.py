@@ -1,1 +1,0 @@
-"""The fault campaign: verify is run with one planted fault after another, and what it sees of each is kept."""

@@ -1,0 +1,61 @@
+"""The emulated device as a whole: builds it for each pinned torch-npu and runs the tests of on_device/ on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from env.npu_emulator.build import HERE
+from env.npu_emulator.options import releases
+from env.stack import ROOT
+from tests.env.npu_emulator.needed import needs_emulator
+
+pytestmark = [pytest.mark.slow, needs_emulator]
+
+
+def emulated(release: str, *command: str, **options: str) -> subprocess.CompletedProcess[str]:
+    words = [f"--{name}={value}" for name, value in options.items()]
+    run = [sys.executable, "-m", "env.npu_emulator", "run", "--torch-npu", release, *words, "--", *command]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(run, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=500)
+
+
+def suite(release: str, path: Path, **options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", str(path), "-q", "-W", "default", "-p", "no:cacheprovider"]
+    return emulated(release, *command, **options)
+
+
+@pytest.mark.parametrize("release", releases())
+def test_the_device_passes_its_own_tests(release: str) -> None:
+    done = suite(release, HERE / "on_device")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 100
+
+
+def test_options_shape_the_device_and_children_inherit_it(tmp_path: Path) -> None:
+    child = "import torch, torch_npu; print(torch.npu.device_count(), torch.npu.get_device_name(0))"
+    parent = tmp_path / "parent.py"
+    parent.write_text(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], check=True)\n")
+    done = emulated(releases()[0], sys.executable, str(parent), count="3", soc="Ascend910_9391")
+    assert done.stdout.splitlines()[-1] == "3 Ascend910_9391", done.stderr
+
+
+def test_a_machine_without_devices_is_reported_as_torch_npu_does() -> None:
+    program = "import torch, torch_npu; print(torch.npu.is_available()); torch.zeros(1, device='npu')"
+    done = emulated(releases()[0], sys.executable, "-c", program, count="0")
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "507033" in done.stderr
+
+
+def test_a_fault_reaches_the_model_of_an_unmodified_program() -> None:
+    rows = '[{"at": "module", "target": "encoder.layers.1.conv", "kind": "scale", "size": 1.5}]'
+    done = suite(releases()[0], HERE / "on_device" / "test_granite_speech.py", faults=rows)
+    assert done.returncode == 1
+    assert re.search(r"FAILED .*::test_audio_embeddings_equal_the_cpu_bit_for_bit", done.stdout)

@@ -1,0 +1,105 @@
+"""What is read out of a run's records: what saw the fault first, which layer it named, what an event left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verify.faults import outcome
+from verify.faults.cases import Case
+from verify.faults.clean import Clean
+from verify.run.records import Record, Run, Status, write_record, write_run
+
+LAYER = "encoder.layers.1.ff1"
+NUMBER = Case("a case", "a family", "something", "npu", ({"at": "module", "kind": "scale"},), layer=LAYER)
+EVENT = Case("an event", "a family", "something", "npu", ({"at": "module", "kind": "segfault"},))
+ENDED = {"exit_code": 30, "seconds": 9.0}
+
+
+def departure(layer: str) -> dict[str, Any]:
+    return {"isolated": {"first_departure": {"layer": layer}, "missing": []}}
+
+
+def run(folder: Path, *records: tuple[str, Status, Mapping[str, Any]], effect: float | None = 30.0) -> Path:
+    """A run's folder with these records, a second each."""
+    planned = tuple(name for name, _, _ in records)
+    write_run(folder, Run("run", "2026-01-01T00:00:00+00:00", 2, "npu:0", "stand-in", "auto", 42, planned, "", {}))
+    for name, status, data in records:
+        write_record(folder, Record(name, 2, status, f"{name} says", "", 1.0, data, {}, ""))
+    (folder / outcome.EFFECT).write_text(json.dumps({"float32": {"effect": effect, "where": "encoder"}}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("records", "check", "seconds", "named_layer", "named"),
+    [
+        ([("layers", Status.FAIL, departure(LAYER))], "layers", 1.0, LAYER, True),
+        ([("layers", Status.FAIL, departure("encoder"))], "layers", 1.0, "encoder", False),
+        (
+            [("parity", Status.FAIL, {}), ("layers", Status.PASS, {}), ("sharp", Status.FAIL, departure(LAYER))],
+            "parity", 1.0, LAYER, True,
+        ),
+        ([("load", Status.PASS, {}), ("tokens", Status.FAIL, {})], "tokens", 2.0, None, False),
+        (
+            [("sharp", Status.FAIL, {"isolated": {"missing": [f"{LAYER}, what enters its silu"]}})],
+            "sharp", 1.0, LAYER, True,
+        ),
+        (
+            [("repeatability", Status.FAIL, {"repeats_sharp": {"first_difference": {"layer": LAYER}}})],
+            "repeatability", 1.0, LAYER, True,
+        ),
+        ([("weights", Status.FAIL, {"differing": [{"name": f"{LAYER}.weight"}]})], "weights", 1.0, LAYER, True),
+    ],
+)  # fmt: skip
+def test_the_first_record_that_did_not_pass_saw_it_and_the_first_that_names_a_layer_names_it(
+    records: list[tuple[str, Status, Mapping[str, Any]]], check: str, seconds: float, named_layer: str | None,
+    named: bool, tmp_path: Path,
+) -> None:  # fmt: skip
+    row = outcome.of_fault(NUMBER, run(tmp_path, *records), ENDED)
+    assert (row["caught"], row["check"], row["seconds"]) == (True, check, seconds)
+    assert (row["named_layer"], row["named"]) == (named_layer, named)
+
+
+@pytest.mark.parametrize(
+    ("effect", "beyond"), [(30.0, True), (0.5, False), (1.0, False), (None, True)]
+)  # None: not finite
+def test_a_fault_counts_where_it_moves_an_output_by_more_than_the_dtypes_noise(
+    effect: float | None, beyond: bool, tmp_path: Path
+) -> None:
+    row = outcome.of_fault(NUMBER, run(tmp_path, ("layers", Status.PASS, {}), effect=effect), ENDED)
+    assert (row["effect"], row["beyond_noise"], row["caught"], row["named"]) == (effect, beyond, False, None)
+
+
+def test_a_fault_that_is_wrong_by_nature_counts_whatever_one_pass_shows(tmp_path: Path) -> None:
+    case = Case("a case", "a family", "something", "npu", NUMBER.faults, certain=True)
+    assert outcome.of_fault(case, run(tmp_path, ("layers", Status.PASS, {}), effect=0.0), ENDED)["beyond_noise"]
+
+
+@pytest.mark.parametrize(
+    ("documents", "exit_code", "caught"), [(True, 31, True), (False, 31, False), (True, -1, False)]
+)
+def test_an_event_ends_well_with_records_documents_and_in_time(
+    documents: bool, exit_code: int, caught: bool, tmp_path: Path
+) -> None:
+    folder = run(tmp_path, ("load", Status.PASS, {}), ("generate", Status.ERROR, {}))
+    for name in outcome.DOCUMENTS if documents else ():
+        (folder / name).touch()
+    row = outcome.of_fault(EVENT, folder, {"exit_code": exit_code, "seconds": 3.0})
+    assert (row["caught"], row["records"], row["documents"]) == (caught, 2, documents)
+    assert row["verdict"].startswith("incomplete")
+
+
+def test_whatever_does_not_pass_in_a_clean_run_is_an_alarm(tmp_path: Path) -> None:
+    folder = run(tmp_path, ("load", Status.PASS, {}), ("speech", Status.SKIP, {}), ("tokens", Status.FAIL, {}))
+    row = outcome.of_clean(Clean("synthetic:tiny", 3), "float16", folder, ENDED)
+    assert (row["alarms"], row["reason"], row["checks"]) == (["tokens"], "tokens: tokens says", 3)
+
+
+def test_a_clean_run_that_did_not_end_is_an_alarm(tmp_path: Path) -> None:
+    folder = run(tmp_path, ("load", Status.PASS, {}))
+    row = outcome.of_clean(Clean("synthetic:tiny", 3), "float16", folder, {"exit_code": -1, "seconds": 400.0})
+    assert row["alarms"] == ["the run itself"]

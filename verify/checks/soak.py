@@ -1,0 +1,110 @@
+"""The same work again and again under load, looking for a device that is only sometimes wrong, or slows, or leaks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model import generation
+from model.components import Inputs, Loaded, make_inputs
+from model.device import Device
+from verify.checks.repeatability import Repeats
+from verify.run.records import Outcome, Status
+from verify.run.verification import Verification
+
+TOKENS = 8  # decoded in every round
+WARM_ROUNDS = 3  # before times and memory count
+LISTED = 20
+SETTLED = 5  # the fewest rounds that a drift is taken from
+
+
+def measure(
+    loaded: Loaded,
+    inputs: Inputs,
+    wide: Inputs,
+    *,
+    deep: bool,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Rounds until `seconds` are over: a pass of `inputs`, a pass of the larger `wide`, and a decoding, each compared
+    bit by bit with the first round's.
+
+    Raises:
+        OutOfMemoryError, DeviceError: the device failed.
+    """
+    narrow, large = Repeats(loaded, inputs, deep=deep), Repeats(loaded, wide, deep=deep)
+    tokens = generation.generate(loaded, inputs, TOKENS).tokens
+    mismatches: list[dict[str, Any]] = []
+    times, memory = [], []
+    rounds = wrong = 0
+    started = clock()
+    while rounds < WARM_ROUNDS + SETTLED or clock() - started < seconds:
+        begun = clock()
+        points = [narrow.again(), large.again()]
+        decoded = generation.generate(loaded, inputs, TOKENS).tokens
+        times.append(clock() - begun)
+        memory.append(held_bytes(loaded.device))
+        rounds += 1
+        named = [point.name for point in points if point is not None]
+        if not bool((decoded == tokens).all()):
+            named.append("the decoded tokens")
+        if named:
+            wrong += 1
+            mismatches.append({"round": rounds, "at_s": clock() - started, "first": named[0], "count": len(named)})
+    return {
+        "seconds": clock() - started,
+        "rounds": rounds,
+        "passes": 2 * rounds,
+        "tokens": TOKENS * rounds,
+        "mismatches": wrong,
+        "listed": mismatches[:LISTED],
+        "time": drift(times[WARM_ROUNDS:]),
+        "memory": drift(memory[WARM_ROUNDS:]) | {"kind": "rss" if loaded.device.kind == "cpu" else "device"},
+    }
+
+
+def drift(values: list[float]) -> dict[str, float]:
+    """Medians of the first and the last fifth, the worst value, and the last over the first less one.
+
+    Raises:
+        ValueError: fewer than `SETTLED` values.
+    """
+    if len(values) < SETTLED:
+        raise ValueError(f"{len(values)} values, {SETTLED} needed")
+    part = max(1, len(values) // 5)
+    first, last = float(np.median(values[:part])), float(np.median(values[-part:]))
+    return {"first": first, "last": last, "worst": float(max(values)), "drift": last / first - 1 if first else 0.0}
+
+
+def held_bytes(device: Device) -> float:
+    """Bytes that tensors hold on the device now; on a CPU, what the process holds in memory."""
+    if device.kind == "cpu":
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return float(pages * os.sysconf("SC_PAGE_SIZE"))
+    import torch
+
+    return float(getattr(torch, device.kind).memory_allocated(device.index))
+
+
+SOAK_BATCH, SOAK_LENGTH = 4, 4  # times what is asked for: the load
+
+
+def check(session: Verification) -> Outcome:
+    """Rounds for as long as was asked: nothing may ever differ. Drift of time and memory is reported."""
+    loaded, inputs = session.model, session.inputs
+    wide = make_inputs(loaded.architecture, SOAK_BATCH, SOAK_LENGTH * inputs.frames, session.seed)
+    data = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
+    taken = session.signature(n=data["rounds"])
+    said = f"{data['rounds']} rounds in {data['seconds'] / 60:.1f} minutes"
+    if data["mismatches"]:
+        first = data["listed"][0]
+        where = f"the first in round {first['round']}: {first['first']}"
+        return Outcome(Status.FAIL, f"{data['mismatches']} of {said} differ, {where}", data, taken)
+    drifts = f"time {data['time']['drift']:+.1%}, memory {data['memory']['drift']:+.1%}"
+    return Outcome(Status.PASS, f"{said}, the same bits; {drifts}", data, taken)

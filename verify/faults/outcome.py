@@ -1,0 +1,135 @@
+"""What verify saw of a case, read from the records of its run. Nothing here knows how a fault was planted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from verify.run import plan
+from verify.run.records import Evidence, Record, Status, read_evidence
+from verify.run.verdict import judge
+
+from .cases import Case
+from .clean import Clean
+
+DOCUMENTS = ("report.en.md", "report.zh.md")
+EFFECT = "effect.json"  # as effect.py writes it
+BETWEEN = ", what enters "  # in the name of a point between layers (model/layers.py)
+PASSED = (Status.PASS, Status.SKIP)
+
+
+def in_order(evidence: Evidence) -> list[Record]:
+    """The records in the order in which the checks ran."""
+    return [evidence.records[check.name] for check in plan.CHECKS if check.name in evidence.records]
+
+
+def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a case, as faults.schema.json has it, from the folder of its run."""
+    evidence = read_evidence(folder)
+    records = in_order(evidence)
+    bad = next((place for place, record in enumerate(records) if record.status not in PASSED), None)
+    first = None if bad is None else records[bad]
+    named_layer = _named_layer(records)
+    effect, beyond = _effect(case, folder)
+    verdict = judge(evidence)
+    documents = all((folder / name).exists() for name in DOCUMENTS)
+    in_time = answer["exit_code"] >= 0
+    caught = first is not None and in_time and (case.sort != "event" or documents)
+    return {
+        "id": case.id,
+        "family": case.family,
+        "what": case.what,
+        "on": case.on,
+        "emulated": case.on == "npu",
+        "layer": case.layer,
+        "sort": case.sort,
+        "effect": effect,
+        "beyond_noise": beyond,
+        "caught": caught,
+        "check": first.check if first else None,
+        "level": first.level if first else None,
+        "reason": first.reason if first else "",
+        "named": None if case.layer is None or not caught else named_layer in (case.layer, *case.also),
+        "named_layer": named_layer,
+        "seconds": None if bad is None else round(sum(record.seconds for record in records[: bad + 1]), 3),
+        "records": len(records),
+        "documents": documents,
+        "verdict": verdict.line(),
+        "missed_because": None,
+    }
+
+
+def _effect(case: Case, folder: Path) -> tuple[float | None, bool | None]:
+    """How far the fault moves outputs in units of the dtype's noise, the larger dtype's; and whether that is beyond it.
+
+    Outputs that are not finite are beyond any noise; of what is no wrong number there is nothing to say.
+    """
+    if case.sort != "number":
+        return None, None
+    found = json.loads((folder / EFFECT).read_text(encoding="utf-8"))
+    effects = [entry["effect"] for entry in found.values()]
+    if case.certain or None in effects:
+        return max((effect for effect in effects if effect is not None), default=None), True
+    return max(effects), max(effects) > 1.0
+
+
+def _named_layer(records: Sequence[Record]) -> str | None:
+    """The layer that the first record that names one blames."""
+    for record in records:
+        if record.status not in PASSED:
+            name_in = NAMES.get(record.check)
+            name = name_in(record.data) if name_in else None
+            if name is not None:
+                return name
+    return None
+
+
+def _departure(data: Mapping[str, Any]) -> str | None:
+    """Of `layers` and `sharp`: where each layer is fed the reference's input an error does not travel."""
+    for mode in ("isolated", "end_to_end"):
+        found = data.get(mode, {})
+        if found.get("first_departure"):
+            return str(found["first_departure"]["layer"])
+        if found.get("missing"):
+            return str(found["missing"][0]).partition(BETWEEN)[0]
+    return None
+
+
+def _difference(data: Mapping[str, Any]) -> str | None:
+    """Of `repeatability`."""
+    for runs in ("repeats", "repeats_sharp"):
+        first = data.get(runs, {}).get("first_difference")
+        if first:
+            return str(first["layer"])
+    return None
+
+
+def _weight(data: Mapping[str, Any]) -> str | None:
+    """Of `weights`."""
+    return str(data["differing"][0]["name"]).rpartition(".")[0] if data.get("differing") else None
+
+
+NAMES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "weights": _weight,
+    "layers": _departure,
+    "sharp": _departure,
+    "repeatability": _difference,
+}
+
+
+def of_clean(run: Clean, dtype: str, folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a run without a fault: every check that did not pass is an alarm."""
+    records = in_order(read_evidence(folder))
+    alarms = [record for record in records if record.status not in PASSED]
+    return {
+        "model": run.model,
+        "seed": run.seed,
+        "dtype": dtype,
+        "on": run.on,
+        "alarms": [record.check for record in alarms] if answer["exit_code"] >= 0 else ["the run itself"],
+        "reason": "; ".join(f"{record.check}: {record.reason}" for record in alarms),
+        "checks": len(records),
+        "seconds": answer["seconds"],
+    }

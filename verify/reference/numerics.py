@@ -1,0 +1,272 @@
+"""How far one tensor is from another, in float64: pure functions over NumPy arrays, and the limits they are held to."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[np.float64]
+
+TOLERANCES = Path(__file__).with_name("tolerances.toml")
+MEASURES = ("rel_l2", "cosine", "top1_regret")  # what is judged; cosine from below, the others from above
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`actual` against `reference`. Where either holds a NaN or an infinity only `finite` and `identical` speak."""
+
+    finite: bool
+    identical: bool  # every value equal
+    rel_l2: float | None = None
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    cosine: float | None = None
+    worst_element: float | None = None
+    top1: float | None = None  # share of positions with the same largest entry; None where not asked for
+    top1_regret: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as JSON can hold them: an infinity becomes None."""
+        names = ("rel_l2", "max_abs", "mean_abs", "cosine", "worst_element", "top1", "top1_regret")
+        figures = {name: getattr(self, name) for name in names}
+        finite = {
+            name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()
+        }
+        return {"finite": self.finite, "identical": self.identical, **finite}
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    """A tensor as float64 on the CPU. It is moved first: an NPU has no float64 and would give float32."""
+    import torch
+
+    values: Array = tensor.detach().cpu().to(torch.float64).numpy()
+    return values
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal in shape, dtype and every bit: a NaN equals itself, and -0.0 is not 0.0."""
+    import torch
+
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.equal(as_bytes(one), as_bytes(other))
+
+
+def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor in order, uint8 [bytes]."""
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
+def relative_l2(actual: Array, reference: Array) -> float:
+    """|actual - reference| / |reference| in the Euclidean norm; 0 where both are zero, inf where only reference is.
+
+    Both are divided by the largest magnitude first, so that squares neither overflow nor vanish.
+    """
+    scale = max(_largest(actual), _largest(reference))
+    if scale == 0.0:
+        return 0.0
+    a, r = actual / scale, reference / scale
+    below = float(np.linalg.norm(r))
+    return float(np.linalg.norm(a - r)) / below if below > 0.0 else math.inf
+
+
+def cosine(actual: Array, reference: Array) -> float:
+    """The cosine of the angle between two tensors; 1 where both are zero, 0 where one is."""
+    largest, other = _largest(actual), _largest(reference)
+    if largest == 0.0 or other == 0.0:
+        return 1.0 if largest == other else 0.0
+    a, r = actual / largest, reference / other
+    return float(np.clip(np.vdot(a, r) / (np.linalg.norm(a) * np.linalg.norm(r)), -1.0, 1.0))
+
+
+def top1_agreement(actual: Array, reference: Array) -> float:
+    """Share of positions (all axes but the last) where both have their largest entry at the same index."""
+    return float(np.mean(actual.argmax(axis=-1) == reference.argmax(axis=-1)))
+
+
+def regret(chosen: NDArray[np.int64], reference: Array) -> float:
+    """The worst of the choices: by how much `reference` [..., classes] prefers its own largest entry over the `chosen`
+    [...] one, over the root mean square of its scores there. 0 where all choices agree; a tie costs nothing.
+    """
+    largest = np.max(np.abs(reference), axis=-1, keepdims=True)
+    scores = np.divide(reference, largest, out=np.zeros_like(reference), where=largest > 0)
+    lost = scores.max(axis=-1) - np.take_along_axis(scores, chosen[..., None], axis=-1)[..., 0]
+    size = np.sqrt(np.mean(np.square(scores), axis=-1))
+    return float(np.max(np.divide(lost, size, out=np.zeros_like(lost), where=lost > 0)))
+
+
+def worst_element(actual: Array, reference: Array) -> float:
+    """The largest |actual - reference| / (|reference| + rms(reference)); 0 where nothing differs.
+
+    One wrong element of a large tensor moves the norm of the difference little. Rounding moves no element by more than
+    its own share and some of the typical size, which is what the divisor allows.
+    """
+    scale = max(_largest(actual), _largest(reference))
+    if scale == 0.0:
+        return 0.0
+    a, r = actual / scale, reference / scale  # so that squares neither overflow nor vanish
+    difference = np.abs(a - r)
+    allowed = np.abs(r) + float(np.linalg.norm(r)) / math.sqrt(r.size)
+    with np.errstate(divide="ignore", over="ignore"):  # where the reference is zero and actual is not: an infinity
+        return float(np.max(np.divide(difference, allowed, out=np.zeros_like(a), where=difference > 0)))
+
+
+def top_k_overlap(actual: Array, reference: Array, k: int = 5) -> float:
+    """Mean share of the `k` largest entries of the last axis that both have in common, in whatever order."""
+    k = min(k, reference.shape[-1])
+    ours, theirs = (np.argpartition(values, -k, axis=-1)[..., -k:] for values in (actual, reference))
+    return float(np.mean((ours[..., :, None] == theirs[..., None, :]).any(axis=-1)))
+
+
+def kl_divergence(actual: Array, reference: Array) -> float:
+    """Mean Kullback-Leibler divergence of softmax(actual) from softmax(reference) along the last axis, in nats."""
+    ours, theirs = _log_softmax(actual), _log_softmax(reference)
+    return float(np.mean(np.sum(np.exp(theirs) * (theirs - ours), axis=-1)))
+
+
+def _log_softmax(values: Array) -> Array:
+    shifted = values - values.max(axis=-1, keepdims=True)
+    found: Array = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    return found
+
+
+def _largest(values: Array) -> float:
+    return float(np.max(np.abs(values)))
+
+
+def compare(actual: ArrayLike, reference: ArrayLike, *, classes: bool = False) -> Comparison:
+    """Compare two tensors of one shape; `classes` says that the last axis holds scores, of which the largest is chosen.
+
+    Raises:
+        ValueError: the shapes differ, or there is nothing to compare.
+    """
+    a, r = np.asarray(actual, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if a.shape != r.shape:
+        raise ValueError(f"shape {list(a.shape)}, {list(r.shape)} expected")
+    if a.size == 0:
+        raise ValueError(f"nothing to compare: shape {list(a.shape)}")
+    if not (np.isfinite(a).all() and np.isfinite(r).all()):
+        return Comparison(finite=False, identical=bool(np.array_equal(a, r, equal_nan=True)))
+    with np.errstate(over="ignore"):  # a difference beyond float64 is an infinity, and fails as one
+        difference = np.abs(a - r)
+        return Comparison(
+            finite=True,
+            identical=bool(np.array_equal(a, r)),
+            rel_l2=relative_l2(a, r),
+            max_abs=float(difference.max()),
+            mean_abs=float(difference.mean()),
+            cosine=cosine(a, r),
+            worst_element=worst_element(a, r),
+            top1=top1_agreement(a, r) if classes else None,
+            top1_regret=regret(a.argmax(axis=-1), r) if classes else None,
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a component may differ by, by measure, and where the numbers come from."""
+
+    values: Mapping[str, float]
+    source: str
+
+
+def beyond(measure: str, value: float | None, limit: float) -> str:
+    """What is wrong with `value`, or "" where it is within `limit`; the limit itself is within.
+
+    Raises:
+        ValueError: the measure is unknown, or the limit is one that nothing could fail.
+    """
+    lower = measure == "cosine"
+    if measure not in MEASURES or not math.isfinite(limit) or limit < 0 or (lower and limit > 1):
+        raise ValueError(f"no limit on {measure}: {limit}")
+    if value is None or math.isnan(value):
+        return f"{measure} is not a number"
+    if lower and value < limit:
+        return f"{measure} {value:.6f}, at least {limit:.6f} required"
+    if not lower and not 0 <= value <= limit:
+        return f"{measure} {value:.3g}, at most {limit:.3g} allowed"
+    return ""
+
+
+def judge(comparison: Comparison, limits: Limits) -> list[str]:
+    """Everything in which `comparison` is beyond `limits`. A NaN or an infinity is beyond any.
+
+    Raises:
+        ValueError: no limit at all, which would let everything pass.
+    """
+    if not limits.values:
+        raise ValueError("no limits to judge by")
+    if not comparison.finite:
+        return ["holds NaN or infinity"]
+    found = (beyond(measure, getattr(comparison, measure), limit) for measure, limit in limits.values.items())
+    return [problem for problem in found if problem]
+
+
+@cache
+def tolerances() -> dict[str, Any]:
+    """tolerances.toml."""
+    table: dict[str, Any] = tomllib.loads(TOLERANCES.read_text(encoding="utf-8"))
+    return table
+
+
+def limits_for(device: str, dtype: str, component: str, *, layers: int, classes: bool) -> Limits:
+    """The limits on a component that has `layers` layers; a row for the device's kind goes before one for any device.
+
+    rel_l2 = the row's `rel_l2`, times sqrt(layers) where the row says that the error grows with depth; cosine follows
+    from it: an error of relative size e turns a vector by an angle whose cosine is at least sqrt(1 - e^2); top1_regret
+    is the row's `regret` times rel_l2.
+
+    Raises:
+        KeyError: the table has no such row.
+    """
+    rows = {
+        row["device"]: row
+        for row in tolerances()["limit"]
+        if row["dtype"] == dtype and row["component"] == component and row["device"] in (device, "any")
+    }
+    if not rows:
+        raise KeyError(f"{TOLERANCES.name} has no row for {component} in {dtype}")
+    row = rows.get(device) or rows["any"]
+    error = float(row["rel_l2"]) * (math.sqrt(layers) if row["grows_with_depth"] else 1.0)
+    values = {"rel_l2": error, "cosine": _cosine_of(error)}
+    if classes:
+        values["top1_regret"] = float(row["regret"]) * error
+    return Limits(values, str(row["source"]))
+
+
+def _cosine_of(error: float) -> float:
+    return math.sqrt(max(0.0, 1.0 - error * error))
+
+
+def widened(limits: Limits, error: float, source: str) -> Limits:
+    """The limits that go with a rel_l2 of `error` where that is the larger one: all grow with it."""
+    if error <= limits.values["rel_l2"]:
+        return limits
+    values = {"rel_l2": error, "cosine": _cosine_of(error)}
+    if "top1_regret" in limits.values:
+        values["top1_regret"] = limits.values["top1_regret"] / limits.values["rel_l2"] * error
+    return Limits(values, source)
+
+
+def cached_limit(device: str, dtype: str, layers: int) -> float:
+    """How far the logits of one cached decoding step may be, in rel_l2, from those of an uncached pass."""
+    end_to_end = limits_for(device, dtype, "end_to_end", layers=layers, classes=False).values["rel_l2"]
+    return float(tolerances()["cached"]["times_end_to_end"]) * end_to_end

@@ -1,0 +1,148 @@
+"""The parent's side of a worker: start it, ask for a check, and turn a death or a hang into a result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from env.errors import storage_error
+from env.stack import ROOT
+from verify.run.context import Context
+from verify.run.plan import Check
+from verify.run.records import Status
+from verify.run.text import without_home
+
+LOG_LINES = 40  # kept in a record that did not pass
+STACK_DUMP_S = 1.0  # how long a hanging worker gets to write where it stands
+LOOK_S = 0.5  # how often a silent worker is looked for
+LAST_WORDS_S = 30.0  # how long a worker that says no more may take to end: device runtimes are torn down slowly
+
+
+class Child:
+    """A worker process. One check at a time; after a death or a time-out it is gone, and `alive` is False."""
+
+    def __init__(self, python: Path, context: Context, log: Path) -> None:
+        """Start the worker with `python`; what it prints goes to `log`.
+
+        Raises:
+            StorageError: the log cannot be written.
+        """
+        environ = dict(os.environ, TORCH_DEVICE_BACKEND_AUTOLOAD="0", PYTHONUNBUFFERED="1", PYTHONFAULTHANDLER="1")
+        self.log = log
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = log.open("wb")
+        except OSError as error:
+            raise storage_error(error, log) from error
+        self.alive = True
+        read_fd, write_fd = os.pipe()
+        command = [str(python), "-m", "verify.run.worker", "--parent", str(os.getpid()), "--results-fd", str(write_fd)]
+        self._results = os.fdopen(read_fd, "rb", buffering=0)
+        self._pending = b""
+        with output:
+            # Not our process group: Ctrl-C is the parent's to handle, and a kill reaches the worker's own children.
+            self._process = subprocess.Popen(
+                [*command, "--context", context.as_json()],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(write_fd,),
+                cwd=ROOT,
+                env=environ,
+                start_new_session=True,
+            )
+        os.close(write_fd)
+
+    def run(self, check: Check, limit: float) -> Mapping[str, Any]:
+        """The worker's answer for `check`, or an error in the same form where it died or outlasted `limit` seconds."""
+        offset = self.log.stat().st_size
+        start = time.monotonic()
+        line = b""
+        with contextlib.suppress(BrokenPipeError):
+            assert self._process.stdin is not None
+            self._process.stdin.write(check.where.encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._read_line(start + limit)
+        if line:
+            value: dict[str, Any] = json.loads(line)
+        else:
+            reason = self._end(time.monotonic() - start >= limit, limit)
+            value = {"status": Status.ERROR.value, "reason": reason, "seconds": round(time.monotonic() - start, 3)}
+        if value["status"] not in (Status.PASS.value, Status.SKIP.value):
+            value["log"] = tail(self.log, offset)
+        return value
+
+    def _read_line(self, deadline: float) -> bytes:
+        """The next line, or nothing where the worker ended or the deadline (of the monotonic clock) passed.
+
+        A worker that died is looked for, too: what it forked holds its end of the pipe open.
+        """
+        while b"\n" not in self._pending:
+            ended = self._process.poll() is not None
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([self._results], [], [], 0.0 if ended else min(max(0.0, left), LOOK_S))
+            if ready:
+                block = self._results.read(1 << 16)
+                if not block:
+                    return b""
+                self._pending += block
+            elif ended or left <= 0:
+                return b""
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _end(self, timed_out: bool, limit: float) -> str:
+        """End a worker that hangs or has died, and say how it ended."""
+        if timed_out:
+            self._signal(signal.SIGUSR1)  # faulthandler writes every thread's stack to the log
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STACK_DUMP_S)
+            self.close()
+            return f"no answer in {limit:g} s: the worker was ended; the log's last lines say where it stood"
+        try:
+            code = self._process.wait(LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return f"the worker stopped answering and did not end in {LAST_WORDS_S:g} s: it was ended"
+        self.close()
+        if code == -signal.SIGKILL:
+            return "the worker was ended by SIGKILL, mostly for want of memory: dmesg | grep -i 'killed process'"
+        if code < 0:
+            return f"the worker was ended by {signal.Signals(-code).name}"
+        return f"the worker ended with exit code {code}"
+
+    def _signal(self, number: int, *, group: bool = False) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if group:
+                os.killpg(self._process.pid, number)
+            elif self._process.poll() is None:
+                os.kill(self._process.pid, number)
+
+    def close(self) -> None:
+        """End the worker and everything it started. Safe to call twice."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._signal(signal.SIGKILL, group=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: not even that ends it
+            self._process.wait(LAST_WORDS_S)
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        self._results.close()
+
+
+def tail(path: Path, offset: int = 0, lines: int = LOG_LINES) -> list[str]:
+    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out."""
+    with path.open("rb") as file:
+        file.seek(max(offset, path.stat().st_size - (1 << 16)))
+        text = file.read().decode("utf-8", "replace")
+    return without_home(text.replace(f"{ROOT}/", "")).splitlines()[-lines:]

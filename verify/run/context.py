@@ -1,0 +1,38 @@
+"""What was asked of a run, as every check sees it and as a worker is told it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Context:
+    """The options of a run."""
+
+    device: str  # "auto", "npu:0", "cuda:0", "cpu"
+    model_dir: str  # a checkpoint folder, or "synthetic:tiny", "synthetic:full"
+    dtype: str  # "auto" (the checkpoint's own), "float32", "bfloat16", "float16"
+    seed: int
+    level: int
+    run_folder: Path
+    batch_size: int = 1
+    seq_len: int = 32
+    warmup: int = 2
+    rounds: int = 10
+    reference: str | None = None  # a file of reference values made elsewhere
+    minutes: float = 10.0  # how long level 4 goes on
+
+    def of_bundled(self, model_dir: str) -> Context:
+        """The same on the bundled checkpoint in float32, whose reference values are made here."""
+        return replace(self, model_dir=model_dir, dtype="float32", reference=None)
+
+    def as_json(self) -> str:
+        """What `from_json` takes: how a worker is told."""
+        return msgspec.json.encode(self, enc_hook=str).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Context:
+        return msgspec.json.decode(text, type=cls, dec_hook=lambda kind, value: kind(value))

@@ -1,0 +1,90 @@
+"""What the terminal shows while checks run: a live table, or a line a check where output is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from verify.run.engine import Progress
+from verify.run.plan import Check
+from verify.run.records import Record, Status
+
+STYLES = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "red", Status.SKIP: "yellow"}
+
+
+def first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+class Board:
+    """The table of a run's checks: ended, running, waiting."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self.checks = checks
+        self.records: dict[str, Record] = {}
+        self.running = ""
+        self.since = 0.0
+
+    def take(self, progress: Progress) -> None:
+        if progress.record is not None:
+            self.records[progress.check] = progress.record
+            self.running = ""
+        else:
+            self.running, self.since = progress.check, time.monotonic()
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("check")
+        table.add_column("level", justify="right")
+        table.add_column("status")
+        table.add_column("s", justify="right")
+        table.add_column("reason", overflow="ellipsis", no_wrap=True)
+        for check in self.checks:
+            record = self.records.get(check.name)
+            if record is not None:
+                style = STYLES[record.status]
+                status, seconds, reason = f"[{style}]{record.status.value}[/]", f"{record.seconds:.1f}", record.reason
+            elif check.name == self.running:
+                status, seconds, reason = "[cyan]running[/]", f"{time.monotonic() - self.since:.0f}", ""
+            else:
+                status, seconds, reason = "[dim]waiting[/]", "", ""
+            table.add_row(check.name, str(check.level), status, seconds, first_line(reason).replace("[", "\\["))
+        return table
+
+
+def line(record: Record) -> str:
+    """One line for a record, as a log shows it."""
+    return f"{record.check:<12} {record.status.value:<5} {record.seconds:8.1f} s  {first_line(record.reason)}".rstrip()
+
+
+@contextmanager
+def screen(checks: Sequence[Check]) -> Iterator[Callable[[Progress], None]]:
+    """A callback that shows progress until the block ends."""
+    console = Console()
+    if not console.is_terminal:
+
+        def print_line(progress: Progress) -> None:
+            if progress.record is not None:
+                print(line(progress.record), flush=True)
+
+        yield print_line
+        return
+    board = Board(checks)
+    with Live(board, console=console, refresh_per_second=4):
+        yield board.take
+
+
+def failures(records: Sequence[Record]) -> Iterator[str]:
+    """For each record that did not pass: why, the log's last lines, and the command that runs it again."""
+    for record in records:
+        if record.status in (Status.FAIL, Status.ERROR):
+            known = record.data.get("doctor", ())
+            yield f"\n{record.check}: {record.status.value}: {record.reason}"
+            yield from (f"    | {text}" for text in record.log[-10:])
+            yield from (f"    known: {one['id']}: {one['cause']}\n    fix:   {one['fix']}" for one in known)
+            yield f"    again: {record.rerun}"

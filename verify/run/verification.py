@@ -1,0 +1,57 @@
+"""What a check is given: the session under verification, what was asked of the run, and the reference values."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from env.stack import load_stack
+from model.components import Loaded
+from model.session import Session
+from verify.reference import values
+from verify.reference.values import Expected
+from verify.run.context import Context
+
+
+class Verification(Session):
+    """A session with the options of its run, its reference values, and the bundled checkpoint on the same device."""
+
+    def __init__(self, context: Context, loaded: Loaded | None = None) -> None:
+        super().__init__(
+            context.device,
+            context.model_dir,
+            dtype=context.dtype,
+            seed=context.seed,
+            batch_size=context.batch_size,
+            seq_len=context.seq_len,
+            loaded=loaded,
+        )
+        self.context = context
+
+    @cached_property
+    def reference(self) -> Expected:
+        """What the reference says of the inputs: from the file that --reference names, else made once and kept.
+
+        Raises:
+            ReferenceFileError: that file is damaged or does not fit.
+            StorageError: none can be kept.
+        """
+        description = values.about(self.checkpoint, self.digest, self.inputs, self.dtype)
+        if self.context.reference is None:
+            return values.cached(self.checkpoint, self.inputs, description)
+        path = Path(self.context.reference)
+        expected = values.read(path)
+        values.require(expected, description, path)
+        return expected
+
+    @cached_property
+    def bundled(self) -> Verification:
+        """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer."""
+        small = Verification(self.context.of_bundled(load_stack().stand_in))
+        small.device = self.device
+        return small
+
+    @property
+    def layer_by_layer(self) -> bool:
+        """Whether every layer can be watched, and passes are cheap."""
+        return self.checkpoint.parameters < values.SMALL

@@ -171,7 +171,7 @@ def injected(faults: object, program: str, **environ: str) -> subprocess.Complet
 
 def test_faults_that_make_no_sense_stop_the_program_instead_of_leaving_it_right() -> None:
     done = injected('[{"at": "op"}]', "print('ran')")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "NPU_EMU_FAULTS: fault 1 needs target, kind" in done.stderr
     assert "ran" not in done.stdout
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from env.npu_emulator.build import HERE
 from env.npu_emulator.options import releases
 from env.stack import ROOT
 from tests.env.npu_emulator.needed import needs_emulator
+
+ON_DEVICE = Path(__file__).parent / "on_device"
 
 pytestmark = [pytest.mark.slow, needs_emulator]
 
@@ -32,7 +33,7 @@ def suite(release: str, path: Path, **options: str) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("release", releases())
 def test_the_device_passes_its_own_tests(release: str) -> None:
-    done = suite(release, HERE / "on_device")
+    done = suite(release, ON_DEVICE)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
@@ -56,6 +57,6 @@ def test_a_machine_without_devices_is_reported_as_torch_npu_does() -> None:
 
 def test_a_fault_reaches_the_model_of_an_unmodified_program() -> None:
     rows = '[{"at": "module", "target": "encoder.layers.1.conv", "kind": "scale", "size": 1.5}]'
-    done = suite(releases()[0], HERE / "on_device" / "test_granite_speech.py", faults=rows)
+    done = suite(releases()[0], ON_DEVICE / "test_granite_speech.py", faults=rows)
     assert done.returncode == 1
     assert re.search(r"FAILED .*::test_audio_embeddings_equal_the_cpu_bit_for_bit", done.stdout)

@@ -17,6 +17,7 @@ from typing import Any
 
 from env.atomic import write_json
 from env.errors import CheckpointError, StorageError
+from model import gate
 from model.architecture import Architecture, Shape, parse
 from model.safetensors_format import DTYPE_NAMES, DamagedFileError, Entry, read_header
 
@@ -90,6 +91,7 @@ def inspect(folder: Path) -> Checkpoint:
         )
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is a file; a checkpoint is a folder", next=f"ls -l {folder}")
+    gate.require_no_code(folder)
     config, problems = _read_object(folder / CONFIG_FILE)
     architecture: Architecture | None = None
     if config is not None:
@@ -165,6 +167,9 @@ def _shards(folder: Path) -> tuple[list[Path], dict[str, Any] | None, list[str]]
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
         return [], None, [f"{INDEX_FILE} has no weight_map from tensors to files"]
     names = sorted(set(weights.values()))
+    foreign = gate.shard_problems(names)
+    if foreign:
+        return [], None, problems + foreign
     shards = [folder / name for name in names if (folder / name).is_file()]
     problems += [f"shard {name} is missing" for name in names if not (folder / name).is_file()]
     if (folder / SINGLE_FILE).is_file() and names != [SINGLE_FILE]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from env.errors import CheckpointError, UsageError
+from model import gate
 from model.architecture import Architecture
 from model.checkpoint import Checkpoint
 from model.device import Device, failures, set_threads
@@ -98,15 +99,13 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
     threads = set_threads(checkpoint.parameters)
     quiet()
     # The class is imported before the clock starts: its 10 s are the process's, not the checkpoint's.
-    from transformers import AutoModelForSpeechSeq2Seq, GraniteSpeechForConditionalGeneration  # noqa: F401
+    from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
 
     full_precision(device, dtype)
     started = time.perf_counter()
     with failures(device, f"loading {checkpoint.name}"):
         try:
-            model, info = AutoModelForSpeechSeq2Seq.from_pretrained(
-                checkpoint.folder, dtype=torch_dtype(dtype), output_loading_info=True, local_files_only=True
-            )
+            model, info = gate.load_model(checkpoint.folder, dtype=torch_dtype(dtype))
         except (OSError, ValueError) as error:  # after inspection: a file that changed, or a disk that fails
             raise CheckpointError(f"{checkpoint.folder} cannot be loaded: {error}", next="run it again") from error
         model = model.to(device.torch_device).eval()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
-from model import components
+from model import components, gate
 from model.checkpoint import Checkpoint
 from model.components import Loaded
 from model.device import failures
@@ -91,9 +91,7 @@ def load_processor(checkpoint: Checkpoint) -> Any:
         )
     components.quiet()
     try:
-        from transformers import AutoProcessor
-
-        processor = AutoProcessor.from_pretrained(checkpoint.folder, local_files_only=True)
+        processor = gate.load_processor(checkpoint.folder)
         template = processor.tokenizer.chat_template or processor.chat_template
     except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
         detail = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from model import gate
 from model.checkpoint import Checkpoint
 from model.components import ctc_head, encode, forward, language_model, project, quiet, splice, torch_dtype
 
@@ -24,19 +25,19 @@ class Reference:
         quiet()
         import torch
         from accelerate import init_empty_weights
-        from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, GenerationConfig
+        from transformers import AutoModelForSpeechSeq2Seq
 
         self.dtype = dtype
         self._files = _Tensors(checkpoint, torch_dtype(dtype) if dtype != "float64" else torch.float64)
-        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+        config = gate.load_config(checkpoint.folder)
         # Parameters have no storage; computed buffers (positions, RoPE frequencies) are real.
         with init_empty_weights(include_buffers=False):
-            self.model = AutoModelForSpeechSeq2Seq.from_config(config, dtype=torch.float32)
+            self.model = AutoModelForSpeechSeq2Seq.from_config(config, dtype=torch.float32, trust_remote_code=False)
         for parameter in self.model.parameters():  # not the computed buffers: the loader leaves them in float32 as well
             parameter.data = parameter.data.to(self._files.dtype)
         self.model.eval()
         with contextlib.suppress(OSError):  # most checkpoints have none; the model's config then says when to stop
-            self.model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+            self.model.generation_config = gate.load_generation_config(checkpoint.folder)
         tied = bool(checkpoint.architecture.text.tie_word_embeddings)
         for name, module in self.model.named_modules():
             stored = "language_model.model.embed_tokens" if tied and name == "language_model.lm_head" else name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from env.atomic import write_json, write_text
 from env.errors import CheckpointError, DeviceError, run_main
+from model import gate
 from model.training import recipe as recipes
 
 if TYPE_CHECKING:
@@ -96,16 +97,14 @@ def _train(recipe: Recipe, arguments: argparse.Namespace, checkpoint: Path) -> N
 
 def _score(recipe: Recipe, checkpoint: Path, clips_folder: Path) -> dict[str, Any]:
     import torch
-    from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
     from model.training.export import read_clips
     from model.training.score import Reader, ask_clips, ask_joined, signature, table
 
     if not (checkpoint / "config.json").exists():
         raise CheckpointError(f"no checkpoint in {checkpoint}", next="python -m model.training")
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    reader, clips = Reader(model, processor), read_clips(clips_folder)
+    model, _info = gate.load_model(checkpoint, dtype=torch.float32)
+    reader, clips = Reader(model.eval(), gate.load_processor(checkpoint)), read_clips(clips_folder)
     answers = ask_clips(reader, clips, SCORED_TASKS, say)
     tasks = table(answers)
     for task, scores in table(ask_joined(reader, clips, recipe)).items():

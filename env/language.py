@@ -50,8 +50,9 @@ class Message(str):
 
     def as_json(self) -> Any:
         """The message as a record keeps it: its text where it has no fields, else {"message", "fields"}."""
-        if not self.fields:
-            return str(self)
+        return self._object() if self.fields else str(self)
+
+    def _object(self) -> dict[str, Any]:
         return {"message": self.template, "fields": {name: _plain(value) for name, value in self.fields.items()}}
 
     @classmethod
@@ -140,7 +141,7 @@ def _filled(template: str, fields: Mapping[str, Any], language: Language) -> str
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Message):
-        return value.as_json()
+        return value._object()  # whole, also without fields: a string among fields is a value, in no language
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

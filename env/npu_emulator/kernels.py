@@ -7,6 +7,7 @@ Imported by site/sitecustomize.py right after torch_npu, never by the program it
 from __future__ import annotations
 
 import ctypes
+import functools
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -143,8 +144,50 @@ def _shares_memory(view: torch.Tensor, result: torch.Tensor) -> bool:
     return view.untyped_storage().data_ptr() == result.untyped_storage().data_ptr()
 
 
+@functools.cache
+def _compatible_implementations() -> bool:
+    """Whether torch-npu was asked for torch's own definitions before its first gelu: later is too late, as there.
+
+    op-plugin's GeluKernelNpuOpApi.cpp keeps the answer in a C++ static. Releases before 2.9.0.post1 have no switch.
+    """
+    enabled = getattr(torch_npu.npu, "are_compatible_impl_enabled", None)
+    return bool(enabled is not None and enabled())
+
+
+def _gelu(op: Any) -> Kernel:
+    """The tanh form, whatever `approximate` says: that is aclnnGelu's (CANN ops-nn, activation/gelu/docs/aclnnGelu.md).
+
+    torch-npu hands `approximate` on to aclnnGeluV2 only, which the compatible implementation takes.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return op(*args, **kwargs if _compatible_implementations() else {**kwargs, "approximate": "tanh"})
+
+    return run
+
+
+def _argmax(op: Any) -> Kernel:
+    """The last of equal maxima. The vendor's documents promise none of them (ops-math, aclnnArgMax.md), and the CPU
+    takes the first: what relies on that shows here.
+    """
+
+    def run(tensor: torch.Tensor, dim: int | None = None, keepdim: bool = False, **kwargs: Any) -> Any:
+        flat = tensor.reshape(-1) if dim is None else tensor
+        axis = 0 if dim is None else dim
+        last = flat.shape[axis] - 1
+        return op(flat.flip(axis), axis, keepdim and dim is not None, **kwargs).neg_().add_(last)
+
+    return run
+
+
+# Where a real NPU does not compute what the CPU does, by the vendor's own sources.
+OWN: dict[str, Callable[[Any], Kernel]] = {"gelu": _gelu, "gelu_": _gelu, "argmax": _argmax}
+
+
 def _host_kernel(name: str, op: Any) -> Kernel:
     """The kernel of aten op `name`, run on CPU."""
+    own = OWN.get(name.partition(".")[0])
+    compute = op if own is None else own(op)
     random = torch.Tag.nondeterministic_seeded in op.tags
     takes_generator = any(argument.name == "generator" for argument in op._schema.arguments)
 
@@ -167,7 +210,7 @@ def _host_kernel(name: str, op: Any) -> Kernel:
                 source = _host_generator(generator, call.current_device())
                 result = _run_seeded(op, source, takes_generator, host_args, host_kwargs)
             else:
-                result = op(*host_args, **host_kwargs)
+                result = compute(*host_args, **host_kwargs)
             for interceptor in interceptors:
                 interceptor.after(name, result)
             call.write_back_resized(shapes)

@@ -1,7 +1,9 @@
-"""Operators of the emulated device give what the CPU gives, in torch-npu's own dispatch."""
+"""Operators of the emulated device give what the CPU gives, or what an NPU is known to give instead."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +49,7 @@ OPERATIONS: dict[str, Operation] = {
     "batch norm": lambda x: F.batch_norm(x, beside(x, 12), beside(x, 12).abs()),
     "glu": lambda x: F.glu(x, dim=0),
     "silu": F.silu,
-    "gelu": F.gelu,
+    "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"),
     "softmax": lambda x: F.softmax(x, dim=-1),
     "embedding": lambda x: F.embedding(LENGTHS.to(x.device), x),
     "index": lambda x: x[LENGTHS.to(x.device), LENGTHS.to(x.device)],
@@ -59,6 +61,7 @@ OPERATIONS: dict[str, Operation] = {
     "cumsum": lambda x: x.cumsum(1),
     "topk": lambda x: x.topk(3, dim=-1).values,
     "argmax": lambda x: x.argmax(-1),
+    "argmax of all": lambda x: x.argmax(),
     "where": lambda x: torch.where(x > 0, x, torch.finfo(x.dtype).min),
     "reduce to a number": lambda x: (x.float().pow(2).mean() + 1.5).sqrt(),
     "dtype changes": lambda x: x.to(torch.float16).float().to(torch.bfloat16),
@@ -79,6 +82,33 @@ def test_operator_equals_the_cpu_bit_for_bit(name: str, dtype: torch.dtype) -> N
     result = OPERATIONS[name](x.to("npu:0"))
     assert result.device == torch.device("npu:0")
     torch.testing.assert_close(result.cpu(), OPERATIONS[name](x), rtol=0, atol=0)
+
+
+def in_a_process_of_its_own(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]  # torch-npu prints warnings of its own before
+
+
+@pytest.mark.parametrize("asked_first", [True, False], ids=["before the first gelu", "after it"])
+def test_gelu_is_the_tanh_form_unless_the_compatible_one_was_asked_for_in_time(asked_first: bool) -> None:
+    has_switch = hasattr(torch_npu.npu, "use_compatible_impl")
+    ask = "torch_npu.npu.use_compatible_impl(True)" if has_switch else "None"
+    order = [ask, "F.gelu(x.to('npu'))"] if asked_first else ["F.gelu(x.to('npu'))", ask]
+    form = in_a_process_of_its_own(
+        "import torch, torch_npu, torch.nn.functional as F; x = torch.linspace(-6, 6, 4096); "
+        + "; ".join(order)
+        + "; y = F.gelu(x.to('npu')).cpu()"
+        "; print([form for form in ('none', 'tanh') if torch.equal(y, F.gelu(x, approximate=form))])"
+    )
+    assert form == ("['none']" if has_switch and asked_first else "['tanh']")
+
+
+def test_of_equal_maxima_the_last_is_taken() -> None:
+    x = torch.tensor([[1.0, 3.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0]])
+    assert x.to("npu").argmax(-1).tolist() == [2, 3]
+    assert x.to("npu").argmax(-1, keepdim=True).tolist() == [[2], [3]]
+    assert x.to("npu").argmax().item() == 7
+    assert x.argmax(-1).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("name", ATTENTION)

@@ -10,12 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from env.audit import texts
-from env.audit.case import RULES
+from env.audit import RULES, texts
 from env.audit.command import main
 from env.audit.compat import load_compat
 from env.audit.devices import visible_devices
-from env.audit.question import answer, ask, read_stack, suggest
+from env.audit.pairing_query import answer, judge_stack, read_stack, suggest
 from env.errors import HostError, InputError, UsageError
 from env.stack import ROOT, load_stack
 from env.versions import parse
@@ -128,7 +127,7 @@ def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
     ],
 )
 def test_would_this_pair(stack: str, expected: str, rules: list[str]) -> None:
-    said = ask(read_stack(stack.split()), load_stack())
+    said = judge_stack(read_stack(stack.split()), load_stack())
     assert [finding.id for judgement in said for finding in judgement.findings] == rules
     assert answer(said) == expected
 
@@ -173,7 +172,7 @@ def test_no_suggestion_contradicts_a_rule(stack: str) -> None:
     suggestions = suggest(asked, load_stack())
     assert suggestions
     for each in suggestions:
-        assert answer(ask(each.stack, load_stack())) != "no"
+        assert answer(judge_stack(each.stack, load_stack())) != "no"
         assert set(each.changes) == {name for name in asked if each.stack[name] != asked[name]}
 
 

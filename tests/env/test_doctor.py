@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from env.__main__ import main
-from env.doctor import BLOCK, REACH, any_of, describe, diagnose, scan
+from env.doctor import describe, diagnose, scan
 from env.errors import InputError
 from env.failures import load_failures
+from env.log_search import BLOCK, REACH, any_of
 
 HCCL = "ImportError: libhccl.so: cannot open shared object file: No such file or directory"
 AUTOLOAD = "RuntimeError: Failed to load the backend extension: torch_npu. You can disable it."

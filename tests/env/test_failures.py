@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from env.doctor import diagnose
-from env.failures import FIRST_CHARACTERS, SHORTEST_LITERAL, Failure, literals, load_failures
+from env.failures import Failure, load_failures
+from env.log_search import FIRST_CHARACTERS, SHORTEST_LITERAL, literals
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -160,7 +161,7 @@ def test_every_sign_is_searched_by_a_literal_of_its_own_examples() -> None:
 
 
 def test_literals_begin_with_few_characters() -> None:
-    """Each first character is one more pass over the log (env/failures.py, FIRST_CHARACTERS)."""
+    """Each first character is one more pass over the log (env/log_search.py, FIRST_CHARACTERS)."""
     firsts = {sign.literal[0] for failure in CATALOGUE.values() for sign in failure.signs}
     assert len(firsts) <= len(FIRST_CHARACTERS) + 10, sorted(firsts)
 

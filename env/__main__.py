@@ -11,7 +11,7 @@ from env.errors import UsageError, run_main
 
 # name: (module of its `main(argv) -> exit code`, what it does)
 COMMANDS = {
-    "npu-smi": ("env.npu_smi", "read what npu-smi printed, in any of its layouts"),
+    "npu-smi": ("env.npu_smi_command", "read what npu-smi printed, in any of its layouts"),
     "doctor": ("env.doctor", "find the known failures in a log: cause, check, fix, source"),
     "setup": ("env.setup", "check the machine and build the pinned environment"),
     "wheelhouse": ("env.wheelhouse.collect", "collect the locked wheels for a machine without network"),

@@ -57,8 +57,8 @@ class Text:
     stops: str | None = None
 
     def finding(self, fields: Fields) -> Finding:
-        messages = (_filled(text, fields) for text in (self.what, self.why, self.show, self.fix))
-        return Finding(self.id, self.severity, *messages, source=self.source.format(**fields))
+        what, why, show, fix = (_filled(text, fields) for text in (self.what, self.why, self.show, self.fix))
+        return Finding(self.id, self.severity, what, why, show, fix, self.source.format(**fields))
 
 
 def _filled(text: str, fields: Fields) -> Message:

@@ -1,4 +1,4 @@
-"""Rules on versions that must fit together: of a machine, or of the question "would this pair?", asked without one."""
+"""Rules on versions that must fit together: of a machine, or of the question "would this pair?", which needs none."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+import msgspec
+
 from env.probe import Host, probe
 from env.runner import NOT_FOUND, TIMED_OUT, Completed
 
@@ -62,7 +64,7 @@ def test_a_machine_without_the_tool_is_no_ascend_host() -> None:
 
 def test_facts_survive_json() -> None:
     host = probe(environ={"ASCEND_HOME_PATH": "/nowhere"})
-    assert Host.from_dict(json.loads(json.dumps(asdict(host)))) == host
+    assert msgspec.json.decode(json.dumps(asdict(host)), type=Host) == host
 
 
 def test_only_known_variables_are_kept() -> None:

@@ -134,16 +134,10 @@ def test_the_page_shows_the_facts_that_matter(machine: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (
-            NODE | {"mode": "0660"},
-            r"Expected `int`, got `str` - at `\$\.nodes\[0\]\.mode`",
-        ),
-        (
-            NODE | {"mode": True},
-            r"Expected `int`, got `bool` - at `\$\.nodes\[0\]\.mode`",
-        ),
-        ({"path": "/dev/davinci0"}, r"missing required field `mode` - at `\$\.nodes\[0\]`"),
-        ([], r"Expected `object`, got `array` - at `\$\.nodes\[0\]`"),
+        (NODE | {"mode": "0660"}, "Expected `int`, got `str` - at `$.nodes[0].mode`"),
+        (NODE | {"mode": True}, "Expected `int`, got `bool` - at `$.nodes[0].mode`"),
+        ({"path": "/dev/davinci0"}, "Object missing required field `mode` - at `$.nodes[0]`"),
+        ([], "Expected `object`, got `array` - at `$.nodes[0]`"),
     ],
 )
 def test_facts_of_another_shape_are_noted_with_their_place(value: object, message: str, machine: Path) -> None:

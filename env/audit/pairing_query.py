@@ -20,7 +20,7 @@ PACKAGES = ("torch", TORCH_NPU, "torchaudio", "numpy")
 PARTS = (*PACKAGES, "cann", "python", "driver", "chip", "arch")
 # How much trouble a change is: a package is a minute, a driver needs root, a maintenance window and a reboot.
 TROUBLE = {"driver": 6, "cann": 4, "python": 2}
-EVIDENCE = ("high", "medium", "low")
+EVIDENCE = (_("high"), _("medium"), _("low"))
 
 
 def read_stack(words: Sequence[str]) -> dict[str, str]:

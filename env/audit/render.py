@@ -24,7 +24,7 @@ def page(title: str, judgements: Sequence[Judgement]) -> Iterator[str]:
         yield _("      why:    {why}", why=finding.why)
         yield _("      show:   {show}", show=finding.show)
         yield _("      fix:    {fix}", fix=finding.fix)
-        yield _("      source: {source}", source=finding.source)
+        yield _("      source: {source}", source=Message(finding.source))
     yield ""
     yield tally(judgements)
 
@@ -76,9 +76,9 @@ def suggestions_page(suggestions: Sequence[Suggestion]) -> Iterator[str]:
     yield _("nearest pairings:")
     for each in suggestions:
         shown = ", ".join(f"{name} {version}" for name, version in each.stack.items() if name not in ("arch", "chip"))
-        yield f"  {shown}"
+        yield _("  {stack}", stack=shown)
         change = _("change {names}", names=", ".join(each.changes)) if each.changes else _("nothing to change")
-        fields = {"change": change, "confidence": each.confidence, "source": each.source}
+        fields = {"change": change, "confidence": Message(each.confidence), "source": each.source}
         if each.published:
             yield _("      {change}; evidence {confidence}: {source}", **fields)
         else:

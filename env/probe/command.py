@@ -105,13 +105,13 @@ def page(host: Host) -> Iterator[Message]:
 
 
 def _system(system: System) -> Iterator[Message]:
-    yield _(
-        "machine   {machine}, {name}, kernel {kernel}, {where}",
-        machine=system.machine or "?",
-        name=system.name or "?",
-        kernel=system.kernel or "?",
-        where=_("container ({name})", name=system.container) if system.container else _("host"),
-    )
+    names = {"machine": system.machine or "?", "name": system.name or "?", "kernel": system.kernel or "?"}
+    if system.container:
+        yield _(
+            "machine   {machine}, {name}, kernel {kernel}, container ({container})", container=system.container, **names
+        )
+    else:
+        yield _("machine   {machine}, {name}, kernel {kernel}, host", **names)
     yield _(
         "memory    {available} of {total} free; {cpus} CPUs",
         available=_gib(system.memory_available),

@@ -19,6 +19,7 @@ from env.errors import HostError, InputError, UsageError
 from env.stack import ROOT, load_stack
 from env.versions import parse
 from tests.env import machines
+from tests.env.chinese import read_by_chinese
 
 FIELDS = {"id", "severity", "what", "why", "show", "fix", "source"}
 
@@ -127,9 +128,9 @@ def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
     ],
 )
 def test_would_this_pair(stack: str, expected: str, rules: list[str]) -> None:
-    said = judge_stack(read_stack(stack.split()), load_stack())
-    assert [finding.id for judgement in said for finding in judgement.findings] == rules
-    assert answer(said) == expected
+    judgements = judge_stack(read_stack(stack.split()), load_stack())
+    assert [finding.id for judgement in judgements for finding in judgement.findings] == rules
+    assert answer(judgements) == expected
 
 
 @pytest.mark.parametrize("word", ["torch", "torch=", "cuda=12.8", "transformers=4.57.6", "=2.9.0"])
@@ -243,3 +244,73 @@ def test_nothing_heavy_is_imported(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", code, command], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
     assert not loaded & {"torch", "numpy", "rich", "jinja2", "msgspec", "transformers"}
+
+
+# ---- for a Chinese reader ----
+
+CHINESE = {
+    "audit of {machine}: {stack}": "环境检查（{machine}）：{stack}",
+    "ERROR {what}  [{rule}]": "错误  {what}  [{rule}]",
+    "      why:    {why}": "      原因：{why}",
+    "      show:   {show}": "      查看：{show}",
+    "      fix:    {fix}": "      修复：{fix}",
+    "      source: {source}": "      来源：{source}",
+    "{items}, {item}": "{items}、{item}",
+    "1 error": "1 个错误",
+    "{count} warnings": "{count} 个警告",
+    "{count} notes": "{count} 个提示",
+    "{counts}; {agreed} rules found nothing, {skipped} had nothing to judge": "{counts}；{agreed} 条无，{skipped} 条跳过",
+    "{chip}: health {health}": "{chip}：健康状态为 {health}",
+    "NPU {npu} chip {chip} ({name})": "NPU {npu} 芯片 {chip}（{name}）",
+    "results of a faulty chip cannot be trusted, and runs on it end in 507xxx errors": "故障芯片的结果不可信",
+    "look up the error code it shows; use another chip (ASCEND_RT_VISIBLE_DEVICES), reset or replace this one": "换芯片",
+}
+
+
+def test_a_chinese_reader_gets_the_page_in_chinese(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.build("unhealthy", tmp_path)
+    read_by_chinese(monkeypatch, CHINESE)
+    code, out = run(capsys, "--root", str(tmp_path))
+    assert code == HostError.exit_code
+    head, blank, finding, why, show, fix, source, *_ = out.splitlines()
+    assert head.startswith(f"环境检查（{tmp_path}）：torch 2.9.0, ")
+    assert (blank, finding) == ("", "错误  NPU 0 芯片 0（910B4）：健康状态为 Alarm  [chip-unhealthy]")
+    assert (why, show, fix) == (
+        "      原因：故障芯片的结果不可信",
+        "      查看：npu-smi info -t health -i 0 -c 0",
+        "      修复：换芯片",
+    )
+    assert source == "      来源：hiascend npusmi_028"
+
+
+def test_programs_read_english_whatever_the_language(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.build("unhealthy", tmp_path / "machine")
+    read_by_chinese(monkeypatch, CHINESE)
+    xml = tmp_path / "audit.xml"
+    _code, out = run(capsys, "--root", str(tmp_path / "machine"), "--json", "--junit", str(xml))
+    finding = json.loads(out)["findings"][0]
+    assert finding["what"] == "NPU 0 chip 0 (910B4): health Alarm"
+    assert finding["what"] in xml.read_text(encoding="utf-8")
+    assert "芯片" not in out + xml.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", machines.names())
+def test_no_line_of_a_page_is_put_together_past_the_catalogue(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every message between 「 and 」, nothing stands outside of them."""
+    machines.build(name, tmp_path)
+    read_by_chinese(monkeypatch, Quoting())
+    _code, out = run(capsys, "--root", str(tmp_path), "--checkpoint-bytes", "4626414264")
+    assert [line for line in out.splitlines() if line and not (line.startswith("「") and line.endswith("」"))] == []
+
+
+class Quoting(dict[str, str]):
+    """A catalogue that has every message, quoted."""
+
+    def get(self, text: str, default: object = None) -> str:  # type: ignore[override]
+        return f"「{text}」"

@@ -17,6 +17,7 @@ from env.doctor import describe, diagnose, scan
 from env.errors import InputError
 from env.failures import load_failures
 from env.log_search import BLOCK, REACH, any_of
+from tests.env.chinese import read_by_chinese
 
 HCCL = "ImportError: libhccl.so: cannot open shared object file: No such file or directory"
 AUTOLOAD = "RuntimeError: Failed to load the backend extension: torch_npu. You can disable it."
@@ -174,6 +175,32 @@ def test_program_reads_standard_input_and_says_when_nothing_is_known(
     standard_input(f"{HCCL}\n")
     assert main(["doctor", "-"]) == 0
     assert capsys.readouterr().out.startswith("LIB_HCCL (CANN env), line 1\n")
+
+
+def test_a_chinese_reader_gets_the_diagnosis_in_chinese(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = next(failure for failure in load_failures() if failure.id == "LIB_HCCL")
+    above, below = "{failure} ({component}), line {line}\n  seen:    {text}", "confirm: {confirm}\n  fix:     {fix}"
+    catalogue = {
+        above: "{failure}（{component}），第 {line} 行\n  现象：{text}",
+        "{above}\n  cause:   {cause}\n  " + below + "\n  source:  {source}": "{above}\n  原因：{cause}\n  修复：{fix}",
+        str(failure.cause): "环境变量没有设置。",
+        str(failure.fix): "source set_env.sh。",
+        "no known failure in this log": "没有已知故障",
+    }
+    read_by_chinese(monkeypatch, catalogue)
+    log = tmp_path / "log"
+    log.write_text(f"{HCCL}\n")
+    assert main(["doctor", str(log)]) == 0
+    assert capsys.readouterr().out == (
+        f"LIB_HCCL（CANN env），第 1 行\n  现象：{HCCL}\n  原因：环境变量没有设置。\n  修复：source set_env.sh。\n"
+    )
+    assert main(["doctor", str(log), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["cause"] == failure.cause
+    log.write_text("all is well\n")
+    assert main(["doctor", str(log)]) == 3
+    assert capsys.readouterr().out == "没有已知故障\n"
 
 
 def test_unreadable_logs_are_one_clear_message(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.stack:
         stack = read_stack(arguments.stack)
         judgements, facts = judge_stack(stack, declared), {"stack": stack}
-        title = _question(stack, declared.packages[TORCH_NPU], answer(judgements))
+        title = _pairing_title(stack, declared.packages[TORCH_NPU], answer(judgements))
     else:
         host = read_machine(arguments)
         stack = machine_stack(host)
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     return HostError.exit_code if any(each.severity == "error" for each in render.findings_of(judgements)) else 0
 
 
-def _question(stack: Mapping[str, str], declared: str, reply: str) -> Message:
+def _pairing_title(stack: Mapping[str, str], declared: str, reply: str) -> Message:
     if TORCH_NPU in stack:
         return _("would this pair? {stack}: {answer}", stack=_shown(stack), answer=reply)
     return _(

@@ -147,15 +147,15 @@ def test_the_question_is_answered_without_a_machine(capsys: pytest.CaptureFixtur
 
 
 def test_the_nearest_pairing_changes_the_least() -> None:
-    asked = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=8.5.0", "python=3.11", "driver=25.5.1"])
-    first, second, *_ = suggest(asked, load_stack())
+    stack = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=8.5.0", "python=3.11", "driver=25.5.1"])
+    first, second, *_ = suggest(stack, load_stack())
     assert (first.stack["torch-npu"], first.changes) == ("2.9.0", ("torch-npu",))
     assert (second.stack["cann"], second.changes) == ("9.0.0", ("cann",))
 
 
 def test_a_stack_that_pairs_is_its_own_nearest() -> None:
-    asked = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=9.0.0", "python=3.11", "driver=25.5.1"])
-    assert suggest(asked, load_stack())[0].changes == ()
+    stack = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=9.0.0", "python=3.11", "driver=25.5.1"])
+    assert suggest(stack, load_stack())[0].changes == ()
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_a_stack_that_pairs_is_its_own_nearest() -> None:
     ],
 )
 def test_no_suggestion_contradicts_a_rule(stack: str) -> None:
-    asked = read_stack(stack.split())
-    suggestions = suggest(asked, load_stack())
+    versions = read_stack(stack.split())
+    suggestions = suggest(versions, load_stack())
     assert suggestions
     for each in suggestions:
         assert answer(judge_stack(each.stack, load_stack())) != "no"
-        assert set(each.changes) == {name for name in asked if each.stack[name] != asked[name]}
+        assert set(each.changes) == {name for name in versions if each.stack[name] != versions[name]}
 
 
 # ---- the tables ----
@@ -255,15 +255,10 @@ CHINESE = {
     "      show:   {show}": "      查看：{show}",
     "      fix:    {fix}": "      修复：{fix}",
     "      source: {source}": "      来源：{source}",
-    "{items}, {item}": "{items}、{item}",
-    "1 error": "1 个错误",
-    "{count} warnings": "{count} 个警告",
-    "{count} notes": "{count} 个提示",
-    "{counts}; {agreed} rules found nothing, {skipped} had nothing to judge": "{counts}；{agreed} 条无，{skipped} 条跳过",
     "{chip}: health {health}": "{chip}：健康状态为 {health}",
     "NPU {npu} chip {chip} ({name})": "NPU {npu} 芯片 {chip}（{name}）",
-    "results of a faulty chip cannot be trusted, and runs on it end in 507xxx errors": "故障芯片的结果不可信",
-    "look up the error code it shows; use another chip (ASCEND_RT_VISIBLE_DEVICES), reset or replace this one": "换芯片",
+    texts()["chip-unhealthy"].why: "故障芯片的结果不可信",
+    texts()["chip-unhealthy"].fix: "换用其他芯片",
 }
 
 
@@ -280,7 +275,7 @@ def test_a_chinese_reader_gets_the_page_in_chinese(
     assert (why, show, fix) == (
         "      原因：故障芯片的结果不可信",
         "      查看：npu-smi info -t health -i 0 -c 0",
-        "      修复：换芯片",
+        "      修复：换用其他芯片",
     )
     assert source == "      来源：hiascend npusmi_028"
 
@@ -312,5 +307,5 @@ def test_no_line_of_a_page_is_put_together_past_the_catalogue(
 class Quoting(dict[str, str]):
     """A catalogue that has every message, quoted."""
 
-    def get(self, text: str, default: object = None) -> str:  # type: ignore[override]
+    def get(self, text: str, default: object = None) -> str:
         return f"「{text}」"

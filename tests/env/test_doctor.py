@@ -86,7 +86,7 @@ def test_stream_that_gives_little_at_a_time_is_read_whole() -> None:
             return super().read(min(size or 0, 7))
 
     text = f"{AUTOLOAD}\n" + "fine\n" * 2000 + f"{HCCL}\n"
-    assert [(found.failure.id, found.line) for found in scan(Dripping(text.encode()))] == [
+    assert [(each.failure.id, each.line) for each in scan(Dripping(text.encode()))] == [
         ("LIB_HCCL", 2002),
         ("BACKEND_AUTOLOAD", 1),
     ]
@@ -114,7 +114,7 @@ def test_log_of_any_shape(log: str, expected: list[str]) -> None:
 
 
 def test_lines_are_taken_as_a_log() -> None:
-    assert [(found.failure.id, found.line) for found in diagnose(("fine\n", "fine", f"{HCCL}\n"))] == [("LIB_HCCL", 3)]
+    assert [(each.failure.id, each.line) for each in diagnose(("fine\n", "fine", f"{HCCL}\n"))] == [("LIB_HCCL", 3)]
 
 
 def test_shown_line_is_short_and_printable() -> None:
@@ -247,4 +247,4 @@ def test_a_log_of_nothing_but_failures_names_each_once_where_it_came_first() -> 
     """Each line is nearly a match of other rows, which are looked for to the end."""
     lines = ("ret is -8005", "No module named 'tbe'", HCCL, AUTOLOAD, "rtSetDevice failed, error code is 507033")
     log = Repeated("".join(f"{line}\n" for line in lines), 20)
-    assert [found.line for found in scan(log)] == [1, 3, 2, 5, 4]
+    assert [each.line for each in scan(log)] == [1, 3, 2, 5, 4]

@@ -43,9 +43,9 @@ def test_row_is_whole(failure: Failure) -> None:
 
 @pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
 def test_example_is_diagnosed_as_its_own_row_first(name: str, line: str) -> None:
-    found = [diagnosis.failure.id for diagnosis in diagnose(line)]
-    assert found[0] == name
-    assert all(name in CATALOGUE[other].after for other in found[1:]), found
+    ids = [diagnosis.failure.id for diagnosis in diagnose(line)]
+    assert ids[0] == name
+    assert all(name in CATALOGUE[other].after for other in ids[1:]), ids
 
 
 @pytest.mark.parametrize("failure", CATALOGUE.values(), ids=lambda failure: failure.id)
@@ -93,9 +93,9 @@ WRAPPED = [
 @pytest.mark.parametrize(("inner", "wrapper"), WRAPPED)
 def test_inner_cause_comes_before_its_wrapper_wherever_they_stand(inner: str, wrapper: str) -> None:
     for log in ([EXAMPLES[wrapper][0], EXAMPLES[inner][0]], [EXAMPLES[inner][0], EXAMPLES[wrapper][0]]):
-        found = [diagnosis.failure.id for diagnosis in diagnose(log)]
-        assert found.index(inner) < found.index(wrapper)
-        assert found[0] == inner
+        ids = [diagnosis.failure.id for diagnosis in diagnose(log)]
+        assert ids.index(inner) < ids.index(wrapper)
+        assert ids[0] == inner
 
 
 @pytest.mark.parametrize(

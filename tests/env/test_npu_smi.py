@@ -1,4 +1,4 @@
-"""What of every captured npu-smi output is read, and what is said not to be."""
+"""What of every captured npu-smi output is read, and what is reported as unread."""
 
 from __future__ import annotations
 

@@ -62,9 +62,9 @@ def test_the_installed_driver_is_where_the_record_says(machine: Path) -> None:
     record.write_text(record.read_text().replace("=/usr/local/Ascend\n", "=/data/hdk/\n"))
     (machine / "data/hdk").mkdir(parents=True)
     (machine / "usr/local/Ascend/driver").rename(machine / "data/hdk/driver")
-    found = probe(machine).driver
-    assert found is not None
-    assert (found.path, found.release, found.libraries) == ("/data/hdk/driver", "25.5.1", True)
+    installed = probe(machine).driver
+    assert installed is not None
+    assert (installed.path, installed.release, installed.libraries) == ("/data/hdk/driver", "25.5.1", True)
 
 
 def test_firmware_is_asked_of_the_chips_where_its_file_is_absent(machine: Path) -> None:
@@ -79,8 +79,8 @@ def test_firmware_is_asked_of_the_chips_where_its_file_is_absent(machine: Path) 
         assert (name, args[0]) == ("upgrade-tool", "/usr/local/Ascend/driver/tools/upgrade-tool")
         return Completed(tuple(args), 0, printed)
 
-    found = driver.firmware(Tree(machine), ["/usr/local/Ascend"], answer)
-    assert found == Firmware("/usr/local/Ascend/driver/tools/upgrade-tool", version="7.8.0.3.210")
+    firmware = driver.firmware(Tree(machine), ["/usr/local/Ascend"], answer)
+    assert firmware == Firmware("/usr/local/Ascend/driver/tools/upgrade-tool", version="7.8.0.3.210")
 
 
 def test_the_release_of_a_toolkit_without_its_record_is_found_in_its_parts(machine: Path) -> None:
@@ -107,8 +107,8 @@ def test_egg_info_of_a_system_package_is_read(tmp_path: Path) -> None:
     (site / "old-1.0.egg-info").mkdir(parents=True)
     (site / "old-1.0.egg-info/PKG-INFO").write_text("Name: old\nVersion: 1.0\n")
     (site / "older-0.5.egg-info").write_text("Name: older\nVersion: 0.5\n")
-    found = packages.distributions(Tree(tmp_path), ["/usr/lib/python3/dist-packages"])
-    assert [(each.name, each.version) for each in found] == [("old", "1.0"), ("older", "0.5")]
+    distributions = packages.distributions(Tree(tmp_path), ["/usr/lib/python3/dist-packages"])
+    assert [(each.name, each.version) for each in distributions] == [("old", "1.0"), ("older", "0.5")]
 
 
 def test_json_holds_every_fact(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:

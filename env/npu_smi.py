@@ -7,17 +7,11 @@ cannot be read is returned as unread.
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from pathlib import Path
 from typing import NamedTuple
-
-from env.errors import InputError
 
 
 class Kind(Enum):
@@ -124,7 +118,7 @@ def parse(text: str) -> Reading:
         if not line or (short and _BORDER.match(line)):
             continue
         if short and line.startswith("|"):
-            table.row(_Row(number, line))
+            table.take(_Line(number, line))
         elif short and _FAILURES.search(line):
             failures.append(line)
         else:
@@ -134,155 +128,228 @@ def parse(text: str) -> Reading:
     return table.reading(failures)
 
 
-class _Row(NamedTuple):
+class _Line(NamedTuple):
     """A line of the text that starts with `|`, and where it stands."""
 
     number: int
-    line: str
+    text: str
 
 
-@dataclass(frozen=True)
-class _Upper:
-    """The first of a chip's two rows, waiting for the second."""
+class _Banner(NamedTuple):
+    """`npu-smi 23.0.2    Version: 23.0.2`."""
 
-    row: _Row
+    tool_version: str
+    driver_version: str | None
+
+
+class _Idle(NamedTuple):
+    """`No running processes found in NPU 0`."""
+
+
+class _Header(NamedTuple):
+    """A line of column names: what it changes in how the rows below it are read."""
+
+    opens_chips: bool = False  # over the first of a chip's rows: a new table
+    lower: str | None = None  # over the second: its names
+    process: int | None = None  # of the process table: how many columns it has
+
+
+class _Upper(NamedTuple):
+    """The first of a chip's two rows. `whole`: every figure in it is a number or a word for "none"."""
+
     npu: int
     name: str | None
     health: str | None
     power_w: float | None
     temp_c: float | None
+    whole: bool
+
+
+class _Lower(NamedTuple):
+    """The second of a chip's two rows; `whole` as above."""
+
+    chip: int
+    phy: int | None
+    bus: str | None
+    aicore_pct: float | None
+    hbm_used_mb: int | None
+    hbm_total_mb: int | None
+    whole: bool
+
+
+_Row = _Banner | _Idle | _Header | _Upper | _Lower | Process
+
+
+def _row(cells: Sequence[str], lower_columns: str | None, process_columns: int, half: bool) -> _Row | None:
+    """What a row is, by its cells; None where it is nothing known.
+
+    `lower_columns` and `process_columns` are what the headers above tell, `half` that a chip's second row is due.
+    """
+    match [cell.split() for cell in cells]:
+        case [["NPU", "Name", *_], ["Health"], _]:
+            return _Header(opens_chips=True)
+        case [["Chip", *_], ["Bus-Id"], _]:
+            return _Header(lower=f"{cells[0]} {cells[2]}")
+        case [["NPU", "Chip"], ["Process", "id"], _, _, *_]:
+            return _Header(process=len(cells))
+        case [_]:
+            return _single(cells[0])
+        case [_, _, _]:
+            return (_lower(cells, lower_columns) if half else None) or _upper(cells)
+        case [_, _, _, _, *_]:
+            return _process(cells, process_columns)
+    return None
+
+
+def _single(cell: str) -> _Banner | _Idle | None:
+    if banner := _BANNER.match(cell):
+        return _Banner(banner[1], banner[2])
+    return _Idle() if cell.startswith("No running processes found") else None
+
+
+def _upper(cells: Sequence[str]) -> _Upper | None:
+    npu, name = [*cells[0].split(None, 1), "", ""][:2]
+    if not _WHOLE.match(npu) or ":" in cells[1]:
+        return None
+    figures = [*_figures(cells[2]), "", ""][:2]
+    return _Upper(
+        npu=int(npu),
+        name=_word(name),
+        health=_word(cells[1]),
+        power_w=_decimal(figures[0]),
+        temp_c=_decimal(figures[1]),
+        whole=_readable(figures),
+    )
+
+
+def _lower(cells: Sequence[str], columns: str | None) -> _Lower | None:
+    ids = cells[0].split()
+    if cells[1].upper() in _HEALTH or not 1 <= len(ids) <= 2 or not _WHOLE.match(ids[0]):
+        return None
+    if len(ids) == 2 and _whole(ids[1]) is None and ids[1] not in _ABSENT:
+        return None
+    figures = _figures(cells[2])
+    pairs = [figure for figure in figures if "/" in figure]
+    columns = columns if columns is not None else ("Phy-ID HBM-Usage" if len(pairs) > 1 else "")
+    memory = 1 if "HBM-Usage" in columns else 0
+    used, _slash, total = (pairs[memory] if len(pairs) > memory else "").partition("/")
+    return _Lower(
+        chip=int(ids[0]),
+        phy=_whole(ids[1]) if len(ids) == 2 and "Phy-ID" in columns else None,
+        bus=_word(cells[1]),
+        aicore_pct=_decimal(figures[0]) if figures else None,
+        hbm_used_mb=_whole(used),
+        hbm_total_mb=_whole(total),
+        whole=_readable([*figures[:1], used, total]),
+    )
+
+
+def _process(cells: Sequence[str], columns: int) -> Process | None:
+    # A process name may hold "|": whatever stands between the pid and the columns after the name belongs to it.
+    after_name = columns - 3
+    ids = cells[0].split()
+    if len(cells) < columns or len(ids) != 2:
+        return None
+    npu, chip, pid = _whole(ids[0]), _whole(ids[1]), _whole(cells[1])
+    if npu is None or chip is None or pid is None:
+        return None
+    return Process(npu, chip, pid, _word("|".join(cells[2:-after_name])), _whole(cells[-after_name]))
 
 
 class _Table:
-    """The rows read so far, and what the headers said of the rows to come."""
+    """The rows read so far, and what the headers tell of the rows to come."""
 
     def __init__(self) -> None:
-        self.tool_version: str | None = None
-        self.driver_version: str | None = None
+        self.banner: _Banner | None = None
         self.chips: dict[tuple[int, int], Chip] = {}
         self.processes: dict[tuple[int, int, int], Process] = {}
         self.unread: dict[int, str] = {}  # by place in the text
-        self.heads = 0
-        self.columns: str | None = None  # the header over the second row of a chip
+        self.headers = 0
+        self.lower_columns: str | None = None
         self.process_columns = 4
-        self.upper: _Upper | None = None
+        self.upper: tuple[_Line, _Upper] | None = None  # waits for the chip's second row
+
+    def take(self, line: _Line) -> None:
+        """Read one row, and change the table by what it is: the one place that does."""
+        cells = [cell.strip() for cell in line.text[1:].split("|")]
+        cut_off = cells[-1] != ""
+        if cut_off:
+            cells[-1] = ""  # it may end in the middle of a number, so it is not believed
+        else:
+            cells.pop()
+        row = _row(cells, self.lower_columns, self.process_columns, half=self.upper is not None)
+        match row:
+            case _Banner():
+                self.banner = row
+            case _Header():
+                self._take_header(row)
+            case _Upper():
+                self.drop_upper()
+                self.upper = line, row
+            case _Lower():
+                self._take_chip(line, row)
+            case Process():
+                self.processes.setdefault((row.npu, row.chip, row.pid), row)
+        if cut_off or row is None or (isinstance(row, (_Upper, _Lower)) and not row.whole):
+            self.unread[line.number] = line.text
+
+    def _take_header(self, header: _Header) -> None:
+        self.headers += 1
+        if header.opens_chips:
+            self.drop_upper()
+        if header.lower is not None:
+            self.lower_columns = header.lower
+        if header.process is not None:
+            self.process_columns = header.process
+
+    def _take_chip(self, line: _Line, lower: _Lower) -> None:
+        """Make a chip of the row that waits and its second one."""
+        assert self.upper is not None  # a lower row is read only after an upper one
+        (above, upper), self.upper = self.upper, None
+        if (upper.npu, lower.chip) in self.chips:
+            # A second table in the text (a loop, `watch`): chips are counted once.
+            self.unread.update((above, line))
+            return
+        self.chips[upper.npu, lower.chip] = Chip(
+            npu=upper.npu,
+            chip=lower.chip,
+            phy=lower.phy,
+            name=upper.name,
+            health=upper.health,
+            power_w=upper.power_w,
+            temp_c=upper.temp_c,
+            bus=lower.bus,
+            aicore_pct=lower.aicore_pct,
+            hbm_used_mb=lower.hbm_used_mb,
+            hbm_total_mb=lower.hbm_total_mb,
+        )
+
+    def drop_upper(self) -> None:
+        """The second row of a chip did not come: the first one was not read."""
+        if self.upper is not None:
+            self.unread.update((self.upper[0],))
+            self.upper = None
 
     def reading(self, failures: Sequence[str]) -> Reading:
         self.drop_upper()
-        if self.chips or self.processes or (self.heads and not self.unread and not failures):
+        if self.chips or self.processes or (self.headers and not self.unread and not failures):
             kind = Kind.TABLE
         else:
             kind = Kind.FAILURE if failures else Kind.NEITHER
         return Reading(
             kind=kind,
-            tool_version=self.tool_version,
-            driver_version=self.driver_version,
+            tool_version=self.banner.tool_version if self.banner else None,
+            driver_version=self.banner.driver_version if self.banner else None,
             chips=tuple(self.chips.values()),
             processes=tuple(self.processes.values()),
             error="; ".join(failures[:10]) or None,
-            unread=_shortened([line for _, line in sorted(self.unread.items())]),
+            unread=_shortened([line for _number, line in sorted(self.unread.items())]),
         )
 
-    def row(self, row: _Row) -> None:
-        cells = [cell.strip() for cell in row.line[1:].split("|")]
-        if cells[-1] == "":
-            cells.pop()
-        else:
-            # The row was cut off: its last cell may end in the middle of a number, so it is not believed.
-            self.unread[row.number] = row.line
-            cells[-1] = ""
-        if not (
-            self._head(cells)
-            or (len(cells) == 1 and self._single(cells[0]))
-            or (len(cells) == 3 and (self._lower(cells, row) or self._upper(cells, row)))
-            or (len(cells) >= 4 and self._process(cells))
-        ):
-            self.unread[row.number] = row.line
 
-    def _head(self, cells: list[str]) -> bool:
-        first = cells[0].split() if cells else []
-        if len(cells) == 3 and first[:2] == ["NPU", "Name"] and cells[1] == "Health":
-            self.drop_upper()
-        elif len(cells) == 3 and first[:1] == ["Chip"] and cells[1] == "Bus-Id":
-            self.columns = f"{cells[0]} {cells[2]}"
-        elif len(cells) >= 4 and first == ["NPU", "Chip"] and cells[1] == "Process id":
-            self.process_columns = len(cells)
-        else:
-            return False
-        self.heads += 1
-        return True
-
-    def _single(self, cell: str) -> bool:
-        if banner := _BANNER.match(cell):
-            self.tool_version, self.driver_version = banner.groups()
-            return True
-        return cell.startswith("No running processes found")
-
-    def _upper(self, cells: list[str], row: _Row) -> bool:
-        npu, name, *_ = *cells[0].split(None, 1), "", ""
-        if not _WHOLE.match(npu) or ":" in cells[1]:
-            return False
-        self.drop_upper()
-        figures = [*_figures(cells[2]), "", ""]
-        self.upper = _Upper(row, int(npu), _word(name), _word(cells[1]), _decimal(figures[0]), _decimal(figures[1]))
-        self._note_unreadable(row, figures[:2])
-        return True
-
-    def _lower(self, cells: list[str], row: _Row) -> bool:
-        ids = cells[0].split()
-        if self.upper is None or cells[1].upper() in _HEALTH or not 1 <= len(ids) <= 2:
-            return False
-        if not _WHOLE.match(ids[0]) or (len(ids) == 2 and _whole(ids[1]) is None and ids[1] not in _ABSENT):
-            return False
-        upper, self.upper = self.upper, None
-        figures = _figures(cells[2])
-        pairs = [figure for figure in figures if "/" in figure]
-        columns = self.columns if self.columns is not None else ("Phy-ID HBM-Usage" if len(pairs) > 1 else "")
-        wanted = 1 if "HBM-Usage" in columns else 0
-        used, _, total = (pairs[wanted] if len(pairs) > wanted else "").partition("/")
-        chip = Chip(
-            npu=upper.npu,
-            chip=int(ids[0]),
-            phy=_whole(ids[1]) if len(ids) == 2 and "Phy-ID" in columns else None,
-            name=upper.name,
-            health=upper.health,
-            power_w=upper.power_w,
-            temp_c=upper.temp_c,
-            bus=_word(cells[1]),
-            aicore_pct=_decimal(figures[0]) if figures else None,
-            hbm_used_mb=_whole(used),
-            hbm_total_mb=_whole(total),
-        )
-        if (chip.npu, chip.chip) in self.chips:
-            # A second table in the text (a loop, `watch`): chips are counted once.
-            self.unread.update((upper.row, row))
-            return True
-        self.chips[chip.npu, chip.chip] = chip
-        self._note_unreadable(row, [*figures[:1], used, total])
-        return True
-
-    def _process(self, cells: list[str]) -> bool:
-        # A process name may hold "|": whatever stands between the pid and the columns after the name belongs to it.
-        after_name = self.process_columns - 3
-        ids = cells[0].split()
-        if len(cells) < self.process_columns or len(ids) != 2:
-            return False
-        npu, chip, pid = _whole(ids[0]), _whole(ids[1]), _whole(cells[1])
-        if npu is None or chip is None or pid is None:
-            return False
-        name = "|".join(cells[2:-after_name])
-        self.processes.setdefault((npu, chip, pid), Process(npu, chip, pid, _word(name), _whole(cells[-after_name])))
-        return True
-
-    def drop_upper(self) -> None:
-        if self.upper is not None:
-            self.unread.update((self.upper.row,))
-            self.upper = None
-
-    def _note_unreadable(self, row: _Row, figures: Sequence[str]) -> None:
-        """A figure that is neither a number nor a word for "none" was not read, though its row was."""
-        if not all(_decimal(figure) is not None or figure in _ABSENT for figure in figures):
-            self.unread[row.number] = row.line
+def _readable(figures: Sequence[str]) -> bool:
+    """Whether every figure is a number or a word for "none"."""
+    return all(_decimal(figure) is not None or figure in _ABSENT for figure in figures)
 
 
 def _figures(cell: str) -> list[str]:
@@ -307,59 +374,3 @@ def _shortened(lines: Sequence[str]) -> tuple[str, ...]:
     if len(lines) > _UNREAD_LINES:
         kept.append(f"... and {len(lines) - _UNREAD_LINES} more lines")
     return tuple(kept)
-
-
-def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m env npu-smi",
-        description="Read what `npu-smi info` printed.",
-        epilog="Exit status: 0 a table was read, 3 a failure message was read, 4 neither.",
-    )
-    parser.add_argument("file", help='captured output, or "-" for standard input')
-    parser.add_argument("--json", action="store_true", help="print the reading as JSON")
-    arguments = parser.parse_args(argv)
-    reading = parse(read_capture(arguments.file))
-    if arguments.json:
-        print(json.dumps(reading.as_dict(), indent=2))
-    else:
-        _show(reading)
-    return reading.kind.value
-
-
-def read_capture(file: str) -> str:
-    """The text of a captured output: UTF-8, or UTF-16 with its mark (as PowerShell redirects), never a decode error.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}", next=f"ls -l {file}") from error
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return data.decode(encoding, "replace")
-
-
-def _show(reading: Reading) -> None:
-    def shown(value: object, unit: str = "") -> str:
-        return "?" if value is None else f"{value}{unit}"
-
-    if reading.kind is Kind.TABLE:
-        print(f"npu-smi {shown(reading.tool_version)}, driver {shown(reading.driver_version)}")
-    for chip in reading.chips:
-        print(
-            f"npu {chip.npu} chip {chip.chip}: {shown(chip.name)}, {shown(chip.health)}, {shown(chip.power_w, ' W')}, "
-            f"{shown(chip.temp_c, ' C')}, bus {shown(chip.bus)}, AI core {shown(chip.aicore_pct, ' %')}, "
-            f"memory {shown(chip.hbm_used_mb)} of {shown(chip.hbm_total_mb)} MB"
-        )
-    for process in reading.processes:
-        print(
-            f"npu {process.npu} chip {process.chip}: process {process.pid} ({shown(process.name)}), "
-            f"{shown(process.memory_mb, ' MB')}"
-        )
-    if reading.error is not None:
-        print(f"npu-smi failed: {reading.error}")
-    if reading.kind is Kind.NEITHER:
-        print("neither a table of npu-smi info nor one of its failure messages")
-    for line in reading.unread:
-        print(f"unread: {line}")

@@ -92,10 +92,10 @@ def inside(version: str, low: str, high: str) -> bool:
 
 def in_series(version: str, series: str) -> bool:
     """Whether `version` belongs to a series as release notes write it: 25.5.1 to "25.5.X", 8.5.1 to "8.5"."""
-    wanted = re.sub(r"(\.x)+\Z", "", series.strip(), flags=re.IGNORECASE)
-    if parse(version) == parse(wanted):
+    prefix = re.sub(r"(\.x)+\Z", "", series.strip(), flags=re.IGNORECASE)
+    if parse(version) == parse(prefix):
         return True
-    return version.strip().casefold().startswith(wanted.casefold() + ".")
+    return version.strip().casefold().startswith(prefix.casefold() + ".")
 
 
 def public(version: str) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from env.toml import load_toml
 from env.versions import in_series, parse
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 COMPAT = Path(__file__).with_name("compat.toml")
 
@@ -58,11 +54,11 @@ class ChipKind:
 
     name: str
     kernels: str
-    pci: str | None
-    idle_mb: int | None  # the most that an idle chip of it was seen to use
-    unknown_to: tuple[str, ...]  # torch-npu releases that do not know it
-    nodes: tuple[str, ...]  # the nodes that it needs beside its own, where they are not the usual ones
     source: str
+    pci: str | None = None
+    idle_mb: int | None = None  # the most that an idle chip of it was seen to use
+    unknown_to: tuple[str, ...] = ()  # torch-npu releases that do not know it
+    nodes: tuple[str, ...] = ()  # the nodes that it needs beside its own, where they are not the usual ones
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,8 @@ class Need:
     since: str
     name: str
     version: str
-    python: str
     source: str
+    python: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,45 +118,34 @@ class Compat:
         """The family of a chip: by its PCI id where that is known, else by the longest beginning of its name."""
         by_pci = next((row for row in self.chips if row.pci is not None and row.pci == pci), None)
         # Some tools write Ascend910B4 for 910B4; Ascend910 alone is the name of A3.
-        plain = name.removeprefix("Ascend") if name and name != "Ascend910" else name
-        named = [row for row in self.chips if plain and plain.startswith(row.name)]
+        short = name.removeprefix("Ascend") if name and name != "Ascend910" else name
+        named = [row for row in self.chips if short and short.startswith(row.name)]
         return by_pci or max(named, key=lambda row: len(row.name), default=None)
+
+
+T = TypeVar("T")
 
 
 @cache
 def load_compat() -> Compat:
     """The table. It is ours: a fault in it is a bug, and raises as one."""
-    data: dict[str, Any] = tomllib.loads(COMPAT.read_text(encoding="utf-8"))
+    data = load_toml(COMPAT)
     sources: dict[str, str] = data["sources"]
+
+    def rows(table: str, kind: Callable[..., T]) -> tuple[T, ...]:
+        return tuple(_row(kind, each | {"source": sources[each["source"]]}) for each in data[table])
+
     return Compat(
-        releases=tuple(
-            Release(row["torch-npu"], row["torch"], tuple(row["python"]), row["published"], sources[row["source"]])
-            for row in data["release"]
-        ),
-        pairs=tuple(
-            Pair(row["torch-npu"], row["cann"], row["confidence"], sources[row["source"]]) for row in data["pair"]
-        ),
-        drivers=tuple(
-            DriverPair(row["cann"], tuple(row["hdk"]), row["confidence"], sources[row["source"]])
-            for row in data["driver"]
-        ),
-        chips=tuple(
-            ChipKind(
-                row["name"],
-                row["kernels"],
-                row.get("pci"),
-                row.get("idle-mb"),
-                tuple(row.get("unknown-to", ())),
-                tuple(row.get("nodes", ())),
-                sources[row["source"]],
-            )
-            for row in data["chip"]
-        ),
-        needs=tuple(
-            Need(row["since"], row["name"], row["version"], row.get("python", ""), sources[row["source"]])
-            for row in data["cann-python"]
-        ),
-        spaces=tuple(
-            Space(row["profile"], row["machine"], row["gib"], sources[row["source"]]) for row in data["environment"]
-        ),
+        releases=rows("release", Release),
+        pairs=rows("pair", Pair),
+        drivers=rows("driver", DriverPair),
+        chips=rows("chip", ChipKind),
+        needs=rows("cann-python", Need),
+        spaces=rows("environment", Space),
     )
+
+
+def _row(kind: Callable[..., T], row: Mapping[str, Any]) -> T:
+    """A row as its dataclass. By hand: setup reads this table before there is an environment that has msgspec."""
+    fields = {name.replace("-", "_"): tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return kind(**fields)

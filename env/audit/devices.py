@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from env.audit.case import Case, Fields, NotApplicableError, rule
+from env.audit.registry import Fields, NotApplicableError, Rule, Subject, listed
+from env.language import Message, _, joined
 from env.npu_smi import Chip
 from env.probe.driver import roots
 
@@ -14,34 +15,35 @@ SHARED_NODES = ("/dev/devmm_svm", "/dev/hisi_hdc")
 HEALTHY = "OK"
 MINOR = "Warning"
 MB = 1 << 20
-_NOT_ASKED = "not captured"
+NOT_CAPTURED = "not captured"
 
 
-@rule("driver-missing")
-def driver_missing(case: Case) -> Iterator[Fields]:
-    if case.host.system.container and (case.host.nodes or case.host.toolkits):
-        raise NotApplicableError("a container: see container-mounts")
-    if case.host.driver is None:
+def driver_missing(subject: Subject) -> Iterator[Fields]:
+    if subject.host.system.container and (subject.host.nodes or subject.host.toolkits):
+        raise NotApplicableError(_("a container: see container-mounts"))
+    if subject.host.driver is None:
         places = (
-            [f"{case.host.install.root}/driver/version.info"] if case.host.install and case.host.install.root else []
+            [f"{subject.host.install.root}/driver/version.info"]
+            if subject.host.install and subject.host.install.root
+            else []
         )
         places.append("/usr/local/Ascend/driver/version.info")
-        absent = [f"no {place}" for place in dict.fromkeys(places)]
-        if case.host.npu_smi.status in ("missing", _NOT_ASKED):
-            absent.append("no npu-smi")
-        if not case.host.davinci:
-            absent.append("no /dev/davinci*")
-        if case.host.pci:
-            absent.append(f"{len(case.host.pci)} accelerators on the PCI bus")
-        yield {"evidence": ", ".join(absent)}
+        absent = list(dict.fromkeys(places))
+        if subject.host.npu_smi.status in ("missing", NOT_CAPTURED):
+            absent.append("npu-smi")
+        if not subject.host.davinci:
+            absent.append("/dev/davinci*")
+        evidence = [_("no {name}", name=name) for name in absent]
+        if subject.host.pci:
+            evidence.append(_("{count} accelerators on the PCI bus", count=len(subject.host.pci)))
+        yield {"evidence": listed(evidence)}
 
 
-@rule("container-mounts")
-def container_mounts(case: Case) -> Iterator[Fields]:
+def container_mounts(subject: Subject) -> Iterator[Fields]:
     """A container that has a part of an Ascend host and lacks the rest of what must be mounted."""
-    host = case.host
+    host = subject.host
     if not host.system.container or not (host.nodes or host.toolkits or host.driver):
-        raise NotApplicableError("not a container with a part of an Ascend host")
+        raise NotApplicableError(_("not a container with a part of an Ascend host"))
     missing = []
     root = roots(host.install)[0]
     if host.driver is None or host.driver.libraries is False:
@@ -57,34 +59,31 @@ def container_mounts(case: Case) -> Iterator[Fields]:
         yield {"missing": ", ".join(missing), "flags": flags}
 
 
-@rule("driver-incomplete")
-def driver_incomplete(case: Case) -> Iterator[Fields]:
-    record = case.host.install
+def driver_incomplete(subject: Subject) -> Iterator[Fields]:
+    record = subject.host.install
     if record is None or record.status is None:
-        raise NotApplicableError("the installer left no status")
+        raise NotApplicableError(_("the installer left no status"))
     if record.status.lower() != "complete":
         yield {"status": record.status, "path": record.path}
 
 
-@rule("driver-not-loaded")
-def driver_not_loaded(case: Case) -> Iterator[Fields]:
-    if case.host.system.container:
-        raise NotApplicableError("a container has no modules of its own")
-    case.must_be_answered()
-    driver = case.driver
-    if not case.host.modules and not case.host.davinci:
-        yield {"driver": driver.release or "?", "kernel": case.host.system.kernel or "?"}
+def driver_not_loaded(subject: Subject) -> Iterator[Fields]:
+    if subject.host.system.container:
+        raise NotApplicableError(_("a container has no modules of its own"))
+    subject.must_be_answered()
+    driver = subject.driver
+    if not subject.host.modules and not subject.host.davinci:
+        yield {"driver": driver.release or "?", "kernel": subject.host.system.kernel or "?"}
 
 
-@rule("nodes-missing")
-def nodes_missing(case: Case) -> Iterator[Fields]:
+def nodes_missing(subject: Subject) -> Iterator[Fields]:
     """Each device's own node, a manager, and the two that all devices share; chips of the 950 line need one only."""
-    case.must_be_answered()
-    host = case.host
+    subject.must_be_answered()
+    host = subject.host
     if host.driver is None or not (host.nodes or (host.modules and not host.system.container)):
-        raise NotApplicableError("no driver, not loaded, or nothing passed on: another rule's finding")
+        raise NotApplicableError(_("no driver, not loaded, or nothing passed on: another rule's finding"))
     try:
-        own = {node for kind in case.chip_kinds for node in kind.nodes}
+        own = {node for kind in subject.chip_kinds for node in kind.nodes}
     except NotApplicableError:
         if host.pci:  # a chip of no known kind: nobody says which nodes it needs
             raise
@@ -99,74 +98,68 @@ def nodes_missing(case: Case) -> Iterator[Fields]:
         yield {"missing": ", ".join(missing)}
 
 
-@rule("node-permission")
-def node_permission(case: Case) -> Iterator[Fields]:
-    known = [node for node in case.host.nodes if node.openable is not None]
+def node_permission(subject: Subject) -> Iterator[Fields]:
+    known = [node for node in subject.host.nodes if node.openable is not None]
     if not known:
-        raise NotApplicableError("no node whose permission is known")
+        raise NotApplicableError(_("no node whose permission is known"))
     closed = [node for node in known if not node.openable]
     if closed:
         node = closed[0]
-        group = (case.host.install.group if case.host.install else None) or "HwHiAiUser"
-        user = case.host.user
+        group = (subject.host.install.group if subject.host.install else None) or "HwHiAiUser"
+        user = subject.host.user
         yield {
             "nodes": ", ".join(each.path for each in closed),
             "mode": f"{node.mode:04o}",
             "owner": f"{node.uid}:{node.gid}",
-            "user": f"uid {user.uid}, gids {', '.join(map(str, user.gids)) or 'none'}",
+            "user": _("uid {uid}, gids {gids}", uid=user.uid, gids=", ".join(map(str, user.gids)) or _("none")),
             "group": group,
         }
 
 
-@rule("npu-smi-missing")
-def npu_smi_missing(case: Case) -> Iterator[Fields]:
-    if case.host.system.container:
-        raise NotApplicableError("a container: see container-mounts")
-    path = case.driver.path
-    if case.host.npu_smi.status == "missing":
+def npu_smi_missing(subject: Subject) -> Iterator[Fields]:
+    if subject.host.system.container:
+        raise NotApplicableError(_("a container: see container-mounts"))
+    path = subject.driver.path
+    if subject.host.npu_smi.status == "missing":
         yield {"path": path}
 
 
-@rule("npu-smi-failed")
-def npu_smi_failed(case: Case) -> Iterator[Fields]:
-    smi = case.host.npu_smi
-    if smi.status in (_NOT_ASKED, "missing"):
-        raise NotApplicableError(f"npu-smi: {smi.status}")
+def npu_smi_failed(subject: Subject) -> Iterator[Fields]:
+    smi = subject.host.npu_smi
+    if smi.status in (NOT_CAPTURED, "missing"):
+        raise NotApplicableError(_("npu-smi: {status}", status=smi.status))
     if smi.status != "ok":
-        yield {"error": smi.error or "no message", "status": smi.status}
+        yield {"error": smi.error or _("no message"), "status": smi.status}
 
 
-def _chips(case: Case) -> tuple[Chip, ...]:
-    if not case.host.npu_smi.chips:
-        raise NotApplicableError("npu-smi showed no chip")
-    return case.host.npu_smi.chips
+def _chips(subject: Subject) -> tuple[Chip, ...]:
+    if not subject.host.npu_smi.chips:
+        raise NotApplicableError(_("npu-smi showed no chip"))
+    return subject.host.npu_smi.chips
 
 
-def _named(chip: Chip) -> str:
-    return f"NPU {chip.npu} chip {chip.chip} ({chip.name or 'no name'})"
+def _named(chip: Chip) -> Message:
+    return _("NPU {npu} chip {chip} ({name})", npu=chip.npu, chip=chip.chip, name=chip.name or _("no name"))
 
 
-@rule("chip-unhealthy")
-def chip_unhealthy(case: Case) -> Iterator[Fields]:
-    for chip in _chips(case):
+def chip_unhealthy(subject: Subject) -> Iterator[Fields]:
+    for chip in _chips(subject):
         if chip.health is not None and chip.health not in (HEALTHY, MINOR):
             yield {"chip": _named(chip), "health": chip.health, "npu": str(chip.npu)}
 
 
-@rule("chip-warning")
-def chip_warning(case: Case) -> Iterator[Fields]:
-    for chip in _chips(case):
+def chip_warning(subject: Subject) -> Iterator[Fields]:
+    for chip in _chips(subject):
         if chip.health == MINOR:
             yield {"chip": _named(chip), "health": chip.health, "npu": str(chip.npu)}
 
 
-@rule("counts-disagree")
-def counts_disagree(case: Case) -> Iterator[Fields]:
+def counts_disagree(subject: Subject) -> Iterator[Fields]:
     """PCI devices against the bus ids of npu-smi (two chips of a card may share one), nodes against chips against HAL.
 
     In a container the PCI bus is the host's, so it is not counted there.
     """
-    host = case.host
+    host = subject.host
     chips = host.npu_smi.chips
     counts: list[tuple[str, int]] = []
     buses = {chip.bus.lower() for chip in chips if chip.bus}
@@ -181,31 +174,31 @@ def counts_disagree(case: Case) -> Iterator[Fields]:
         counts.append(("drvGetDevNum", host.hal.count))
     pci_disagrees = bool(off_bus) and not host.system.container
     if len(counts) < 2 and not pci_disagrees:
-        raise NotApplicableError("fewer than two counts are known")
+        raise NotApplicableError(_("fewer than two counts are known"))
     if pci_disagrees or len({count for _, count in counts}) > 1:
-        shown = [f"{name} {count}" for name, count in counts]
+        shown: list[str] = [f"{name} {count}" for name, count in counts]
         if host.pci and not host.system.container:
-            shown.insert(0, f"PCI bus {len(host.pci)}")
-        missing = f"; not in npu-smi: {', '.join(off_bus)}" if pci_disagrees else ""
-        yield {"counts": ", ".join(shown) + missing}
+            shown.insert(0, _("PCI bus {count}", count=len(host.pci)))
+        parts = [listed(shown)]
+        if pci_disagrees:
+            parts.append(_("not in npu-smi: {addresses}", addresses=", ".join(off_bus)))
+        yield {"counts": joined(*parts)}
 
 
-@rule("hal-failed")
-def hal_failed(case: Case) -> Iterator[Fields]:
-    hal = case.host.hal
-    if hal.error == _NOT_ASKED or case.host.driver is None or case.host.driver.libraries is False:
-        raise NotApplicableError("no driver library, or it was not asked")
-    if any(node.openable is False for node in case.host.nodes):
-        raise NotApplicableError("the nodes cannot be opened: see node-permission")
+def hal_failed(subject: Subject) -> Iterator[Fields]:
+    hal = subject.host.hal
+    if hal.error == NOT_CAPTURED or subject.host.driver is None or subject.host.driver.libraries is False:
+        raise NotApplicableError(_("no driver library, or it was not asked"))
+    if any(node.openable is False for node in subject.host.nodes):
+        raise NotApplicableError(_("the nodes cannot be opened: see node-permission"))
     if hal.error is not None:
         yield {"error": hal.error}
 
 
-@rule("devlib-stub")
-def devlib_stub(case: Case) -> Iterator[Fields]:
+def devlib_stub(subject: Subject) -> Iterator[Fields]:
     """CANN's devlib holds a stub of the driver's library, to compile against; loaded, it finds no device."""
-    first = case.host.library("libascend_hal.so")[:1]
-    loaded = first[0] if first else case.host.hal.library or ""
+    first = subject.host.library("libascend_hal.so")[:1]
+    loaded = first[0] if first else subject.host.hal.library or ""
     if "/devlib/" in loaded:
         yield {"library": loaded}
 
@@ -233,37 +226,34 @@ def visible_devices(value: str, count: int) -> list[int]:
     return usable
 
 
-def _visible(case: Case) -> tuple[str, int, list[int]]:
-    value = case.host.environ.get("ASCEND_RT_VISIBLE_DEVICES")
+def _visible(subject: Subject) -> tuple[str, int, list[int]]:
+    value = subject.host.environ.get("ASCEND_RT_VISIBLE_DEVICES")
     if value is None:
-        raise NotApplicableError("ASCEND_RT_VISIBLE_DEVICES is not set")
-    count = case.host.hal.count or len(case.host.npu_smi.chips) or len(case.host.davinci)
+        raise NotApplicableError(_("ASCEND_RT_VISIBLE_DEVICES is not set"))
+    count = subject.host.hal.count or len(subject.host.npu_smi.chips) or len(subject.host.davinci)
     if not count:
-        raise NotApplicableError("the number of devices is not known")
+        raise NotApplicableError(_("the number of devices is not known"))
     return value, count, visible_devices(value, count)
 
 
-@rule("visible-devices")
-def visible_none(case: Case) -> Iterator[Fields]:
-    value, count, usable = _visible(case)
+def visible_none(subject: Subject) -> Iterator[Fields]:
+    value, count, usable = _visible(subject)
     if not usable:
         yield {"value": value, "count": str(count)}
 
 
-@rule("visible-devices-cut")
-def visible_cut(case: Case) -> Iterator[Fields]:
-    value, count, usable = _visible(case)
-    asked = [word for word in value.split(",") if word.strip()]
-    if usable and len(usable) < len(asked):
+def visible_cut(subject: Subject) -> Iterator[Fields]:
+    value, count, usable = _visible(subject)
+    listed_ids = [word for word in value.split(",") if word.strip()]
+    if usable and len(usable) < len(listed_ids):
         yield {"value": value, "usable": ",".join(map(str, usable)), "count": str(count)}
 
 
-@rule("visible-devices-docker")
-def visible_docker(case: Case) -> Iterator[Fields]:
-    value = case.host.environ.get("ASCEND_VISIBLE_DEVICES")
-    if value is None or case.host.system.container:
-        raise NotApplicableError("ASCEND_VISIBLE_DEVICES is not set, or this is a container")
-    if "ASCEND_RT_VISIBLE_DEVICES" not in case.host.environ:
+def visible_docker(subject: Subject) -> Iterator[Fields]:
+    value = subject.host.environ.get("ASCEND_VISIBLE_DEVICES")
+    if value is None or subject.host.system.container:
+        raise NotApplicableError(_("ASCEND_VISIBLE_DEVICES is not set, or this is a container"))
+    if "ASCEND_RT_VISIBLE_DEVICES" not in subject.host.environ:
         yield {"value": value}
 
 
@@ -273,16 +263,16 @@ def _free_mb(chip: Chip) -> int | None:
     return chip.hbm_total_mb - chip.hbm_used_mb
 
 
-@rule("hbm-in-use")
-def hbm_in_use(case: Case) -> Iterator[Fields]:
+def hbm_in_use(subject: Subject) -> Iterator[Fields]:
     """More memory in use than an idle chip of the kind uses (an idle 910B shows 2.6 to 3.5 GB)."""
-    chips = _chips(case)
-    running: dict[tuple[int, int], list[str]] = {}
-    for process in case.host.npu_smi.processes:
-        shown = f"{process.pid} {process.name or '(another container)'}"
+    chips = _chips(subject)
+    running: dict[tuple[int, int], list[Message]] = {}
+    for process in subject.host.npu_smi.processes:
+        name = process.name or _("(another container)")
+        shown = _("{pid} {name}", pid=process.pid, name=name)
         running.setdefault((process.npu, process.chip), []).append(shown)
     for chip in chips:
-        kind = case.chip_kind(chip)
+        kind = subject.chip_kind(chip)
         idle = kind.idle_mb if kind else None
         processes = running.get((chip.npu, chip.chip), [])
         used = chip.hbm_used_mb
@@ -291,19 +281,40 @@ def hbm_in_use(case: Case) -> Iterator[Fields]:
                 "chip": _named(chip),
                 "used": "?" if used is None else str(used),
                 "total": str(chip.hbm_total_mb or "?"),
-                "processes": ", ".join(processes) or "none shown (another container's do not show)",
+                "processes": listed(processes) if processes else _("none shown (another container's do not show)"),
                 "npu": str(chip.npu),
             }
 
 
-@rule("hbm-too-small")
-def hbm_too_small(case: Case) -> Iterator[Fields]:
+def hbm_too_small(subject: Subject) -> Iterator[Fields]:
     """No chip has room for the weights."""
-    if case.checkpoint_bytes is None:
-        raise NotApplicableError("the size of the checkpoint is not known")
-    free = [(left, chip) for chip in _chips(case) if (left := _free_mb(chip)) is not None]
+    if subject.checkpoint_bytes is None:
+        raise NotApplicableError(_("the size of the checkpoint is not known"))
+    free = [(left, chip) for chip in _chips(subject) if (left := _free_mb(chip)) is not None]
     if not free:
-        raise NotApplicableError("no chip shows its memory")
+        raise NotApplicableError(_("no chip shows its memory"))
     left, chip = max(free, key=lambda pair: pair[0])
-    if left * MB < case.checkpoint_bytes:
-        yield {"chip": _named(chip), "free": str(left), "needed": str(-(-case.checkpoint_bytes // MB))}
+    if left * MB < subject.checkpoint_bytes:
+        yield {"chip": _named(chip), "free": str(left), "needed": str(-(-subject.checkpoint_bytes // MB))}
+
+
+RULES: dict[str, Rule] = {
+    "driver-missing": driver_missing,
+    "container-mounts": container_mounts,
+    "driver-incomplete": driver_incomplete,
+    "driver-not-loaded": driver_not_loaded,
+    "nodes-missing": nodes_missing,
+    "node-permission": node_permission,
+    "npu-smi-missing": npu_smi_missing,
+    "npu-smi-failed": npu_smi_failed,
+    "chip-unhealthy": chip_unhealthy,
+    "chip-warning": chip_warning,
+    "counts-disagree": counts_disagree,
+    "hal-failed": hal_failed,
+    "devlib-stub": devlib_stub,
+    "visible-devices": visible_none,
+    "visible-devices-cut": visible_cut,
+    "visible-devices-docker": visible_docker,
+    "hbm-in-use": hbm_in_use,
+    "hbm-too-small": hbm_too_small,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 
+from env.language import _
 from env.probe import vendor
 from env.probe.host import Library, Nnal, Toolkit
 from env.probe.tree import Tree
@@ -29,12 +30,12 @@ def toolkits(tree: Tree, places: Sequence[str], environ: Mapping[str, str], home
         candidates += [f"{root}/cann", f"{root}/ascend-toolkit/latest"]
         candidates += [f"{root}/{name}" for name in tree.names(root, "cann-[0-9]*")]
         candidates += [f"{root}/ascend-toolkit/{name}" for name in tree.names(f"{root}/ascend-toolkit", "[0-9]*")]
-    found: dict[str, str] = {}
+    places_of: dict[str, str] = {}
     for path in dict.fromkeys(([chosen] if chosen else []) + candidates):
         if (identity := _identity(tree, path)) is not None:
-            found.setdefault(identity, path)
-    active = _identity(tree, chosen) if chosen else next(iter(found), None)
-    return tuple(_toolkit(tree, path, identity, identity == active) for identity, path in found.items())
+            places_of.setdefault(identity, path)
+    active = _identity(tree, chosen) if chosen else next(iter(places_of), None)
+    return tuple(_toolkit(tree, path, identity, identity == active) for identity, path in places_of.items())
 
 
 def _info_files(tree: Tree, path: str) -> list[str]:
@@ -61,7 +62,7 @@ def _toolkit(tree: Tree, path: str, identity: str, active: bool) -> Toolkit:
     for info in _info_files(tree, path):
         fields = vendor.assignments(tree.read(info) or "")
         if "version" not in fields:
-            tree.note(info, "no version in it")
+            tree.note(info, _("no version in it"))
             continue
         if posixpath.basename(info) == "ascend_toolkit_install.info" or not main:
             main = fields
@@ -129,27 +130,27 @@ def _set_env(tree: Tree, path: str, identity: str) -> str | None:
 
 def nnal(tree: Tree, places: Sequence[str]) -> tuple[Nnal, ...]:
     """NNAL's ATB of every root: `atb/latest`, and the versions beside it."""
-    found: dict[str, Nnal] = {}
+    versions: dict[str, Nnal] = {}
     for place in places:
         folder = f"{place}/nnal/atb"
         for name in ("latest", *tree.names(folder, "[0-9]*")):
             path = tree.real(f"{folder}/{name}")
             text = tree.read(f"{path}/version.info")
-            if text is None or path in found:
+            if text is None or path in versions:
                 continue
             fields = vendor.labels(text) or vendor.assignments(text)
             if not fields.get("Ascend-cann-atb"):
-                tree.note(f"{path}/version.info", "no Ascend-cann-atb line in it")
+                tree.note(f"{path}/version.info", _("no Ascend-cann-atb line in it"))
             abis = tuple(tree.names(f"{path}/atb", "cxx_abi_[01]"))
-            found[path] = Nnal(path, fields.get("Ascend-cann-atb"), fields.get("Ascend-cann-atb Version"), abis)
-    return tuple(found.values())
+            versions[path] = Nnal(path, fields.get("Ascend-cann-atb"), fields.get("Ascend-cann-atb Version"), abis)
+    return tuple(versions.values())
 
 
 def libraries(tree: Tree, environ: Mapping[str, str]) -> tuple[Library, ...]:
     """Where LD_LIBRARY_PATH has the libraries that torch_npu needs: the first one is the one that loads."""
     folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder.startswith("/")]
-    found = []
+    libraries = []
     for name in LIBRARIES:
         paths = [tree.real(f"{folder}/{name}") for folder in folders if tree.exists(f"{folder}/{name}")]
-        found.append(Library(name, tuple(dict.fromkeys(paths))))
-    return tuple(found)
+        libraries.append(Library(name, tuple(dict.fromkeys(paths))))
+    return tuple(libraries)

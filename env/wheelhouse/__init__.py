@@ -21,7 +21,6 @@ from env import apart
 from env.errors import WheelhouseError
 from env.lock import Locked, locked
 from env.options import SERVICE
-from env.plain import build
 from env.stack import REQUIREMENTS, Apart, load_stack, lock_path
 
 SCHEMA = 1
@@ -180,7 +179,9 @@ def read_manifest(folder: Path) -> Manifest | None:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
             raise ValueError(f"schema {SCHEMA} is needed")
-        return build(Manifest, value)
+        import msgspec  # only a manifest needs it
+
+        return msgspec.convert(value, Manifest)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

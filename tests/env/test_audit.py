@@ -10,16 +10,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from env.audit import texts
-from env.audit.case import RULES
+from env.audit import RULES, texts
 from env.audit.command import main
 from env.audit.compat import load_compat
 from env.audit.devices import visible_devices
-from env.audit.question import answer, ask, read_stack, suggest
+from env.audit.pairing_query import answer, judge_stack, read_stack, suggest
 from env.errors import HostError, InputError, UsageError
 from env.stack import ROOT, load_stack
 from env.versions import parse
 from tests.env import machines
+from tests.env.chinese import read_by_chinese
 
 FIELDS = {"id", "severity", "what", "why", "show", "fix", "source"}
 
@@ -128,9 +128,9 @@ def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
     ],
 )
 def test_would_this_pair(stack: str, expected: str, rules: list[str]) -> None:
-    said = ask(read_stack(stack.split()), load_stack())
-    assert [finding.id for judgement in said for finding in judgement.findings] == rules
-    assert answer(said) == expected
+    judgements = judge_stack(read_stack(stack.split()), load_stack())
+    assert [finding.id for judgement in judgements for finding in judgement.findings] == rules
+    assert answer(judgements) == expected
 
 
 @pytest.mark.parametrize("word", ["torch", "torch=", "cuda=12.8", "transformers=4.57.6", "=2.9.0"])
@@ -147,15 +147,15 @@ def test_the_question_is_answered_without_a_machine(capsys: pytest.CaptureFixtur
 
 
 def test_the_nearest_pairing_changes_the_least() -> None:
-    asked = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=8.5.0", "python=3.11", "driver=25.5.1"])
-    first, second, *_ = suggest(asked, load_stack())
+    stack = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=8.5.0", "python=3.11", "driver=25.5.1"])
+    first, second, *_ = suggest(stack, load_stack())
     assert (first.stack["torch-npu"], first.changes) == ("2.9.0", ("torch-npu",))
     assert (second.stack["cann"], second.changes) == ("9.0.0", ("cann",))
 
 
 def test_a_stack_that_pairs_is_its_own_nearest() -> None:
-    asked = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=9.0.0", "python=3.11", "driver=25.5.1"])
-    assert suggest(asked, load_stack())[0].changes == ()
+    stack = read_stack(["torch=2.9.0", "torch-npu=2.9.0.post2", "cann=9.0.0", "python=3.11", "driver=25.5.1"])
+    assert suggest(stack, load_stack())[0].changes == ()
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_a_stack_that_pairs_is_its_own_nearest() -> None:
     ],
 )
 def test_no_suggestion_contradicts_a_rule(stack: str) -> None:
-    asked = read_stack(stack.split())
-    suggestions = suggest(asked, load_stack())
+    versions = read_stack(stack.split())
+    suggestions = suggest(versions, load_stack())
     assert suggestions
     for each in suggestions:
-        assert answer(ask(each.stack, load_stack())) != "no"
-        assert set(each.changes) == {name for name in asked if each.stack[name] != asked[name]}
+        assert answer(judge_stack(each.stack, load_stack())) != "no"
+        assert set(each.changes) == {name for name in versions if each.stack[name] != versions[name]}
 
 
 # ---- the tables ----
@@ -244,3 +244,68 @@ def test_nothing_heavy_is_imported(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", code, command], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout.splitlines()[-1].replace("'", '"')))
     assert not loaded & {"torch", "numpy", "rich", "jinja2", "msgspec", "transformers"}
+
+
+# ---- for a Chinese reader ----
+
+CHINESE = {
+    "audit of {machine}: {stack}": "环境检查（{machine}）：{stack}",
+    "ERROR {what}  [{rule}]": "错误  {what}  [{rule}]",
+    "      why:    {why}": "      原因：{why}",
+    "      show:   {show}": "      查看：{show}",
+    "      fix:    {fix}": "      修复：{fix}",
+    "      source: {source}": "      来源：{source}",
+    "{chip}: health {health}": "{chip}：健康状态为 {health}",
+    "NPU {npu} chip {chip} ({name})": "NPU {npu} 芯片 {chip}（{name}）",
+    texts()["chip-unhealthy"].why: "故障芯片的结果不可信",
+    texts()["chip-unhealthy"].fix: "换用其他芯片",
+}
+
+
+def test_a_chinese_reader_gets_the_page_in_chinese(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.build("unhealthy", tmp_path)
+    read_by_chinese(monkeypatch, CHINESE)
+    code, out = run(capsys, "--root", str(tmp_path))
+    assert code == HostError.exit_code
+    head, blank, finding, why, show, fix, source, *_ = out.splitlines()
+    assert head.startswith(f"环境检查（{tmp_path}）：torch 2.9.0, ")
+    assert (blank, finding) == ("", "错误  NPU 0 芯片 0（910B4）：健康状态为 Alarm  [chip-unhealthy]")
+    assert (why, show, fix) == (
+        "      原因：故障芯片的结果不可信",
+        "      查看：npu-smi info -t health -i 0 -c 0",
+        "      修复：换用其他芯片",
+    )
+    assert source == "      来源：hiascend npusmi_028"
+
+
+def test_programs_read_english_whatever_the_language(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.build("unhealthy", tmp_path / "machine")
+    read_by_chinese(monkeypatch, CHINESE)
+    xml = tmp_path / "audit.xml"
+    _code, out = run(capsys, "--root", str(tmp_path / "machine"), "--json", "--junit", str(xml))
+    finding = json.loads(out)["findings"][0]
+    assert finding["what"] == "NPU 0 chip 0 (910B4): health Alarm"
+    assert finding["what"] in xml.read_text(encoding="utf-8")
+    assert "芯片" not in out + xml.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", machines.names())
+def test_no_line_of_a_page_is_put_together_past_the_catalogue(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every message between 「 and 」, nothing stands outside of them."""
+    machines.build(name, tmp_path)
+    read_by_chinese(monkeypatch, Quoting())
+    _code, out = run(capsys, "--root", str(tmp_path), "--checkpoint-bytes", "4626414264")
+    assert [line for line in out.splitlines() if line and not (line.startswith("「") and line.endswith("」"))] == []
+
+
+class Quoting(dict[str, str]):
+    """A catalogue that has every message, quoted."""
+
+    def get(self, text: str, default: object = None) -> str:
+        return f"「{text}」"

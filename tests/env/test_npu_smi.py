@@ -1,4 +1,4 @@
-"""What of every captured npu-smi output is read, and what is said not to be."""
+"""What of every captured npu-smi output is read, and what is reported as unread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from env.__main__ import main
 from env.errors import InputError
-from env.npu_smi import Chip, Process, parse, read_capture
+from env.npu_smi import Chip, Process, parse
+from env.npu_smi_command import read_capture
 from tests.env.npu_smi_captures import EXPECTED, FAILURE, NEITHER, TABLE
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "npu-smi"

@@ -10,7 +10,7 @@ from typing import Any
 
 from env import npu_emulator
 from env.audit import ANY, Finding, audit, counted, judge, sort
-from env.audit.case import Case
+from env.audit.registry import Subject
 from env.probe import probe
 from env.probe.host import Host
 from env.stack import ROOT, load_stack
@@ -35,7 +35,7 @@ def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:
     profile = "npu" if npu and not emulated else "host"
     size = checkpoint_bytes(context.model_dir)
     if emulated:
-        said = judge(Case(host, load_stack(), profile, size), (ANY,))
+        said = judge(Subject(host, load_stack(), profile, size), (ANY,))
         findings = sort(finding for judgement in said for finding in judgement.findings)
     else:
         findings = audit(host, load_stack(), profile=profile, checkpoint_bytes=size)

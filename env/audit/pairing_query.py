@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from env.audit import PAIRING, Judgement, judge
-from env.audit.case import TORCH_NPU, Case
 from env.audit.compat import Compat, Pair, Release, load_compat
+from env.audit.registry import TORCH_NPU, Subject
 from env.errors import UsageError
+from env.language import Message, _
 from env.npu_smi import Chip
 from env.probe.cann import FOLDERS
 from env.probe.host import Distribution, Driver, Host, NpuSmi, Python, System, Toolkit
@@ -19,7 +20,7 @@ PACKAGES = ("torch", TORCH_NPU, "torchaudio", "numpy")
 PARTS = (*PACKAGES, "cann", "python", "driver", "chip", "arch")
 # How much trouble a change is: a package is a minute, a driver needs root, a maintenance window and a reboot.
 TROUBLE = {"driver": 6, "cann": 4, "python": 2}
-EVIDENCE = ("high", "medium", "low")
+EVIDENCE = (_("high"), _("medium"), _("low"))
 
 
 def read_stack(words: Sequence[str]) -> dict[str, str]:
@@ -36,8 +37,8 @@ def read_stack(words: Sequence[str]) -> dict[str, str]:
         version = version.lstrip("=").strip()
         if not equals or not version or name not in PARTS:
             raise UsageError(
-                f"--stack {word!r}: NAME=VERSION is needed",
-                why=f"names: {', '.join(PARTS)}",
+                _("--stack {word}: NAME=VERSION is needed", word=repr(word)),
+                why=_("names: {names}", names=", ".join(PARTS)),
                 next="nox -s audit -- --help",
             )
         stack[name] = version
@@ -46,7 +47,7 @@ def read_stack(words: Sequence[str]) -> dict[str, str]:
 
 def machine_stack(host: Host) -> dict[str, str]:
     """What a machine answers to the same question: the parts of it that pair."""
-    found = {name: each.version for name in PACKAGES if (each := host.distribution(name)) is not None}
+    packages = {name: each.version for name in PACKAGES if (each := host.distribution(name)) is not None}
     parts = {
         "cann": host.toolkit.release if host.toolkit else None,
         "driver": host.driver.release if host.driver else None,
@@ -54,7 +55,7 @@ def machine_stack(host: Host) -> dict[str, str]:
         "chip": host.npu_smi.chips[0].name if host.npu_smi.chips else None,
         "arch": host.system.machine or None,
     }
-    return found | {name: value for name, value in parts.items() if value}
+    return packages | {name: value for name, value in parts.items() if value}
 
 
 def machine_of(stack: Mapping[str, str], declared: Stack) -> Host:
@@ -79,24 +80,24 @@ def machine_of(stack: Mapping[str, str], declared: Stack) -> Host:
     )
 
 
-def ask(stack: Mapping[str, str], declared: Stack) -> list[Judgement]:
-    """What the pairing rules say of these versions."""
-    return judge(Case(machine_of(stack, declared), declared, "npu"), (PAIRING,))
+def judge_stack(stack: Mapping[str, str], declared: Stack) -> list[Judgement]:
+    """What comes of the pairing rules for these versions."""
+    return judge(Subject(machine_of(stack, declared), declared, "npu"), (PAIRING,))
 
 
-def answer(judgements: Sequence[Judgement]) -> str:
+def answer(judgements: Sequence[Judgement]) -> Message:
     """Yes, no, or why it is neither."""
-    found = {finding.severity for said in judgements for finding in said.findings}
-    if "error" in found:
-        return "no"
-    if found:
-        return "not known to"
-    return "yes" if any(said.skipped is None for said in judgements) else "nothing to judge"
+    severities = {finding.severity for judgement in judgements for finding in judgement.findings}
+    if "error" in severities:
+        return _("no")
+    if severities:
+        return _("not known to")
+    return _("yes") if any(judgement.skipped is None for judgement in judgements) else _("nothing to judge")
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Versions that pair, what of the asked ones they change, and the evidence for them."""
+    """Versions that pair, what of the stack in question they change, and the evidence for them."""
 
     stack: dict[str, str]
     changes: tuple[str, ...]
@@ -109,25 +110,25 @@ class Suggestion:
 def suggest(stack: Mapping[str, str], declared: Stack, most: int = 5) -> list[Suggestion]:
     """The pairings nearest to `stack` that no rule objects to: least trouble first, then the best evidence."""
     compat = load_compat()
-    found: dict[tuple[tuple[str, str], ...], Suggestion] = {}
+    suggestions: dict[tuple[tuple[str, str], ...], Suggestion] = {}
     for pair in compat.pairs:
         release = compat.release(pair.torch_npu)
         if release is None:
             continue
         for candidate in _candidates(stack, declared, compat, pair, release):
-            severities = [each.severity for said in ask(candidate, declared) for each in said.findings]
+            severities = [each.severity for rule in judge_stack(candidate, declared) for each in rule.findings]
             if "error" not in severities:
                 changes = tuple(name for name in candidate if name in stack and stack[name] != candidate[name])
                 doubts = len(severities) + ("driver" in stack and compat.driver_row(candidate["cann"]) is None)
                 suggestion = Suggestion(candidate, changes, doubts, pair.confidence, pair.source, release.published)
-                found.setdefault(tuple(sorted(candidate.items())), suggestion)
-    return sorted(found.values(), key=lambda each: _rank(each, stack, declared))[:most]
+                suggestions.setdefault(tuple(sorted(candidate.items())), suggestion)
+    return sorted(suggestions.values(), key=lambda each: _rank(each, stack, declared))[:most]
 
 
 def _rank(suggestion: Suggestion, stack: Mapping[str, str], declared: Stack) -> tuple[object, ...]:
-    wanted = base(stack.get("torch", declared.packages["torch"]))
+    torch = base(stack.get("torch", declared.packages["torch"]))
     trouble = sum(TROUBLE.get(name, 1) for name in suggestion.changes) + TROUBLE["driver"] * suggestion.doubts
-    other_torch = base(suggestion.stack["torch"]) != wanted
+    other_torch = base(suggestion.stack["torch"]) != torch
     return (
         trouble + 2 * other_torch,
         EVIDENCE.index(suggestion.confidence),
@@ -140,23 +141,25 @@ def _rank(suggestion: Suggestion, stack: Mapping[str, str], declared: Stack) -> 
 def _candidates(
     stack: Mapping[str, str], declared: Stack, compat: Compat, pair: Pair, release: Release
 ) -> Iterator[dict[str, str]]:
-    """The asked versions with as few as possible of them replaced so that they fit one row of the table."""
+    """The versions in question with as few as possible of them replaced so that they fit one row of the table."""
     candidate = dict(stack)
     if public(stack.get(TORCH_NPU, "")) != release.torch_npu:
         candidate[TORCH_NPU] = release.torch_npu
     build = "+cpu" if stack.get("arch") == "x86_64" else ""
     for name in ("torch", "torchaudio"):
-        given = stack.get(name, "")
-        if (name == "torch" or given) and (base(given) != release.torch or (build and not given.endswith(build))):
+        version = stack.get(name, "")
+        fits = base(version) == release.torch and version.endswith(build)
+        if (name == "torch" or version) and not fits:
             candidate[name] = release.torch + build
     if not in_series(stack.get("cann", ""), pair.cann):
         candidate["cann"] = pair.cann
     if "python" in stack and release.pythons:
-        asked = ".".join(stack["python"].split(".")[:2])
-        if asked not in release.pythons:
+        minor = ".".join(stack["python"].split(".")[:2])
+        if minor not in release.pythons:
             usable = [python for python in declared.pythons if python in release.pythons]
             candidate["python"] = max(usable or release.pythons, key=lambda python: parse(python).key)
-    if "numpy" in stack and any(said.rule == "numpy-cann" and said.findings for said in ask(candidate, declared)):
+    judgements = judge_stack(candidate, declared)
+    if "numpy" in stack and any(each.rule == "numpy-cann" and each.findings for each in judgements):
         candidate["numpy"] = declared.packages["numpy"]
     yield from _with_drivers(candidate, compat)
 

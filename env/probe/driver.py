@@ -170,11 +170,11 @@ def run_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
     reading = npu_smi.parse(printed)
     error = reading.error
     if reading.kind is npu_smi.Kind.TABLE:
-        status = _("ok")
+        status: str = _("ok")
         for line in reading.unread:
             tree.note("npu-smi info", _("unread: {line}", line=line))
     elif reading.kind is npu_smi.Kind.FAILURE or answered.returncode != 0:
-        status = _("failed")
+        status = "failed"  # as JSON has it: in Chinese the word is the verdict's
         error = error or next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), _("no output"))
     else:
         status, error = _("unreadable"), _("neither a table nor a known message")

@@ -85,6 +85,15 @@ def translate(text: str, language: Language | None = None) -> str:
     return _translated(text, chosen)
 
 
+def folded(template: str) -> str:
+    """A message that its source breaks over several lines, on one: a line break and the indentation after it are a space.
+
+    >>> folded("one message\n    of two lines")
+    'one message of two lines'
+    """
+    return re.sub(r"\s*\n\s*", " ", template)
+
+
 def joined(*messages: str) -> Message:
     """Several messages as one, semicolons between them."""
     return Message("{parts}", parts=list(messages))

@@ -8,6 +8,10 @@ from pathlib import Path
 FULL_LEVEL = 3  # whose checkpoint is full-size, by its definition
 FULL_BYTES = 100_000_000  # of a checkpoint that is full-size at any level: values.SMALL parameters in bfloat16
 
+# What `shapes`, `determinism` and `parity` measure, in the order of the forward pass: Architecture.output_shapes, which
+# a reader of records must not import.
+COMPONENTS = ("encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end")
+
 
 @dataclass(frozen=True)
 class Check:

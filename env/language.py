@@ -50,9 +50,7 @@ class Message(str):
 
     def as_json(self) -> Any:
         """The message as a record keeps it: its text where it has no fields, else {"message", "fields"}."""
-        if not self.fields:
-            return str(self)
-        return {"message": self.template, "fields": {name: _plain(value) for name, value in self.fields.items()}}
+        return _plain(self) if self.fields else str(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Message:
@@ -86,11 +84,7 @@ def translate(text: str, language: Language | None = None) -> str:
 
 
 def folded(template: str) -> str:
-    """A message that its source breaks over several lines, on one: a line break and the indentation after it are a space.
-
-    >>> folded("one message\n    of two lines")
-    'one message of two lines'
-    """
+    """A message that its source breaks over several lines, on one: a break and its indentation are a space."""
     return re.sub(r"\s*\n\s*", " ", template)
 
 
@@ -148,8 +142,8 @@ def _filled(template: str, fields: Mapping[str, Any], language: Language) -> str
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return value.as_json()
+    if isinstance(value, Message):  # among fields without fields of its own too: a string there is no message
+        return {"message": value.template, "fields": {name: _plain(field) for name, field in value.fields.items()}}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

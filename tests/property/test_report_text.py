@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from env.language import LANGUAGES
 from verify.report.campaign import FAULTS_FILE, Campaign, Clean, Fault, count, parse
 from verify.report.markdown import block, cell, code, tail
-from verify.report.render import LANGUAGES, render
+from verify.report.render import render
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.text import one_line
 from verify.run.verdict import judge

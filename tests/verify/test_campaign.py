@@ -13,12 +13,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from env.errors import RecordError, StorageError
+from env.language import LANGUAGES, Language
 from verify.report.__main__ import main
 from verify.report.appendix import Appendix, often, share
 from verify.report.campaign import FAULTS_FILE, Campaign, Damaged, Fault, attach, attached, count, parse
-from verify.report.render import LANGUAGES, render
+from verify.report.render import render
 from verify.run.records import read_evidence
-from verify.run.verdict import Language
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = ROOT / "tests" / "data" / "report" / "emulated-faults"

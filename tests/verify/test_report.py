@@ -24,13 +24,14 @@ import pytest
 from markdown_it import MarkdownIt
 
 from env.errors import RecordError, StorageError
+from env.language import LANGUAGES, Language
 from verify.report.__main__ import latest_run, main
 from verify.report.campaign import attached
 from verify.report.facts import Facts
 from verify.report.markdown import cell
-from verify.report.render import LANGUAGES, render
+from verify.report.render import render
 from verify.run.records import Evidence, Status, read_evidence
-from verify.run.verdict import Language, judge
+from verify.run.verdict import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "report"

@@ -1,4 +1,4 @@
-"""A run's evidence as the templates look it up. A figure that no record holds is None here, and reads "not recorded"."""
+"""A run's evidence as templates look it up. A figure that no record holds is None here and "not recorded" there."""
 
 from __future__ import annotations
 

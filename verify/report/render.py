@@ -75,10 +75,12 @@ class Formatter:
 
     def filters(self) -> Mapping[str, Callable[..., Any]]:
         """The filters of the templates, by name."""
-        methods = (self.cell, self.code, self.count, self.figure, self.message, self.num, self.pairs, self.score)
-        methods += (self.sentences, self.shape, self.size, self.term, self.transcript, self.versions)
-        own = {method.__name__: method for method in methods}
-        return own | {"block": markdown.block, "tail": markdown.tail, "worst": worst}
+        methods: tuple[Callable[..., Any], ...] = (
+            *(self.cell, self.code, self.count, self.figure, self.message, self.num, self.pairs, self.score),
+            *(self.sentences, self.shape, self.size, self.term, self.transcript, self.versions),
+            *(markdown.block, markdown.tail, worst),
+        )
+        return {method.__name__: method for method in methods}
 
     def sentence(self, template: str, /, **fields: object) -> str:
         """A message in the document's language: what templates call `_`. Its fields are Markdown already."""

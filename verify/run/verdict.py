@@ -223,7 +223,9 @@ def _judged(evidence: Evidence) -> Iterator[Judged]:
             yield Judged(check, evidence.records[check].status, evidence.records[check].reason)
         else:
             why = evidence.damaged.get(f"{check}.json")
-            yield Judged(check, evidence.status(check), _("damaged record: {reason}", reason=why) if why is not None else "")
+            yield Judged(
+                check, evidence.status(check), _("damaged record: {reason}", reason=why) if why is not None else ""
+            )
 
 
 def _word(checks: tuple[Judged, ...], notes: tuple[Note, ...]) -> Word:

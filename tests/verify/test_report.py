@@ -170,8 +170,11 @@ def test_a_failed_setup_is_all_that_is_known_of_a_run_without_records() -> None:
     text = document("setup-failed", "en")
     assert section(text, "### What qualifies the verdict").count("\n- ") == 1
     assert row(text, "Verification") == "| Verification | no readable `run.json` |"
-    reason = re.findall(r"```text\n(.*?)\n```", section(text, "## Preparation"), re.DOTALL)
-    assert [line[:8] for line in reason[0].splitlines()] == ["device n", "  why:  ", "  next: "]
+    (reason,) = re.findall(r"```text\n(.*?)\n```", section(text, "## Preparation"), re.DOTALL)
+    first, *problems, following = reason.splitlines()
+    assert f"setup did not succeed: {first} · verification never started" in text.splitlines()[2]
+    assert [line.split()[0] for line in problems] == ["-", "why:", "show:", "fix:"] * 2
+    assert following == "  next: python -m env audit"
     assert section(text, "## Checks") == "There is no record of any check.\n"
 
 

@@ -112,12 +112,12 @@ class Choice:
         """`npu:0`; `cpu (auto)`; `cpu (npu:0 asked)`; `npu:0 asked` where nothing was used."""
         if self.used is None and self.requested in (None, "auto"):
             return None
-        asked = _("{device} asked", device=self.requested)
+        requested = _("{device} asked", device=self.requested)
         if self.used is None:
-            return translate(asked, language)
+            return translate(requested, language)
         if self.requested is None or _same_device(self.used, self.requested):
             return self.used
-        return translate(_remarked(self.used, ["auto" if self.requested == "auto" else asked]), language)
+        return translate(_remarked(self.used, ["auto" if self.requested == "auto" else requested]), language)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Verdict:
         """The verdict on one line, every failure, skip and missing check named.
 
         >>> judge(evidence).line()
-        'verified (stand-in weights) · cpu (auto) · float32 · level 2 · 12 pass, 1 skip (benchmark: 0 rounds asked)'
+        'verified (stand-in weights) · cpu (auto) · float32 · level 2 · 12 pass, 1 skip (benchmark: 0 rounds)'
         """
         level = "" if self.level is None else translate(_("level {level}", level=self.level), language)
         parts = [self.headline(language), self.device.line(language), self.dtype.line(language), level]
@@ -159,7 +159,7 @@ class Verdict:
         return " · ".join(one_line(part) for part in parts if part)
 
     def _tally(self, language: Language) -> str:
-        """How many checks ended in which way: `12 pass, 1 skip (benchmark: 0 rounds asked)`."""
+        """How many checks ended in which way: `12 pass, 1 skip (benchmark: 0 rounds)`."""
         counts = []
         for status in Status:
             judged = [j for j in self.checks if j.status is status]
@@ -172,7 +172,7 @@ class Verdict:
 
 def _listed(texts: Sequence[str]) -> str:
     """Texts with commas between them, those of the language."""
-    return reduce(lambda first, rest: _("{first}, {rest}", first=first, rest=rest), texts) if texts else ""
+    return reduce(lambda one, other: _("{one}, {other}", one=one, other=other), texts) if texts else ""
 
 
 def _remarked(text: str, remarks: Sequence[str]) -> str:
@@ -345,9 +345,9 @@ def _setup_data(evidence: Evidence) -> Mapping[str, Any]:
 
 
 def _message(value: object) -> str:
-    """A reason of setup.json: a message as a record keeps it, or whatever stands there."""
+    """A reason of setup.json: a message, as read or as it is stored, or whatever stands there."""
     try:
-        return Message.from_json(value)
+        return value if isinstance(value, Message) else Message.from_json(value)
     except ValueError:
         return str(value)
 

@@ -50,10 +50,7 @@ class Message(str):
 
     def as_json(self) -> Any:
         """The message as a record keeps it: its text where it has no fields, else {"message", "fields"}."""
-        return self._object() if self.fields else str(self)
-
-    def _object(self) -> dict[str, Any]:
-        return {"message": self.template, "fields": {name: _plain(value) for name, value in self.fields.items()}}
+        return _plain(self) if self.fields else str(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Message:
@@ -84,6 +81,11 @@ def translate(text: str, language: Language | None = None) -> str:
     if isinstance(text, Message):
         return _filled(_translated(text.template, chosen), text.fields, chosen)
     return _translated(text, chosen)
+
+
+def folded(template: str) -> str:
+    """A message that its source breaks over several lines, on one: a break and its indentation are a space."""
+    return re.sub(r"\s*\n\s*", " ", template)
 
 
 def joined(*messages: str) -> Message:
@@ -140,8 +142,8 @@ def _filled(template: str, fields: Mapping[str, Any], language: Language) -> str
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return value._object()  # whole, also without fields: a string among fields is a value, in no language
+    if isinstance(value, Message):  # among fields without fields of its own too: a string there is no message
+        return {"message": value.template, "fields": {name: _plain(field) for name, field in value.fields.items()}}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

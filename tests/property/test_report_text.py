@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from env.language import LANGUAGES
 from verify.report.campaign import FAULTS_FILE, Campaign, Clean, Fault, count, parse
 from verify.report.markdown import block, cell, code, tail
-from verify.report.render import LANGUAGES, render
+from verify.report.render import render
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.text import one_line
 from verify.run.verdict import judge
@@ -144,11 +145,11 @@ def renamed(campaign: Campaign, text: str) -> Campaign:
     """The campaign with `text` wherever a fault or a run without one holds words of its own."""
     words = {field.name for of in (Fault, Clean) for field in fields(of) if "str" in str(field.type)} - {"alarms"}
 
-    def said(row: Fault | Clean) -> dict[str, Any]:
+    def texts(row: Fault | Clean) -> dict[str, Any]:
         return {name: text for name in words if getattr(row, name, None)}
 
-    faults = tuple(replace(fault, **said(fault)) for fault in campaign.faults)
-    clean = tuple(replace(run, **said(run), alarms=(text,) * len(run.alarms)) for run in campaign.clean)
+    faults = tuple(replace(fault, **texts(fault)) for fault in campaign.faults)
+    clean = tuple(replace(run, **texts(run), alarms=(text,) * len(run.alarms)) for run in campaign.clean)
     project, versions = {"version": text, "commit": text}, {**campaign.versions, text: text}
     named = replace(campaign, project=project, versions=versions, started=text, sources_sha256=text)
     return replace(named, faults=faults, clean=clean, summary=count(faults, clean))

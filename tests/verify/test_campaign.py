@@ -13,12 +13,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from env.errors import RecordError, StorageError
+from env.language import LANGUAGES, Language, translate
 from verify.report.__main__ import main
 from verify.report.appendix import Appendix, often, share
 from verify.report.campaign import FAULTS_FILE, Campaign, Damaged, Fault, attach, attached, count, parse
-from verify.report.render import LANGUAGES, render
+from verify.report.render import render
 from verify.run.records import read_evidence
-from verify.run.verdict import Language
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = ROOT / "tests" / "data" / "report" / "emulated-faults"
@@ -282,7 +282,7 @@ def test_a_campaign_damaged_later_is_said_to_be_and_the_documents_stand(run: Pat
     assert len(text.splitlines()) == 3
     (run / FAULTS_FILE).unlink()
     (run / FAULTS_FILE).mkdir()
-    assert "Is a directory" in appendix_of(attached(run), language)
+    assert translate("Is a directory", language) in appendix_of(attached(run), language)
 
 
 def test_a_run_without_a_campaign_has_no_appendix(run: Path) -> None:

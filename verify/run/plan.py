@@ -8,13 +8,17 @@ from pathlib import Path
 FULL_LEVEL = 3  # whose checkpoint is full-size, by its definition
 FULL_BYTES = 100_000_000  # of a checkpoint that is full-size at any level: values.SMALL parameters in bfloat16
 
+# What `shapes`, `determinism` and `parity` measure, in the order of the forward pass: Architecture.output_shapes, which
+# a reader of records must not import.
+COMPONENTS = ("encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end")
+
 
 @dataclass(frozen=True)
 class Check:
     """One check, verify/checks/<name>.py; the limits are in seconds, for small and for full-size weights.
 
-    `essential`: the level means nothing without it. A skip of such a check, or a run that was not asked for it, leaves
-    the run incomplete; any other check may be skipped with a reason, which the verdict line then names.
+    `essential`: the level means nothing without it. A skip of such a check, or a run of chosen checks without it,
+    leaves the run incomplete; any other check may be skipped with a reason, which the verdict line then names.
     """
 
     name: str
@@ -37,7 +41,7 @@ class Check:
 
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
 # Not essential: `machine` (the host), `benchmark` and `soak` (how fast, how long), `configurations` (lengths, batches
-# and caches that were not asked for). All others together say whether what was asked is computed rightly.
+# and caches beside those of the run). All others together say whether what the run is of is computed rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
     Check("packages", 1, 60, essential=True),

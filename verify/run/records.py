@@ -15,6 +15,7 @@ from typing import Any
 
 from env.atomic import write_json
 from env.errors import RecordError, storage_error
+from env.language import Message
 from env.options import SETUP_FILE
 from model.signature import Signature
 
@@ -137,6 +138,7 @@ _NOT_TEXT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("data", "signature", "project"), dict),
     "seconds": (int, float),
     "emulated": bool,
+    "reason": (str, dict),
 }
 
 
@@ -160,6 +162,7 @@ def _read_record(path: Path) -> Record:
     value = _load(path, "record")
     _expect_fields(value, Record)
     value["status"] = Status(value["status"])
+    value["reason"] = Message.from_json(value["reason"])
     value["log"] = tuple(map(str, value["log"]))
     record = Record(**value)
     if record.check != path.stem:

@@ -8,6 +8,7 @@ import pytest
 
 from env import catalogue
 from env.catalogue import CATALOGUE, documents, messages, problems, read, write
+from env.errors import VerificationFailedError
 
 
 def test_every_message_has_its_translation() -> None:
@@ -64,5 +65,5 @@ def test_check_fails_where_something_is_missing(
     monkeypatch.setattr(catalogue, "CATALOGUE", path)
     monkeypatch.setattr(catalogue, "read", lambda: read(path))
     monkeypatch.setattr(catalogue, "messages", lambda: ["new"])
-    with pytest.raises(catalogue.VerificationFailedError, match="not translated: 'new'"):
+    with pytest.raises(VerificationFailedError, match="not translated: 'new'"):
         catalogue.main(["--check"])

@@ -37,7 +37,7 @@ RUN_DTYPE = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the chec
 PHASES = (
     ("checkpoint", "device", "load", "weights", "shapes", "splice", "generate", "parity", "layers", "sharp"),
     ("determinism", "tokens", "configurations", "repeatability"),
-    ("benchmark", "speech"),
+    ("frontend", "benchmark", "speech"),
 )
 EVERY = tuple(check for phase in PHASES for check in phase)
 SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides

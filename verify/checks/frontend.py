@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from env.errors import InputError, InstallError
-from env.language import Message, _
+from env.language import Message, _, joined
 from env.stack import ROOT
 from env.toml import load_toml
 from model import audio
@@ -73,7 +73,7 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     used = {**{name: version(name) for name in COMPUTED_BY}, **versions}
     signature = Signature(versions=used, n=len(features))
     if problems:
-        return Outcome(Status.FAIL, _("{problems}", problems=problems), data, signature)
+        return Outcome(Status.FAIL, joined(*problems), data, signature)
     reason = _(
         "features of {n} recordings are librosa's up to {rel_l2:.1e}, {resampled} resampled ones a polyphase filter's "
         "up to {resampled_rel_l2:.1e}",

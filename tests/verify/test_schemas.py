@@ -53,11 +53,6 @@ def test_setups_fit_their_schema(path: Path) -> None:
     validator("setup").validate(read(path))
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("*/faults.json")), ids=lambda path: path.parent.name)
-def test_campaigns_fit_their_schema(path: Path) -> None:
-    validator("faults").validate(read(path))
-
-
 def test_another_schema_version_is_refused() -> None:
     with pytest.raises(ValidationError, match="1 was expected"):
         validator("setup").validate(read(NEWER))

@@ -40,14 +40,16 @@ class Check:
 
 
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
-# Not essential: `machine` (the host), `benchmark` and `soak` (how fast, how long), `configurations` (lengths, batches
-# and caches beside those of the run). All others together say whether what the run is of is computed rightly.
+# Not essential: `machine` (the host), `frontend` (on the CPU, the same for every device), `benchmark` and `soak` (how
+# fast, how long), `configurations` (other lengths, batches and caches). All others together say whether what the run
+# is of is computed rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
     Check("packages", 1, 60, essential=True),
     Check("checkpoint", 1, 300, 900, essential=True),
     Check("device", 1, 180, essential=True),
     Check("load", 2, 180, 1200, essential=True),
+    Check("frontend", 2, 180),
     Check("weights", 2, 120, 900, essential=True),
     Check("shapes", 2, 120, 900, essential=True),
     Check("splice", 2, 120, 900, essential=True),

@@ -11,7 +11,7 @@ import pytest
 
 from verify.faults import outcome
 from verify.faults.cases import Case
-from verify.faults.clean import Clean
+from verify.faults.clean import CleanSeed
 from verify.run.records import Record, Run, Status, write_record, write_run
 
 LAYER = "encoder.layers.1.ff1"
@@ -60,8 +60,8 @@ def test_the_first_record_that_did_not_pass_saw_it_and_the_first_that_names_a_la
     named: bool, tmp_path: Path,
 ) -> None:  # fmt: skip
     row = outcome.of_fault(NUMBER, run(tmp_path, *records), ENDED)
-    assert (row["caught"], row["check"], row["seconds"]) == (True, check, seconds)
-    assert (row["named_layer"], row["named"]) == (named_layer, named)
+    assert (row.caught, row.check, row.seconds) == (True, check, seconds)
+    assert (row.named_layer, row.named) == (named_layer, named)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_a_fault_counts_where_it_moves_an_output_by_more_than_the_dtypes_noise(
     effect: float | None, beyond: bool, tmp_path: Path
 ) -> None:
     row = outcome.of_fault(NUMBER, run(tmp_path, ("layers", Status.PASS, {}), effect=effect), ENDED)
-    assert (row["effect"], row["beyond_noise"], row["caught"], row["named"]) == (effect, beyond, False, None)
+    assert (row.effect, row.beyond_noise, row.caught, row.named) == (effect, beyond, False, None)
 
 
 def test_a_fault_that_is_wrong_by_nature_counts_whatever_one_pass_shows(tmp_path: Path) -> None:
     case = Case("a case", "a family", "something", "npu", NUMBER.faults, certain=True)
-    assert outcome.of_fault(case, run(tmp_path, ("layers", Status.PASS, {}), effect=0.0), ENDED)["beyond_noise"]
+    assert outcome.of_fault(case, run(tmp_path, ("layers", Status.PASS, {}), effect=0.0), ENDED).beyond_noise
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ def test_an_event_ends_well_with_records_documents_and_in_time(
     for name in outcome.DOCUMENTS if documents else ():
         (folder / name).touch()
     row = outcome.of_fault(EVENT, folder, {"exit_code": exit_code, "seconds": 3.0})
-    assert (row["caught"], row["records"], row["documents"]) == (caught, 2, documents)
-    assert row["verdict"].startswith("incomplete")
+    assert (row.caught, row.records, row.documents) == (caught, 2, documents)
+    assert row.verdict.startswith("incomplete")
 
 
 def test_whatever_does_not_pass_in_a_clean_run_is_an_alarm(tmp_path: Path) -> None:
     folder = run(tmp_path, ("load", Status.PASS, {}), ("speech", Status.SKIP, {}), ("tokens", Status.FAIL, {}))
-    row = outcome.of_clean(Clean("synthetic:tiny", 3), "float16", folder, ENDED)
-    assert (row["alarms"], row["reason"], row["checks"]) == (["tokens"], "tokens: tokens says", 3)
+    row = outcome.of_clean(CleanSeed("synthetic:tiny", 3), "float16", folder, ENDED)
+    assert (row.alarms, row.reason, row.checks) == (("tokens",), "tokens: tokens says", 3)
 
 
 def test_a_clean_run_that_did_not_end_is_an_alarm(tmp_path: Path) -> None:
     folder = run(tmp_path, ("load", Status.PASS, {}))
-    row = outcome.of_clean(Clean("synthetic:tiny", 3), "float16", folder, {"exit_code": -1, "seconds": 400.0})
-    assert row["alarms"] == ["the run itself"]
+    row = outcome.of_clean(CleanSeed("synthetic:tiny", 3), "float16", folder, {"exit_code": -1, "seconds": 400.0})
+    assert row.alarms == ("the run itself",)

@@ -13,7 +13,9 @@ from env.atomic import write_text
 from env.audit import judge, render
 from env.audit.case import TORCH_NPU, Case
 from env.audit.question import answer, ask, machine_stack, read_stack, suggest
+from env.device_name import DeviceName
 from env.errors import HostError
+from env.options import device
 from env.probe.command import add_machine_options, read_machine
 from env.stack import load_stack
 
@@ -30,7 +32,9 @@ def main(argv: Sequence[str]) -> int:
         "--stack", metavar="NAME=VERSION", nargs="+", help="would these versions pair? No machine needed"
     )
     parser.add_argument("--suggest", action="store_true", help="the nearest pairings that would")
-    parser.add_argument("--device", default="auto", help="npu: judge as if an NPU must be there (default: auto)")
+    parser.add_argument(
+        "--device", type=device, default="auto", help="npu: judge as if an NPU must be there (default: auto)"
+    )
     parser.add_argument("--checkpoint-bytes", metavar="N", type=int, help="size of the weights, to judge memory by")
     parser.add_argument("--json", action="store_true", help="print findings, passed and skipped rules as JSON")
     parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML, a test case for each rule")
@@ -46,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         host = read_machine(arguments)
         stack = machine_stack(host)
         title = f"audit of {'this machine' if arguments.root == '/' else arguments.root}: {_shown(stack)}"
-        profile = "npu" if host.ascend or arguments.device.startswith("npu") else "host"
+        profile = "npu" if host.ascend or DeviceName.parse(arguments.device).kind == "npu" else "host"
         judgements = judge(Case(host, declared, profile, arguments.checkpoint_bytes))
         subject = {"host": asdict(host), "ascend_host": host.ascend}
     suggestions = suggest(stack, declared) if arguments.suggest else None

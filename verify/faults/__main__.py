@@ -21,7 +21,7 @@ from env.errors import HostError, UsageError, VerificationFailedError, run_main
 from env.npu_emulator.__main__ import environment
 from env.npu_emulator.build import build
 from env.npu_emulator.guard import real_npu
-from env.npu_emulator.options import add_release_option
+from env.npu_emulator.options import TORCH_NPU
 from verify.report.campaign import FAULTS_FILE, SCHEMA, Fault, Summary, count
 from verify.report.campaign import Clean as CleanRun
 from verify.run.engine import now, project
@@ -45,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (default: one a core)")
     parser.add_argument("--fresh", action="store_true", help="do again what is known of this very code")
     parser.add_argument("--keep", action="store_true", help="keep the folder of every run (default: of the odd ones)")
-    add_release_option(parser)
+    TORCH_NPU.add(parser)
     return parser
 
 

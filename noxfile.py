@@ -84,7 +84,7 @@ def parse(session: nox.Session, groups: Mapping[str, Sequence[Option]] = MAIN_JO
         session.skip(translate(_("help shown")))
 
 
-def run_words(options: argparse.Namespace) -> list[str]:
+def run_option(options: argparse.Namespace) -> list[str]:
     """The run of this call, for programs whose options name none."""
     return [] if options.run else ["--run", RUN_ID]
 
@@ -119,14 +119,14 @@ def tools(session: nox.Session) -> Path:
 def setup(session: nox.Session) -> None:
     """Check driver, CANN, devices and Python, then build the pinned environment."""
     options = parse(session)
-    call(session, sys.executable, "env", "setup", *session.posargs, *run_words(options))
+    call(session, sys.executable, "env", "setup", *session.posargs, *run_option(options))
 
 
 @nox.session(venv_backend="none")
 def verify(session: nox.Session) -> None:
     """Run inference.py, eval.py and every check around them; record each; print the verdict."""
     options = parse(session)
-    call(session, tools(session), "verify", *session.posargs, *run_words(options))
+    call(session, tools(session), "verify", *session.posargs, *run_option(options))
 
 
 @nox.session(venv_backend="none")
@@ -134,22 +134,22 @@ def report(session: nox.Session) -> None:
     """Render the adaptation document, Chinese and English, from the records."""
     options = parse(session)
     begun = run_folder(options.results, RUN_ID).exists()  # by setup or verify; else the newest run is meant
-    call(session, tools(session), "verify.report", *session.posargs, *(run_words(options) if begun else []))
+    call(session, tools(session), "verify.report", *session.posargs, *(run_option(options) if begun else []))
 
 
 @nox.session(venv_backend="none", default=False)
 def emulated(session: nox.Session) -> None:
     """Try the NPU path without an NPU: verify, report, inference.py, eval.py on the real torch-npu, device emulated."""
     options = parse(session, EMULATED_JOB)
-    words = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
-    call(session, sys.executable, "env", "setup", *without(words, TARGET), "--profile", "host")
+    shared = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
+    call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host")
     python = str(builder.VENVS / "host" / "bin" / "python")
     device = options.device if DeviceName.parse(options.device).kind == "npu" else "npu:0"
     model_dir = options.model_dir or load_stack().stand_in
     shape = variables(options)
     on_device = ("env.npu_emulator", "run", "--python", python, "--torch-npu", options.torch_npu, "--")
     job = ["--device", device, "--profile", "host", "--model-dir", model_dir]
-    job += [*without(words, (DEVICE, PROFILE, MODEL_DIR)), *run_words(options)]
+    job += [*without(shared, (DEVICE, PROFILE, MODEL_DIR)), *run_option(options)]
     nox_job = (sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
     call(session, sys.executable, *on_device, *nox_job, env=shape)
     recipe = ("--device", device, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))

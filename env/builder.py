@@ -320,7 +320,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _cause(text: str) -> str:
-    """The installer's own last words, indented under our message."""
+    """What the installer printed last, indented under our message."""
     lines = [line for line in text.splitlines() if line.strip()][-8:]
     return "\n        ".join(lines) or _("the installer said nothing")
 
@@ -365,7 +365,7 @@ def _install_unlocked(pin: Located, target: Plan, installer: Installer, sources:
         python = f"python{sys.version_info.major}.{sys.version_info.minor}"
         unlocked_pins.copy_from_base(pin, target.path / "lib" / python / "site-packages")
         return pin
-    with tempfile.TemporaryDirectory(prefix="apart-") as folder:
+    with tempfile.TemporaryDirectory(prefix="unlocked-") as folder:
         if pin.source == "index":
             pin = unlocked_pins.fetch(pin, Path(folder), sources)
         command = installer.install_command(target.python, ["--no-deps", pin.place], sources)

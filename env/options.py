@@ -1,7 +1,7 @@
 """Every option that more than one program takes, declared once: what it is called, what it may hold, what it is for.
 
-`nox -s setup verify report -- OPTIONS` hands the same words to three programs, so each of them takes the options of all
-three and leaves alone what is not its own.
+`nox -s setup verify report -- OPTIONS` hands the same ones to three programs, so each of them takes those of all three
+and leaves alone what is not its own.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Option:
         """Declare it to a parser, for which `changes` hold instead."""
         parser.add_argument(self.flag, **{"help": self.help, **self.settings, **changes})
 
-    def words(self, value: object) -> list[str]:
+    def to_argv(self, value: object) -> list[str]:
         """What to type for a value; nothing for the default."""
         return [] if value == self.settings.get("default") else [self.flag, str(value)]
 
@@ -158,7 +158,8 @@ APPENDIX = Option(
 REPORT = (OUTPUT, STRICT, APPENDIX)
 
 MAIN_JOB: Mapping[str, Sequence[Option]] = {
-    _("target"): TARGET,
+    _("target"): (DEVICE, PROFILE),
+    _("run"): (RUN, RESULTS),
     "setup": SETUP,
     "verify": VERIFY,
     "report": REPORT,
@@ -174,7 +175,7 @@ def main_job_parser(
     kind: type[Parser] = Parser,
     epilog: str | None = None,
 ) -> Parser:
-    """A parser of all the main job's options; its help shows the groups that are the program's `own`, by default all."""
+    """A parser of all the main job's options, of which the help shows the groups that are the program's own."""
     parser = kind(prog=program, description=description, epilog=epilog, formatter_class=DefaultsFormatter)
     for title, options in groups.items():
         group = parser.add_argument_group(title)
@@ -183,39 +184,39 @@ def main_job_parser(
     return parser
 
 
-def _settings(words: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """The words of a command by option: its flag, and the words that give it."""
+def _settings(argv: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """A command line by option: its flag, and all that was typed for it."""
     setting: list[str] = []
-    for word in words:
-        if word.startswith("--") and setting:
+    for argument in argv:
+        if argument.startswith("--") and setting:
             yield setting[0].partition("=")[0], setting
             setting = []
-        setting.append(word)
+        setting.append(argument)
     if setting:
         yield setting[0].partition("=")[0], setting
 
 
-def only(words: Iterable[str], options: Iterable[Option]) -> list[str]:
-    """The words that give one of `options`, as they were typed."""
+def only(argv: Iterable[str], options: Iterable[Option]) -> list[str]:
+    """What of a command line sets one of `options`, as it was typed."""
     flags = {option.flag for option in options}
-    return [word for flag, setting in _settings(words) if flag in flags for word in setting]
+    return [argument for flag, setting in _settings(argv) if flag in flags for argument in setting]
 
 
-def without(words: Iterable[str], options: Iterable[Option]) -> list[str]:
-    """The words that give none of `options`."""
+def without(argv: Iterable[str], options: Iterable[Option]) -> list[str]:
+    """What of a command line sets none of `options`, as it was typed."""
     flags = {option.flag for option in options}
-    return [word for flag, setting in _settings(words) if flag not in flags for word in setting]
+    return [argument for flag, setting in _settings(argv) if flag not in flags for argument in setting]
 
 
-def nox_command(session: str, words: Sequence[str]) -> str:
+def nox_command(session: str, argv: Sequence[str]) -> str:
     """The command that a record names: a session with these options."""
-    return shlex.join(["nox", "-s", session, *(["--", *words] if words else [])])
+    return shlex.join(["nox", "-s", session, *(["--", *argv] if argv else [])])
 
 
-def repeating(session: str, words: Iterable[str]) -> str:
+def repeating(session: str, argv: Iterable[str]) -> str:
     """The command that does the same again: what was typed for the session, without the name of this run."""
     own = [option for option in (*TARGET, *MAIN_JOB[session]) if option is not RUN]
-    return nox_command(session, only(words, own))
+    return nox_command(session, only(argv, own))
 
 
 def run_folder(results: str, run: str) -> Path:

@@ -271,20 +271,20 @@ def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
 
 def make_parser() -> Parser:
     return main_job_parser(
-        "python -m env setup", _("Check the machine and build the pinned environment."), own=("target", "setup")
+        "python -m env setup", _("Check the machine and build the pinned environment."), own=("target", "run", "setup")
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    options = make_parser().parse_args(words)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = make_parser().parse_args(arguments)
     folder = run_folder(options.results, options.run) if options.run else None
-    command = repeating("setup", [_without_secrets(word) for word in words])
+    command = repeating("setup", map(_without_secrets, arguments))
     setup(SetupRequest.from_options(options), folder, command)
     return 0
 
 
-def _without_secrets(word: str) -> str:
-    """A word of the command as the record keeps it: an index address without user and password."""
-    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+def _without_secrets(argument: str) -> str:
+    """What was typed as the record keeps it: an index address without user and password."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return option + equals + (without_credentials(value) if "://" in value else value)

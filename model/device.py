@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from env import npu_emulator
 from env.device_name import KINDS, DeviceName, Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
+from env.language import _
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +111,7 @@ def resolve(asked: str) -> Device:
     try:
         name = DeviceName.parse(asked)
     except ValueError as error:
-        raise UsageError(error.args[0], next="--device npu:0") from error
+        raise UsageError(error.args[0], next=_("--device npu:0, cuda:0, cpu or auto")) from error
     if name.kind is None:
         return _first_present()
     device = Device(name.kind, name.index, asked)
@@ -289,7 +290,7 @@ def _out_of_memory(device: Device, doing: str, why: str) -> OutOfMemoryError:
     return OutOfMemoryError(
         f"{device.label}{size} ran out of memory while {doing}",
         why=why,
-        next=f"{show}; then a smaller --batch-size or --seq-len, or --dtype bfloat16",
+        next=_("{show}; then a smaller --batch-size or --seq-len, or --dtype bfloat16", show=show),
     )
 
 

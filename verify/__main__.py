@@ -81,11 +81,11 @@ def selected(options: argparse.Namespace) -> list[plan.Check]:
 
 def rerun_command(options: argparse.Namespace) -> Callable[[str], str]:
     """The exact command that runs one check again, from the options that differ from their defaults."""
-    words = [word for option in RERUN for word in option.words(getattr(options, option.name))]
+    argv = [argument for option in RERUN for argument in option.to_argv(getattr(options, option.name))]
     if options.reference:
-        words += ["--reference", Path(options.reference).name]
-    words += ["--model-dir", engine.shown_model_dir(resolve_model_dir(options.model_dir))]
-    return lambda check: nox_command("verify", ["--check", check, *words])
+        argv += ["--reference", Path(options.reference).name]
+    argv += ["--model-dir", engine.shown_model_dir(resolve_model_dir(options.model_dir))]
+    return lambda check: nox_command("verify", ["--check", check, *argv])
 
 
 def setup_from_stamp(stamp: Stamp) -> dict[str, Any]:
@@ -235,13 +235,13 @@ def make_parser() -> Parser:
     return main_job_parser(
         "python -m verify",
         _("Run the checks of a level and print the verdict."),
-        own=("target", "verify"),
+        own=("target", "run", "verify"),
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    return verify(make_parser().parse_args(words), repeating("verify", words))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return verify(make_parser().parse_args(arguments), repeating("verify", arguments))
 
 
 if __name__ == "__main__":

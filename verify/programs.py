@@ -110,7 +110,7 @@ def print_outcomes(outcomes: Mapping[str, Outcome], width: int) -> None:
 def write_json(
     path: Path | None, program: str, outcomes: Mapping[str, Outcome], signature: Signature, **more: Any
 ) -> None:
-    """Write what a program found out, whole or not at all.
+    """Write what a program measured, whole or not at all.
 
     Raises:
         StorageError: the file cannot be written.

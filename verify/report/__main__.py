@@ -36,7 +36,7 @@ def make_parser() -> Parser:
     parser = main_job_parser(
         "python -m verify.report",
         _("Render report.zh.md and report.en.md from the records of a run."),
-        own=("report",),
+        own=("run", "report"),
         epilog=_(
             "exit codes: 0 rendered; 14 the documents cannot be written; 32 no records, or no usable FILE;\n"
             "with --strict also 30 verification failed, 31 not verified or incomplete"

@@ -289,7 +289,7 @@ def _not_newer(pinned: str, versions: Sequence[str]) -> str | None:
 
 def _explain_missing(pin: UnlockedPin, versions: Sequence[str], explain: Callable[[str], str]) -> str:
     near = nearest(pin.version, versions)
-    head = f"{pin.name} {pin.version} ({pin.reason})\n    "
+    head = _("{name} {version} ({reason})", name=pin.name, version=pin.version, reason=_(pin.reason))
     if near:
         rows = [f"{version} {explain(version)}".rstrip() for version in near]
         published = _("published instead: {versions}", versions=", ".join(rows))
@@ -301,7 +301,7 @@ def _explain_missing(pin: UnlockedPin, versions: Sequence[str], explain: Callabl
         )
     else:
         published = _("no index answered with any version of it")
-    return concatenated(head, published)
+    return concatenated(head, "\n    ", published)
 
 
 def _ways_out(pins: Sequence[UnlockedPin], machine: str) -> str:

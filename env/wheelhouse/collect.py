@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name=pin.name,
             version=pin.version,
             target=target.message,
-            reason=pin.reason,
+            reason=_(pin.reason),
         )
         for pin in manifest.missing
     ]

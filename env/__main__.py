@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from env.arguments import speak
 from env.errors import UsageError, run_main
 from env.language import _, translate
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
         UsageError: there is no such command.
     """
     if not argv or argv[0] in ("-h", "--help"):
+        speak(argv)
         print(usage())
         return 0 if argv else UsageError.exit_code
     if argv[0] not in COMMANDS:

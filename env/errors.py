@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import ClassVar, NoReturn
 
+from env.language import _, translate
+
 
 class BundleError(Exception):
     """A failure that the user can act on; never shown as a traceback."""
@@ -41,7 +43,7 @@ class UsageError(BundleError):
 
 
 class HostError(BundleError):
-    """The machine lacks what was asked of it: driver, CANN, device nodes."""
+    """The machine lacks what it needs: driver, CANN, device nodes."""
 
     exit_code = 10
 
@@ -89,7 +91,7 @@ class CheckpointError(BundleError):
 
 
 class DeviceError(BundleError):
-    """The asked device is absent or does not answer."""
+    """The device is absent or does not answer."""
 
     exit_code = 21
 
@@ -138,24 +140,31 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     """The StorageError that tells a user about `error`, raised while writing `path`."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        next_step = f"free some space (df -h {os.fspath(path)}), then run the same command again"
+        next_step: str = _("free some space (df -h {path}), then run the same command again", path=os.fspath(path))
     else:
         next_step = f"ls -ld {os.fspath(path)}"
-    return StorageError(f"cannot write {os.fspath(path)}: {reason}", why=reason, next=next_step)
+    return StorageError(
+        _("cannot write {path}: {reason}", path=os.fspath(path), reason=reason), why=reason, next=next_step
+    )
 
 
 def report_error(error: BundleError) -> int:
-    """Print `error` on stderr and return its exit code."""
-    print(f"error: {error}", file=sys.stderr)
+    """Print `error` on stderr, in the user's language, and return its exit code."""
+    lines = [_("error: {what}", what=error.what)]
+    if error.why:
+        lines.append(_("  why:  {why}", why=error.why))
+    if error.next:
+        lines.append(_("  next: {next}", next=error.next))
+    print("\n".join(map(translate, lines)), file=sys.stderr)
     return error.exit_code
 
 
 def _not_this_python(error: ModuleNotFoundError) -> EnvironmentMissingError:
     program = " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])
     return EnvironmentMissingError(
-        f"{sys.executable} has no {error.name}",
-        why="the programs run in the pinned environment, not in this Python",
-        next=f"nox -s setup, then .venvs/host/bin/python {program}",
+        _("{python} has no {module}", python=sys.executable, module=error.name),
+        why=_("the programs run in the pinned environment, not in this Python"),
+        next=_("nox -s setup, then .venvs/host/bin/python {program}", program=program),
     )
 
 
@@ -171,7 +180,7 @@ def run_main(main: Callable[[], int]) -> NoReturn:
             raise
         code = report_error(_not_this_python(error))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(translate(_("interrupted")), file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`| head`): not our failure. Point stdout at /dev/null so that

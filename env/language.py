@@ -93,6 +93,12 @@ def joined(*messages: str) -> Message:
     return Message("{parts}", parts=list(messages))
 
 
+def concatenated(*parts: str) -> Message:
+    """Several messages, and what stands between them, as one."""
+    fields = {f"part{number}": part for number, part in enumerate(parts)}
+    return Message("".join(f"{{{name}}}" for name in fields), **fields)
+
+
 def user_language() -> Language:
     """The language of whoever reads the terminal: zh or en."""
     setting = next((value for name in VARIABLES if (value := os.environ.get(name))), "")

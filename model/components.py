@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from env import options
 from env.errors import CheckpointError, UsageError
 from model import gate
 from model.architecture import Architecture
@@ -22,7 +23,7 @@ from model.device import Device, failures, set_threads
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = options.DTYPES
 # The prompt of the real model: 3 tokens ("USER: ") before the audio, 16 after it (raw transcription instruction).
 PREFIX_TOKENS = 3
 SUFFIX_TOKENS = 16

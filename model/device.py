@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import npu_emulator
+from env.device_name import KINDS, DeviceName, Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
+from env.language import _
 
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("npu", "cuda", "cpu")  # in the order in which `auto` takes them
 # One thread beats two by 2.6 to 3.6 times on a busy machine for models whose layers take microseconds:
 # OpenMP's barriers then cost more than the arithmetic.
 ONE_THREAD_BELOW = 50_000_000  # parameters
@@ -39,14 +40,14 @@ NPU_ERROR_CODE = re.compile(r"error code is (\d+)|ERR\d{5}")
 class Device:
     """A device that answered."""
 
-    kind: str  # "npu", "cuda", "cpu"
+    kind: Kind
     index: int
     asked: str
 
     @property
     def label(self) -> str:
         """As torch spells it: "npu:0", "cuda:1", "cpu"."""
-        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+        return DeviceName(self.kind, self.index).label
 
     @property
     def torch_device(self) -> torch.device:
@@ -107,12 +108,13 @@ def resolve(asked: str) -> Device:
         DeviceError: it is not there; the message says what is missing and which command shows it.
     """
     prepare_process()
-    if asked == "auto":
+    try:
+        name = DeviceName.parse(asked)
+    except ValueError as error:
+        raise UsageError(error.args[0], next=_("--device npu:0, cuda:0, cpu or auto")) from error
+    if name.kind is None:
         return _first_present()
-    match = re.fullmatch(r"(npu|cuda|cpu)(?::(\d+))?", asked)
-    if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
-        raise UsageError(f"no device {asked!r}", next="--device npu:0, cuda:0, cpu or auto")
-    device = Device(match[1], int(match[2] or 0), asked)
+    device = Device(name.kind, name.index, asked)
     _require(device)
     return device
 
@@ -248,7 +250,7 @@ def _require_count(device: Device, command: str) -> None:
             next=f"{command}; or --device cpu",
         )
     if device.index >= count:
-        names = ", ".join(f"{device.kind}:{index}" for index in range(count))
+        names = ", ".join(DeviceName(device.kind, index).label for index in range(count))
         raise DeviceError(
             f"{device.asked} was asked for, and the runtime finds {count}: {names}", next=f"--device one of {names}"
         )
@@ -288,7 +290,7 @@ def _out_of_memory(device: Device, doing: str, why: str) -> OutOfMemoryError:
     return OutOfMemoryError(
         f"{device.label}{size} ran out of memory while {doing}",
         why=why,
-        next=f"{show}; then a smaller --batch-size or --seq-len, or --dtype bfloat16",
+        next=_("{show}; then a smaller --batch-size or --seq-len, or --dtype bfloat16", show=show),
     )
 
 

@@ -13,8 +13,10 @@ from env.atomic import write_text
 from env.audit import judge, render
 from env.audit.pairing_query import answer, judge_stack, machine_stack, read_stack, suggest
 from env.audit.registry import TORCH_NPU, Subject
+from env.device_name import DeviceName
 from env.errors import HostError
 from env.language import Message, _, translate
+from env.options import device
 from env.probe.command import add_machine_options, read_machine
 from env.stack import load_stack
 
@@ -32,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
         "--stack", metavar="NAME=VERSION", nargs="+", help=_("would these versions pair? No machine needed")
     )
     parser.add_argument("--suggest", action="store_true", help=_("the nearest pairings that would"))
-    parser.add_argument("--device", default="auto", help=_("npu: judge as if an NPU must be there (default: auto)"))
+    parser.add_argument(
+        "--device", type=device, default="auto", help=_("npu: judge as if an NPU must be there (default: auto)")
+    )
     parser.add_argument("--checkpoint-bytes", metavar="N", type=int, help=_("size of the weights, to judge memory by"))
     parser.add_argument("--json", action="store_true", help=_("print findings, passed and skipped rules as JSON"))
     parser.add_argument("--junit", metavar="FILE", help=_("also write JUnit XML, a test case for each rule"))
@@ -48,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         stack = machine_stack(host)
         machine = _("this machine") if arguments.root == "/" else arguments.root
         title = _("audit of {machine}: {stack}", machine=machine, stack=_shown(stack))
-        profile = "npu" if host.ascend or arguments.device.startswith("npu") else "host"
+        profile = "npu" if host.ascend or DeviceName.parse(arguments.device).kind == "npu" else "host"
         judgements = judge(Subject(host, declared, profile, arguments.checkpoint_bytes))
         facts = {"host": asdict(host), "ascend_host": host.ascend}
     suggestions = suggest(stack, declared) if arguments.suggest else None

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from env import npu_emulator
+from env.device_name import Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 from model import device as devices
 from model.device import Device, failures, resolve
@@ -144,7 +145,7 @@ def test_cuda_without_a_card_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_spellings_are_refused(asked: str) -> None:
     error = refusal(asked)
     assert isinstance(error, UsageError)
-    assert error.what == f"no device {asked!r}"
+    assert error.what == f"no device {asked!r}: npu:N, cuda:N, cpu or auto"
 
 
 def test_a_python_without_torch_is_told_where_torch_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +195,7 @@ def test_off_the_npu_transformers_cannot_import_a_torch_npu_that_does_not_load(t
     assert done.returncode == 0, done.stderr
 
 
-OUT_OF_MEMORY = {
+OUT_OF_MEMORY: dict[Kind, str] = {
     "npu": "NPU out of memory. Tried to allocate 2.00 GiB (NPU 0; 60.97 GiB total capacity)",
     "cuda": "CUDA out of memory. Tried to allocate 20.00 MiB.",
     "cpu": "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
@@ -203,7 +204,7 @@ OUT_OF_MEMORY = {
 
 
 @pytest.mark.parametrize(("kind", "message"), OUT_OF_MEMORY.items())
-def test_out_of_memory_is_one_error_on_every_device(kind: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_one_error_on_every_device(kind: Kind, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Device, "total_memory_bytes", 64 * 2**30)
     with pytest.raises(OutOfMemoryError) as caught, failures(Device(kind, 0, kind), "running encoder"):
         raise RuntimeError(message)

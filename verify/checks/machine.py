@@ -11,6 +11,7 @@ from typing import Any
 from env import npu_emulator
 from env.audit import ANY, Finding, audit, counted, judge, sort
 from env.audit.registry import Subject
+from env.device_name import DeviceName
 from env.probe import probe
 from env.probe.host import Host
 from env.stack import ROOT, load_stack
@@ -31,7 +32,7 @@ def check(session: Verification) -> Outcome:
 
 def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:
     """The outcome for `host`, however it was probed."""
-    npu = context.device.startswith("npu") or (context.device == "auto" and host.ascend)
+    npu = DeviceName.parse(context.device).kind == "npu" or (context.device == "auto" and host.ascend)
     profile = "npu" if npu and not emulated else "host"
     size = checkpoint_bytes(context.model_dir)
     if emulated:

@@ -10,9 +10,9 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from env import npu_emulator
-from env.apart import same_release
-from env.builder import missing_from, read_stamp
+from env.builder import Stamp, missing_from, read_stamp
 from env.stack import REQUIREMENTS, ROOT, Stack, load_stack, this_python
+from env.unlocked_pins import same_release
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
 
@@ -27,7 +27,7 @@ def installed(name: str) -> str | None:
 
 def declared_rows(stack: Stack, profile: str) -> list[dict[str, Any]]:
     """A row for each declared package of the profile: what was asked, what is there, whether it fits."""
-    elsewhere = {pin.name for one in stack.profiles.values() for pin in one.apart}
+    elsewhere = {pin.name for one in stack.profiles.values() for pin in one.unlocked}
     rows = []
     for name, asked in stack.packages.items():
         found = installed(name)
@@ -53,14 +53,14 @@ def drifted(lock: Path) -> list[str]:
 def check(session: Verification) -> Outcome:
     """Compare the running environment with the declared stack and with its lock, pin by pin."""
     stack = load_stack()
-    stamp = read_stamp(Path(sys.prefix)) or {}
-    rows = declared_rows(stack, stamp.get("profile", "host"))
-    allowed = {row["name"] for row in stamp.get("apart", ()) if row.get("substituted")}
+    stamp = read_stamp(Path(sys.prefix)) or Stamp()
+    rows = declared_rows(stack, stamp.profile)
+    allowed = {pin.name for pin in stamp.apart if pin.substituted}
     if npu_emulator.active():
         allowed.add("torch-npu")  # the emulator brings a published one
     for row in rows:
         row["substituted"] = not row["ok"] and row["name"] in allowed and row["found"] is not None
-    lock = next((path for path in REQUIREMENTS.rglob("*.txt") if path.name == stamp.get("lock")), None)
+    lock = next((path for path in REQUIREMENTS.rglob("*.txt") if path.name == stamp.lock), None)
     loose = drifted(lock) if lock else []
     python_fits = this_python() in stack.pythons
     name = lock.relative_to(ROOT).as_posix() if lock else None

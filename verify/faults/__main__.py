@@ -20,7 +20,7 @@ from env.language import _, translate
 from env.npu_emulator.__main__ import environment
 from env.npu_emulator.build import build
 from env.npu_emulator.guard import real_npu
-from env.npu_emulator.options import add_release_option
+from env.npu_emulator.options import TORCH_NPU
 from verify.report.campaign import FAULTS_FILE, SCHEMA, Campaign, FaultOutcome, Project, Summary, count
 from verify.run.engine import now, project
 
@@ -54,7 +54,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--keep", action="store_true", help=_("keep the folder of every run (default: of the odd ones)")
     )
-    add_release_option(parser)
+    TORCH_NPU.add(parser)
     return parser
 
 

@@ -17,6 +17,7 @@ from enum import Enum
 from functools import reduce
 from typing import Any
 
+from env.device_name import DeviceName
 from env.errors import VerificationFailedError, VerificationIncompleteError
 from env.language import Language, Message, _, translate
 from env.options import SETUP_FILE
@@ -206,12 +207,19 @@ def device_used(evidence: Evidence) -> str | None:
     """The device that the device check computed on: "npu:0", "cpu"; None where it did not."""
     data = _data(evidence, "device")
     kind, index = _text(data.get("kind")), data.get("index")
-    return f"{kind}:{index}" if kind and kind != "cpu" and isinstance(index, int) else kind
+    name = DeviceName.parse_or_none(kind)
+    return name.card(index).label if name and isinstance(index, int) else kind
 
 
 def _same_device(one: str, other: str) -> bool:
     """Whether two names mean one device: "npu" is "npu:0"."""
-    return one.removesuffix(":0") == other.removesuffix(":0")
+    first, second = DeviceName.parse_or_none(one), DeviceName.parse_or_none(other)
+    return first.is_same(second) if first and second else one == other
+
+
+def _is_npu(device: str) -> bool:
+    name = DeviceName.parse_or_none(device)
+    return name is not None and name.kind == "npu"
 
 
 def _judged(evidence: Evidence) -> Iterator[Judged]:
@@ -317,7 +325,7 @@ def _device_notes(evidence: Evidence, requested: str, records: list[Record]) -> 
         return
     target = used if requested == "auto" else requested
     machine = _data(evidence, "machine")
-    if requested == "auto" and machine.get("ascend_host") and not used.startswith("npu"):
+    if requested == "auto" and machine.get("ascend_host") and not _is_npu(used):
         yield Note(Caveat.OTHER_DEVICE, _("an NPU is in this machine, {used} used", used=used), Word.INCOMPLETE)
     if not _same_device(used, target):
         yield Note(Caveat.OTHER_DEVICE, _("{device} asked, {used} used", device=requested, used=used), Word.INCOMPLETE)

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from env.arguments import at_least
 from env.errors import UsageError
 from model import captions, prompts, windows
-from verify.programs import at_least
 from verify.speech.normalisers import NAMES
 
 GROUP = "speech"

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from env.device_name import DeviceName
 from env.errors import UsageError, VerificationIncompleteError
 
 T = TypeVar("T")
@@ -54,14 +55,17 @@ def place() -> Place:
         ) from error
 
 
-def device_for(asked: str, where: Place) -> str:
+def device_for(device: str, where: Place) -> str:
     """The device of this process: `npu` and `cuda` without an index are one card a process of the machine."""
-    if where.size > 1 and ":" in asked and not asked.startswith("cpu"):
+    name = DeviceName.parse(device)
+    if where.size == 1 or name.kind == "cpu":
+        return device
+    if name.has_index:
         raise UsageError(
-            f"--device {asked} is one device, torchrun started {where.size} processes",
-            next=f"--device {asked.partition(':')[0]}, which takes a card for each",
+            f"--device {device} is one device, torchrun started {where.size} processes",
+            next=f"--device {name.kind}, which takes a card for each",
         )
-    return f"{asked}:{where.local_rank}" if where.size > 1 and asked in ("npu", "cuda") else asked
+    return str(name.card(where.local_rank))
 
 
 def batches(seconds: Sequence[float], size: int, alone_above: float) -> list[list[int]]:

@@ -1,4 +1,5 @@
-"""Pins that no public index has: found in the base interpreter, a folder of wheels or an index, before any download.
+"""Pins that no lock holds, because no public index has them: located in the base interpreter, a folder of wheels or an
+index, before any download.
 
 The order is the design's: what a CANN image brings preinstalled comes first, because it was built for that CANN.
 """
@@ -14,44 +15,51 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from env.digest import file_sha256
 from env.errors import InstallError, ResolutionError, WheelhouseError
 from env.installer import Sources
+from env.language import _, concatenated
 from env.options import NEAREST
 from env.runner import Runner, run
-from env.stack import Apart
+from env.stack import UnlockedPin
 
 
-@dataclass(frozen=True)
-class Found:
+class Located(msgspec.Struct, frozen=True, rename={"pinned": "asked", "version": "found"}):
     """Where a pin stands: `source` is "base interpreter", "wheel" or "index"; `place` a folder, a file or nothing."""
 
     name: str
-    asked: str
-    found: str
-    source: str
+    pinned: str = ""
+    version: str = ""
+    source: str = ""
     place: str = ""
     sha256: str = ""
 
     @property
     def substituted(self) -> bool:
-        return not same_release(self.asked, self.found)
+        return not same_release(self.pinned, self.version)
 
-    def as_record(self) -> dict[str, Any]:
-        """What the run's record says of it; the place is left out, for it names a folder of this machine."""
-        record = asdict(self) | {"substituted": self.substituted}
-        record["place"] = Path(self.place).name if self.place else ""
-        return record
+
+class Installed(Located, frozen=True):
+    """A pin as the record of an environment has it: its place without the folders of this machine."""
+
+    substituted: bool = False
+
+
+def installed(pin: Located) -> Installed:
+    """What a record keeps of an installed pin."""
+    place = Path(pin.place).name if pin.place else ""
+    return Installed(pin.name, pin.pinned, pin.version, pin.source, place, pin.sha256, pin.substituted)
 
 
 def is_version(text: str) -> bool:
@@ -63,23 +71,15 @@ def is_version(text: str) -> bool:
     return True
 
 
-def same_release(asked: str, found: str) -> bool:
-    """Whether `found` satisfies the pin: equal public versions, and equal local parts where the pin has one.
+def same_release(pinned: str, version: str) -> bool:
+    """Whether `version` satisfies the pin: equal public versions, and equal local parts where the pin has one.
 
     2.9.0.post1+gitee7ba04 satisfies 2.9.0.post1: vendors publish the same release with different build tags.
     """
-    wanted, have = Version(asked), Version(found)
-    if wanted.local is not None:
-        return wanted == have
-    return wanted.public == have.public
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    pin, candidate = Version(pinned), Version(version)
+    if pin.local is not None:
+        return pin == candidate
+    return pin.public == candidate.public
 
 
 def base_site_packages() -> list[str]:
@@ -89,19 +89,23 @@ def base_site_packages() -> list[str]:
     return [*site.getsitepackages([sys.base_prefix, sys.base_exec_prefix]), site.getusersitepackages()]
 
 
-def in_base(pin: Apart, folders: Sequence[str]) -> Found | None:
+def in_base(pin: UnlockedPin, folders: Sequence[str]) -> Located | None:
     """The pin as preinstalled in the base interpreter, from metadata alone (nothing is imported)."""
     for distribution in importlib.metadata.distributions(name=pin.name, path=list(folders)):
         version = distribution.metadata["Version"] or ""  # a half-removed one has none
         if is_version(version) and same_release(pin.version, version):
             record = distribution.read_text("RECORD") or ""
             digest = hashlib.sha256(record.encode()).hexdigest() if record else ""
-            return Found(pin.name, pin.version, version, "base interpreter", str(distribution.locate_file("")), digest)
+            return Located(
+                pin.name, pin.version, version, "base interpreter", str(distribution.locate_file("")), digest
+            )
     return None
 
 
-def at_hand(pin: Apart, find_links: Sequence[str], python: str, machine: str, base: Sequence[str]) -> Found | None:
-    """The pin where no index needs to be asked: in the base interpreter, else in one of the user's folders."""
+def at_hand(
+    pin: UnlockedPin, find_links: Sequence[str], python: str, machine: str, base: Sequence[str]
+) -> Located | None:
+    """The pin where it takes no index: in the base interpreter, else in one of the user's folders."""
     return in_base(pin, base) or in_folders(pin, find_links, python, machine)
 
 
@@ -116,10 +120,10 @@ def _folders(find_links: Sequence[str]) -> list[Path]:
     return folders
 
 
-def _fits(path: Path, pin: Apart, python: str, machine: str) -> bool:
+def _fits(path: Path, pin: UnlockedPin, python: str, machine: str) -> bool:
     """Whether a wheel's name says it is this pin for this Python and machine."""
     try:
-        name, version, _, tags = parse_wheel_filename(path.name)
+        name, version, _build, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename:
         return False
     if name != canonicalize_name(pin.name) or not same_release(pin.version, str(version)):
@@ -145,9 +149,9 @@ def wheel_headers(path: Path, file: str = "METADATA", *, whole: bool = False) ->
             return HeaderParser().parsestr(archive.read(inner).decode("utf-8", "replace"))
     except (OSError, zipfile.BadZipFile, zlib.error, StopIteration) as error:
         raise WheelhouseError(
-            f"{path.name} is not a readable wheel",
-            why=str(error) or f"it has no {file}",
-            next=f"fetch {path.name} again",
+            _("{name} is not a readable wheel", name=path.name),
+            why=str(error) or _("it has no {file}", file=file),
+            next=_("fetch {name} again", name=path.name),
         ) from error
 
 
@@ -167,7 +171,7 @@ def _made_for(path: Path, machine: str) -> bool:
     return any(platform == "any" or platform.endswith(machine) for platform in platforms)
 
 
-def in_folders(pin: Apart, find_links: Sequence[str], python: str, machine: str) -> Found | None:
+def in_folders(pin: UnlockedPin, find_links: Sequence[str], python: str, machine: str) -> Located | None:
     """The pin as a wheel in one of the user's folders, its name and its metadata both fitting."""
     for folder in _folders(find_links):
         for path in sorted(folder.glob("*.whl")):
@@ -176,13 +180,17 @@ def in_folders(pin: Apart, find_links: Sequence[str], python: str, machine: str)
                 if name != canonicalize_name(pin.name) or not same_release(pin.version, version):
                     raise _renamed(path, f"{name} {version}")
                 if not _made_for(path, machine):
-                    raise _renamed(path, "a wheel for another machine")
-                return Found(pin.name, pin.version, version, "wheel", str(path), sha256_of(path))
+                    raise _renamed(path, _("a wheel for another machine"))
+                return Located(pin.name, pin.version, version, "wheel", str(path), file_sha256(path))
     return None
 
 
 def _renamed(path: Path, holds: str) -> WheelhouseError:
-    return WheelhouseError(f"{path.name} holds {holds}", why="the file was renamed", next=f"fetch {path.name} again")
+    return WheelhouseError(
+        _("{name} holds {wheel}", name=path.name, wheel=holds),
+        why=_("the file was renamed"),
+        next=_("fetch {name} again", name=path.name),
+    )
 
 
 def published(name: str, sources: Sources, runner: Runner = run) -> list[str]:
@@ -197,20 +205,22 @@ def published(name: str, sources: Sources, runner: Runner = run) -> list[str]:
     command += sources.arguments()
     listing = runner(command, timeout=60.0)
     if "No module named pip" in listing.stderr:  # where uv made the environment that nox runs in
-        raise InstallError(f"{sys.executable} has no pip, which asks the index", next="python -m ensurepip")
+        raise InstallError(
+            _("{python} has no pip, which asks the index", python=sys.executable), next="python -m ensurepip"
+        )
     match = re.search(r"Available versions: (.+)", listing.stdout)
     return [version.strip() for version in match[1].split(",")] if match else []
 
 
-def nearest(asked: str, versions: Sequence[str]) -> list[str]:
+def nearest(pinned: str, versions: Sequence[str]) -> list[str]:
     """The published versions of the same base version (2.9.0, 2.9.0.post2, ...), oldest first."""
-    base = Version(asked).base_version
+    base = Version(pinned).base_version
     near = [version for version in map(Version, filter(is_version, versions)) if version.base_version == base]
     return [str(version) for version in sorted(near) if not version.is_prerelease]
 
 
 def locate(
-    pins: Sequence[Apart],
+    pins: Sequence[UnlockedPin],
     sources: Sources,
     *,
     python: str,
@@ -219,17 +229,17 @@ def locate(
     explain: Callable[[str], str] = lambda version: "",
     runner: Runner = run,
     base: Sequence[str] | None = None,
-) -> list[Found]:
-    """Find every pin before anything is downloaded, or say of all of them what is missing.
+) -> list[Located]:
+    """Find every pin before anything is downloaded, or tell of all of them what is missing.
 
     `substitute` is the torch-npu version that may stand in for the pin where the pin is not to be had, or NEAREST;
-    `explain` says of a published version which CANN it needs.
+    `explain` tells which CANN a published version needs.
 
     Raises:
         ResolutionError: no source has one of the pins; the message names what is published and what to type.
     """
     search = _Search(sources, python, machine, base_site_packages() if base is None else base, runner)
-    found: list[Found] = []
+    located: list[Located] = []
     missing: list[str] = []
     for pin in pins:
         versions, place = search.find(pin)
@@ -239,14 +249,17 @@ def locate(
         if place is None:
             missing.append(_explain_missing(pin, versions, explain))
         else:
-            found.append(replace(place, asked=pin.version))
+            located.append(msgspec.structs.replace(place, pinned=pin.version))
     if missing:
+        first, *others = missing
         raise ResolutionError(
-            "no configured source has " + ", and none has ".join(missing),
-            why="looked in the base interpreter's site-packages, the --find-links folders and the configured index",
+            concatenated(
+                _("no configured source has {pin}", pin=first), *(_(", and none has {pin}", pin=pin) for pin in others)
+            ),
+            why=_("looked in the base interpreter's site-packages, the --find-links folders and the configured index"),
             next=_ways_out(pins, machine),
         )
-    return found
+    return located
 
 
 @dataclass(frozen=True)
@@ -257,86 +270,93 @@ class _Search:
     base: Sequence[str]
     runner: Runner
 
-    def find(self, pin: Apart) -> tuple[list[str], Found | None]:
-        """The published versions (asked only where nothing local fits), and the pin where it was found."""
+    def find(self, pin: UnlockedPin) -> tuple[list[str], Located | None]:
+        """The published versions (looked up only where nothing local fits), and where the pin is, if anywhere."""
         place = at_hand(pin, self.sources.find_links, self.python, self.machine, self.base)
         if place:
             return [], place
         versions = published(pin.name, self.sources, self.runner)
         if any(same_release(pin.version, version) for version in versions):
-            return versions, Found(pin.name, pin.version, pin.version, "index")
+            return versions, Located(pin.name, pin.version, pin.version, "index")
         return versions, None
 
 
-def _not_newer(asked: str, versions: Sequence[str]) -> str | None:
-    """The newest published version of the same base version that is not newer than `asked`."""
-    older = [version for version in nearest(asked, versions) if Version(version) <= Version(asked)]
+def _not_newer(pinned: str, versions: Sequence[str]) -> str | None:
+    """The newest published version of the same base version that is not newer than the pin."""
+    older = [version for version in nearest(pinned, versions) if Version(version) <= Version(pinned)]
     return older[-1] if older else None
 
 
-def _explain_missing(pin: Apart, versions: Sequence[str], explain: Callable[[str], str]) -> str:
+def _explain_missing(pin: UnlockedPin, versions: Sequence[str], explain: Callable[[str], str]) -> str:
     near = nearest(pin.version, versions)
-    lines = [f"{pin.name} {pin.version} ({pin.reason})"]
+    head = _("{name} {version} ({reason})", name=pin.name, version=pin.version, reason=_(pin.reason))
     if near:
         rows = [f"{version} {explain(version)}".rstrip() for version in near]
-        lines.append("    published instead: " + ", ".join(rows))
+        published = _("published instead: {versions}", versions=", ".join(rows))
     elif versions:
-        lines.append(
-            f"    published: {', '.join(versions[:4])}, ...; none of them is a {Version(pin.version).base_version}"
+        published = _(
+            "published: {versions}, ...; none of them is a {release}",
+            versions=", ".join(versions[:4]),
+            release=Version(pin.version).base_version,
         )
     else:
-        lines.append("    no index answered with any version of it")
-    return "\n".join(lines)
+        published = _("no index answered with any version of it")
+    return concatenated(head, "\n    ", published)
 
 
-def _ways_out(pins: Sequence[Apart], machine: str) -> str:
-    lines = [
-        "one of",
-        "    run inside a CANN 8.5.1 image, whose Python has torch-npu preinstalled",
-        "    nox -s setup -- --device npu:0 --find-links FOLDER_WITH_THE_WHEELS",
-        "    nox -s setup -- --device npu:0 --allow-substitute VERSION   (the record and the documents then say so)",
+def _ways_out(pins: Sequence[UnlockedPin], machine: str) -> str:
+    ways = [
+        _("run inside a CANN 8.5.1 image, whose Python has torch-npu preinstalled"),
+        "nox -s setup -- --device npu:0 --find-links FOLDER_WITH_THE_WHEELS",
+        _("nox -s setup -- --device npu:0 --allow-substitute VERSION   (the record and the documents then say so)"),
     ]
     if any(pin.version.endswith("+cpu") for pin in pins):
-        lines.append(f"    on {machine}, for the +cpu builds: add --extra-index-url URL_OF_PYTORCH'S_CPU_INDEX")
-    return "\n".join(lines)
+        ways.append(
+            _("on {machine}, for the +cpu builds: add --extra-index-url URL_OF_PYTORCH'S_CPU_INDEX", machine=machine)
+        )
+    return concatenated(_("one of"), *(part for way in ways for part in ("\n    ", way)))
 
 
-def copy_from_base(found: Found, target: Path) -> None:
+def copy_from_base(pin: Located, target: Path) -> None:
     """Copy an installed distribution, file by file as its RECORD lists it, into another site-packages.
 
     Raises:
         InstallError: it has no RECORD, or a listed file is missing (an installation half removed).
     """
-    distribution = next(iter(importlib.metadata.distributions(name=found.name, path=[found.place])), None)
+    distribution = next(iter(importlib.metadata.distributions(name=pin.name, path=[pin.place])), None)
     files = distribution.files if distribution else None
     if not distribution or not files:
-        raise InstallError(f"{found.name} in {found.place} has no RECORD", next=f"pip show --files {found.name}")
+        raise InstallError(
+            _("{name} in {folder} has no RECORD", name=pin.name, folder=pin.place), next=f"pip show --files {pin.name}"
+        )
     for file in files:
         if file.is_absolute() or ".." in file.parts or file.suffix == ".pyc":
             continue  # scripts outside site-packages and byte code are the new environment's own affair
         origin = Path(str(distribution.locate_file(file)))
         if not origin.is_file():
             raise InstallError(
-                f"{found.name} in {found.place} is damaged: {file} is missing",
-                why="it was half removed or half upgraded",
-                next=f"pip install --force-reinstall --no-deps {found.name}",
+                _("{name} in {folder} is damaged: {file} is missing", name=pin.name, folder=pin.place, file=str(file)),
+                why=_("it was half removed or half upgraded"),
+                next=f"pip install --force-reinstall --no-deps {pin.name}",
             )
         place = target / str(file)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(origin, place)
 
 
-def fetch(found: Found, folder: Path, sources: Sources, runner: Runner = run) -> Found:
+def fetch(pin: Located, folder: Path, sources: Sources, runner: Runner = run) -> Located:
     """Download a pin's wheel from the index into `folder`, so that its sha256 can be kept.
 
     Raises:
         InstallError: the index listed the version and did not give it.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    command += [*sources.arguments(), f"{found.name}=={found.found}"]
+    command += [*sources.arguments(), f"{pin.name}=={pin.version}"]
     done = runner(command, timeout=3600.0)
     wheels = list(folder.glob("*.whl"))
     if not done.ok or not wheels:
-        raise InstallError(f"cannot download {found.name} {found.found}", why=done.stderr.strip()[-1000:])
-    _, version = wheel_metadata(wheels[0])
-    return replace(found, found=version, place=str(wheels[0]), sha256=sha256_of(wheels[0]))
+        raise InstallError(
+            _("cannot download {name} {version}", name=pin.name, version=pin.version), why=done.stderr.strip()[-1000:]
+        )
+    version = wheel_metadata(wheels[0])[1]
+    return msgspec.structs.replace(pin, version=version, place=str(wheels[0]), sha256=file_sha256(wheels[0]))

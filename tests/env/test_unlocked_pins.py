@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from env.apart import Found, locate, nearest, same_release
 from env.errors import InstallError, ResolutionError, WheelhouseError
 from env.installer import Sources
 from env.options import NEAREST
 from env.runner import Completed
-from env.stack import Apart
+from env.stack import UnlockedPin
+from env.unlocked_pins import Located, installed, locate, nearest, same_release
 from tests.env.wheels import make_wheel
 
-PIN = Apart("torch-npu", "2.9.0.post1", ("aarch64",), "not on the public index")
+PIN = UnlockedPin("torch-npu", "2.9.0.post1", ("aarch64",), "not on the public index")
 TAG = "cp310-cp310-manylinux_2_28_aarch64"
 # What `pip index versions torch-npu` printed on 2026-11-23.
 LISTING = "torch-npu (2.12.0)\nAvailable versions: 2.12.0, 2.10.0, 2.9.0.post9, 2.9.0.post2, 2.9.0, 2.9.0rc1, 2.8.0\n"
@@ -30,8 +30,13 @@ def index(listing: str) -> object:
 
 
 def find(
-    tmp_path: Path, *, listing: str = LISTING, pin: Apart = PIN, substitute: str | None = None, base: Sequence[str] = ()
-) -> Found:
+    tmp_path: Path,
+    *,
+    listing: str = LISTING,
+    pin: UnlockedPin = PIN,
+    substitute: str | None = None,
+    base: Sequence[str] = (),
+) -> Located:
     (found,) = locate(
         [pin],
         Sources(find_links=(str(tmp_path),)),
@@ -93,7 +98,7 @@ def test_the_base_interpreter_comes_before_a_folder_and_a_folder_before_the_inde
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Name: torch-npu\nVersion: 2.9.0.post1+gitee7ba04\n", encoding="utf-8")
     found = find(tmp_path, listing=listing, base=[str(base)])
-    assert (found.source, found.found, found.substituted) == ("base interpreter", "2.9.0.post1+gitee7ba04", False)
+    assert (found.source, found.version, found.substituted) == ("base interpreter", "2.9.0.post1+gitee7ba04", False)
 
 
 @pytest.mark.parametrize("metadata", ["", "Name: torch-npu\n", "Name: torch-npu\nVersion: 2.9.0-dev-git4c901a4\n"])
@@ -137,8 +142,8 @@ def test_a_truncated_wheel_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("substitute", "version"), [(NEAREST, "2.9.0"), ("2.9.0.post2", "2.9.0.post2")])
 def test_a_substitute_is_taken_only_when_allowed_and_is_marked(tmp_path: Path, substitute: str, version: str) -> None:
     found = find(tmp_path, substitute=substitute)
-    assert (found.asked, found.found, found.substituted) == ("2.9.0.post1", version, True)
-    assert found.as_record()["substituted"] is True
+    assert (found.pinned, found.version, found.substituted) == ("2.9.0.post1", version, True)
+    assert installed(found).substituted
 
 
 def test_a_substitute_is_not_taken_where_the_pin_is_to_be_had(tmp_path: Path) -> None:
@@ -147,7 +152,7 @@ def test_a_substitute_is_not_taken_where_the_pin_is_to_be_had(tmp_path: Path) ->
 
 
 def test_every_missing_pin_is_named_and_x86_64_is_told_of_the_cpu_builds(tmp_path: Path) -> None:
-    pins = [PIN, Apart("torch", "2.9.0+cpu", ("x86_64",), "torch-npu asks for it")]
+    pins = [PIN, UnlockedPin("torch", "2.9.0+cpu", ("x86_64",), "torch-npu asks for it")]
     with pytest.raises(ResolutionError) as stopped:
         locate(pins, Sources(), python="3.10", machine="x86_64", runner=index(""), base=[])  # type: ignore[arg-type]
     assert "torch-npu 2.9.0.post1" in str(stopped.value)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from env.errors import CheckpointError
-from verify import options, programs
-from verify.options import resolve_model_dir
+from model import location
+from model.location import resolve_model_dir
+from verify import programs
 from verify.reference import __main__ as reference
 
 NAME = "granite-speech-4.1-2b"
@@ -21,7 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "project"
     for path in (folder, tmp_path / "elsewhere"):
         path.mkdir()
-    monkeypatch.setattr(options, "ROOT", folder)
+    monkeypatch.setattr(location, "ROOT", folder)
     monkeypatch.chdir(tmp_path / "elsewhere")
     return folder
 

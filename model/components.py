@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from env.errors import CheckpointError, UsageError
 from model.architecture import Architecture
 from model.checkpoint import Checkpoint
-from model.device import Device, failures, set_threads
+from model.device import Device, runtime_errors, set_threads
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,14 @@ class Loaded:
     @property
     def torch_dtype(self) -> torch.dtype:
         return torch_dtype(self.dtype)
+
+    def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor where the model is, in the model's dtype if it is floating point; it is rounded on its own side."""
+        return (tensor.to(self.torch_dtype) if tensor.is_floating_point() else tensor).to(self.device.torch_device)
+
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """Logits [B, S, vocab_size] of the library's own forward pass, on the device."""
+        return forward(self.model, self.on_device(inputs.features), self.on_device(inputs.input_ids))
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
 
     full_precision(device, dtype)
     started = time.perf_counter()
-    with failures(device, f"loading {checkpoint.name}"):
+    with runtime_errors(device, f"loading {checkpoint.name}"):
         try:
             model, info = AutoModelForSpeechSeq2Seq.from_pretrained(
                 checkpoint.folder, dtype=torch_dtype(dtype), output_loading_info=True, local_files_only=True
@@ -226,17 +234,16 @@ def run_parts(loaded: Loaded, inputs: Inputs) -> dict[str, Step]:
     The names are those of `Architecture.output_shapes`; "end_to_end" is the library's own forward pass.
 
     Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
+        OutOfMemoryError, DeviceError: as `device.runtime_errors`.
     """
     import torch
 
     model, device = loaded.model, loaded.device
-    features = inputs.features.to(loaded.torch_dtype).to(device.torch_device)
-    ids = inputs.input_ids.to(device.torch_device)
+    features, ids = loaded.on_device(inputs.features), loaded.on_device(inputs.input_ids)
     steps: dict[str, Step] = {}
 
     def step(name: str, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        with failures(device, f"running {name}"), torch.inference_mode():
+        with runtime_errors(device, f"running {name}"), torch.inference_mode():
             started = time.perf_counter()
             output = run()
             device.synchronize()

@@ -15,7 +15,7 @@ from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from model import components
 from model.checkpoint import Checkpoint
 from model.components import Loaded
-from model.device import failures
+from model.device import runtime_errors
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
 from model.signature import DecodingSignature
@@ -157,7 +157,7 @@ class Transcriber:
         import torch
 
         device = self.loaded.device
-        with failures(device, f"transcribing {len(windows)} windows"), torch.inference_mode():
+        with runtime_errors(device, f"transcribing {len(windows)} windows"), torch.inference_mode():
             rows = [self._embed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
             tokens = self._generate(rows).tolist()
             device.synchronize()
@@ -171,8 +171,7 @@ class Transcriber:
         inputs = self.processor(
             prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
         )
-        ids = inputs["input_ids"].to(loaded.device.torch_device)
-        features = inputs["input_features"].to(loaded.torch_dtype).to(loaded.device.torch_device)
+        ids, features = loaded.on_device(inputs["input_ids"]), loaded.on_device(inputs["input_features"])
         audio = components.project(loaded.model, components.encode(loaded.model, features))
         places = int((inputs["input_ids"] == loaded.model.config.audio_token_id).sum())
         if places != audio.shape[1]:
@@ -268,10 +267,9 @@ class CtcReader:
         import torch
 
         loaded = self.loaded
-        with failures(loaded.device, "reading the CTC head"), torch.inference_mode():
-            found = self.processor.audio_processor(torch.from_numpy(window), device="cpu")
-            features = found["input_features"].to(loaded.torch_dtype).to(loaded.device.torch_device)
-            encoded = components.encode(loaded.model, features)
+        with runtime_errors(loaded.device, "reading the CTC head"), torch.inference_mode():
+            inputs = self.processor.audio_processor(torch.from_numpy(window), device="cpu")
+            encoded = components.encode(loaded.model, loaded.on_device(inputs["input_features"]))
             labels = components.ctc_head(loaded.model, encoded)[0].argmax(dim=-1).cpu()
         merged = torch.unique_consecutive(labels)
         kept = merged[merged != 0].tolist()

@@ -21,14 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from env import npu_emulator
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
+from model.architecture import FULL_SIZE
 
 if TYPE_CHECKING:
     import torch
 
 KINDS = ("npu", "cuda", "cpu")  # in the order in which `auto` takes them
-# One thread beats two by 2.6 to 3.6 times on a busy machine for models whose layers take microseconds:
-# OpenMP's barriers then cost more than the arithmetic.
-ONE_THREAD_BELOW = 50_000_000  # parameters
 REPORTED = ("torch", "torch-npu", "transformers", "numpy", "safetensors", "tokenizers")
 # "NPU out of memory. Tried to allocate" is a plain RuntimeError in torch-npu 2.9.0; the CPU allocator's is too.
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
@@ -147,7 +145,7 @@ def set_threads(parameters: int) -> int:
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1 if parameters < ONE_THREAD_BELOW else len(os.sched_getaffinity(0)))
+        torch.set_num_threads(1 if parameters < FULL_SIZE else len(os.sched_getaffinity(0)))
     return torch.get_num_threads()
 
 
@@ -255,7 +253,7 @@ def _require_count(device: Device, command: str) -> None:
 
 
 @contextlib.contextmanager
-def failures(device: Device, doing: str) -> Iterator[None]:
+def runtime_errors(device: Device, doing: str) -> Iterator[None]:
     """Turn what a device runtime raises while `doing` something into this bundle's errors.
 
     Raises:

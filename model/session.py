@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from env.stack import ROOT
-from model import checkpoint, components, decoding, device, stand_in, sums
+from model import checkpoint, checksums, components, decoding, device, stand_in
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.decoding import CtcReader, Decoding, Reader, Transcriber
@@ -71,7 +71,7 @@ class Session:
 
         Raises: CheckpointError, where they are not.
         """
-        return sums.compare(self.checkpoint, DIGESTS)
+        return checksums.compare(self.checkpoint, DIGESTS)
 
     @property
     def dtype(self) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from env.stack import load_stack
+from model.architecture import FULL_SIZE
 from model.components import Loaded
 from model.session import Session
 from verify.reference import values
@@ -54,4 +55,4 @@ class Verification(Session):
     @property
     def layer_by_layer(self) -> bool:
         """Whether every layer can be watched, and passes are cheap."""
-        return self.checkpoint.parameters < values.SMALL
+        return self.checkpoint.parameters < FULL_SIZE

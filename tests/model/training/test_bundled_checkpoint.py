@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-from model import sums
+from model import checksums
 from model.checkpoint import inspect
 from model.training import recipe as recipes
 from model.training.card import with_scores
@@ -73,8 +73,8 @@ def test_checkpoint_says_that_it_is_a_stand_in() -> None:
 
 
 def test_checkpoint_lists_every_file_that_is_loaded() -> None:
-    listed = sums.compare(inspect(CHECKPOINT))
-    assert set(listed or ()) == {path.name for path in CHECKPOINT.iterdir()} - {sums.SUMS_FILE, SCORES, CARD}
+    listed = checksums.compare(inspect(CHECKPOINT))
+    assert set(listed or ()) == {path.name for path in CHECKPOINT.iterdir()} - {checksums.SHA256SUMS, SCORES, CARD}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

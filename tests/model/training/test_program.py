@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from env.errors import CheckpointError, DeviceError
-from model import sums
+from model import checksums
 from model.training import __main__ as program
 from model.training import recipe as recipes
 from model.training.dataset import SPLITS, data_digest
@@ -47,8 +47,8 @@ def test_program_makes_a_checkpoint_clips_and_scores(work: Path, capsys: pytest.
     checkpoint = work / "checkpoint"
     mark = json.loads((checkpoint / "STAND_IN.json").read_text(encoding="utf-8"))
     assert (mark["steps"], mark["clips"], mark["speech"]) == ({"ctc": 2, "text": 2, "joint": 2}, 60, "tones")
-    listed, problems = sums.parse((checkpoint / sums.SUMS_FILE).read_text(encoding="utf-8"))
-    assert {path.name for path in checkpoint.iterdir()} - set(listed) == {sums.SUMS_FILE, "scores.json"}
+    listed, problems = checksums.parse((checkpoint / checksums.SHA256SUMS).read_text(encoding="utf-8"))
+    assert {path.name for path in checkpoint.iterdir()} - set(listed) == {checksums.SHA256SUMS, "scores.json"}
     assert problems == []
     assert (work / "clips" / HELD_OUT).exists()
     scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from env.atomic import write_text
 from env.errors import CheckpointError
 from model.checkpoint import LISTED, Checkpoint, file_sha256
 
-SUMS_FILE = "SHA256SUMS"
+SHA256SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 SHOWN = 100  # characters of an unreadable line: a web page saved under this name has long ones
 
@@ -33,20 +33,20 @@ def compare(checkpoint: Checkpoint, cache: Path | None = None) -> tuple[str, ...
     folder = checkpoint.folder
     listed: dict[str, str] = {}
     try:
-        listed, problems = parse((folder / SUMS_FILE).read_text(encoding="utf-8"))
+        listed, problems = parse((folder / SHA256SUMS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:
-        problems = [f"{SUMS_FILE} cannot be read: {error.strerror}"]
+        problems = [f"{SHA256SUMS} cannot be read: {error.strerror}"]
     except ValueError:
-        problems = [f"{SUMS_FILE} is no text"]
+        problems = [f"{SHA256SUMS} is no text"]
     else:
         problems += _against_files(checkpoint, listed, cache)
     if problems:
         raise CheckpointError(
-            f"the checkpoint in {folder} is not what its {SUMS_FILE} lists:" + "".join(f"\n  - {p}" for p in problems),
+            f"the checkpoint in {folder} is not what its {SHA256SUMS} lists:" + "".join(f"\n  - {p}" for p in problems),
             why="files of another version, a changed or damaged file, or the list of another folder",
-            next=f"cd {shlex.quote(str(folder))} && sha256sum -c {SUMS_FILE}",
+            next=f"cd {shlex.quote(str(folder))} && sha256sum -c {SHA256SUMS}",
         )
     return tuple(listed)
 
@@ -64,15 +64,15 @@ def parse(text: str) -> tuple[dict[str, str], list[str]]:
             continue
         match = LINE.fullmatch(line)
         if match is None or not match[2].isprintable():
-            unreadable.append(f"{SUMS_FILE} line {number} is unreadable: {line[:SHOWN]!r}")
+            unreadable.append(f"{SHA256SUMS} line {number} is unreadable: {line[:SHOWN]!r}")
             continue
         digest, path = match[1].lower(), PurePosixPath(match[2])
         if path.is_absolute() or ".." in path.parts:
-            problems.append(f"{SUMS_FILE} line {number} leaves the folder: {path}")
+            problems.append(f"{SHA256SUMS} line {number} leaves the folder: {path}")
         elif listed.setdefault(str(path), digest) != digest:
-            problems.append(f"{SUMS_FILE} line {number} lists {path} again, with another sha256")
+            problems.append(f"{SHA256SUMS} line {number} lists {path} again, with another sha256")
     if len(unreadable) > LISTED:
-        unreadable[LISTED:] = [f"{len(unreadable) - LISTED} more lines of {SUMS_FILE} are unreadable"]
+        unreadable[LISTED:] = [f"{len(unreadable) - LISTED} more lines of {SHA256SUMS} are unreadable"]
     return listed, unreadable + problems
 
 
@@ -103,5 +103,5 @@ def write(folder: Path, leave_out: Collection[str] = ()) -> None:
         StorageError: the list cannot be written.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    listed = [name for name in names if name != SUMS_FILE and name not in leave_out]
-    write_text(folder / SUMS_FILE, "".join(f"{file_sha256(folder / name)}  {name}\n" for name in listed))
+    listed = [name for name in names if name != SHA256SUMS and name not in leave_out]
+    write_text(folder / SHA256SUMS, "".join(f"{file_sha256(folder / name)}  {name}\n" for name in listed))

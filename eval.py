@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from env.errors import VerificationFailedError, run_main
+from model.options import at_least, refuse_stray
 from verify import programs
 from verify.speech import options as speech_options
 
@@ -23,10 +24,10 @@ RAW_OPTIONS = ("seq_len", "runs")
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = programs.parser("eval.py", SUMMARY)
-    parser.add_argument("--runs", type=programs.at_least(2), default=3, metavar="N", help="repeats that must agree")
+    parser.add_argument("--runs", type=at_least(2), default=3, metavar="N", help="repeats that must agree")
     speech_options.add_evaluation_options(parser)
     asked = parser.parse_args(arguments)
-    speech_options.refuse_stray(parser, asked, ("manifest", "rescore", "compare"), RAW_OPTIONS)
+    refuse_stray(parser, asked, ("manifest", "rescore", "compare"), RAW_OPTIONS)
     return asked
 
 

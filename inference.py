@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from env.errors import VerificationFailedError, run_main
+from model.options import add_recording_options, at_least, refuse_stray
 from verify import programs
-from verify.speech import options as speech_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,22 +21,20 @@ RAW_OPTIONS = ("seq_len", "warmup", "benchmark")
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = programs.parser("inference.py", SUMMARY)
-    parser.add_argument("--warmup", type=programs.at_least(0), default=2, metavar="N", help="untimed rounds")
-    parser.add_argument(
-        "--benchmark", type=programs.at_least(0), default=10, metavar="N", help="timed rounds; 0 for none"
-    )
-    speech_options.add_audio_options(parser)
+    parser.add_argument("--warmup", type=at_least(0), default=2, metavar="N", help="untimed rounds")
+    parser.add_argument("--benchmark", type=at_least(0), default=10, metavar="N", help="timed rounds; 0 for none")
+    add_recording_options(parser)
     asked = parser.parse_args(arguments)
-    speech_options.refuse_stray(parser, asked, ("audio",), RAW_OPTIONS)
+    refuse_stray(parser, asked, ("audio",), RAW_OPTIONS)
     return asked
 
 
 def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
     if asked.audio is not None:
-        from verify.speech import audio_inference
+        from model import recordings
 
-        return audio_inference.run(asked)
+        return recordings.run(asked, programs.verification(asked))
     return run_raw(asked)
 
 

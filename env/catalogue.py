@@ -35,6 +35,7 @@ DATE = datetime(
 TABLES: Mapping[str, tuple[str, ...]] = {
     "env/audit/rules.toml": ("what", "why", "show", "fix"),
     "env/failures.toml": ("cause", "confirm", "fix"),
+    "model/foreign_files.toml": ("name",),
 }
 
 Found = tuple[int, str, str | Sequence[str], Sequence[str]]  # line, function, messages, comments: as Babel has it

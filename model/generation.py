@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from env.language import _
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 
@@ -54,7 +55,7 @@ def generate(
 
     device = loaded.device
     ids = loaded.on_device(inputs.input_ids)
-    with runtime_errors(device, "generating"), torch.inference_mode():
+    with runtime_errors(device, _("generating")), torch.inference_mode():
         output = loaded.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -83,7 +84,7 @@ def uncached_logits(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> tor
     import torch
 
     forced = replace(inputs, input_ids=torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1))
-    with runtime_errors(loaded.device, "running the generated tokens uncached"), torch.inference_mode():
+    with runtime_errors(loaded.device, _("running the generated tokens uncached")), torch.inference_mode():
         return loaded.forward(forced)[:, inputs.positions - 1 :].cpu()
 
 

@@ -18,11 +18,13 @@ LIGHT = {"msgspec", "packaging", "tomli", "tomllib"}  # what env may import besi
 DECLARED = {  # what model may know of env: what is declared and said, nothing that looks at a machine
     "env",
     "env.atomic",
+    "env.digest",
     "env.errors",
     "env.language",
     "env.npu_emulator",
     "env.options",
     "env.stack",
+    "env.toml",
 }
 ROOMS = ("reference", "run", "speech", "checks", "report", "faults")  # of verify/; an import goes to the left
 EMULATOR = "env/npu_emulator/"  # the device itself: its kernels run inside the emulated program

@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 from env.stack import ROOT, load_stack
-from model import components
 
-DTYPES = ("auto", *components.DTYPES)
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 LEVELS = (1, 2, 3, 4)
 MINUTES = 10.0
 

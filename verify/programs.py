@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import atomic, stack
+from model.options import at_least, batch_size, size_or_auto
 from model.signature import Signature
 from verify.options import DTYPES, resolve_model_dir
 
 if TYPE_CHECKING:
     from verify.run.records import Outcome
     from verify.run.verification import Verification
-
-
-def at_least(smallest: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `smallest`."""
-
-    def whole_number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = smallest - 1
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {smallest}")
-        return value
-
-    return whole_number
-
-
-AUTO = "auto"
-
-
-def size_or_auto(text: str) -> int | str:
-    """An argparse type: a whole number of at least 1, or `auto`."""
-    return AUTO if text == AUTO else at_least(1)(text)
-
-
-def batch_size(options: argparse.Namespace) -> int | None:
-    """The batch size that was asked for; None for `auto`."""
-    return None if options.batch_size == AUTO else int(options.batch_size)
-
-
-def note(text: str) -> None:
-    """Say something on stderr: stdout is for results."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -13,19 +13,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from env.errors import ReferenceFileError, storage_error
+from env.atomic import replacing
+from env.digest import file_sha256
+from env.errors import ReferenceFileError
 from env.stack import ROOT
 from model import device
-from model.architecture import FULL_SIZE
 from model.checkpoint import Checkpoint
 from model.components import DTYPES, Inputs, torch_dtype
 from model.generation import choosable, never_chosen
+from model.size import FULL_SIZE
 
 if TYPE_CHECKING:
     import torch
@@ -231,15 +232,11 @@ def save(expected: Expected, path: Path) -> None:
     # One entry: the library writes several in an order of its own, and the file would not be the same twice.
     said = {"about": dict(expected.about), "points": rows, "scores_noise": dict(expected.scores_noise)}
     metadata = {"reference": json.dumps(said)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(stored, temporary, metadata)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:  # the library has its own error for a disk that is full
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise storage_error(error if isinstance(error, OSError) else OSError(str(error)), path) from error
+    with replacing(path) as temporary:
+        try:
+            save_file(stored, temporary, metadata)
+        except SafetensorError as error:  # the library's own error for a disk that is full
+            raise OSError(str(error)) from error
 
 
 def read(path: Path) -> Expected:
@@ -269,11 +266,7 @@ def read(path: Path) -> Expected:
         raise ReferenceFileError(f"no reference file at {path}", next=HOW_TO_MAKE) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ReferenceFileError(f"{path} is no reference file, or a damaged one: {error}", next=HOW_TO_MAKE) from error
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return Expected(description, points, values, noise, tokens, scores, scores_noise, digest.hexdigest())
+    return Expected(description, points, values, noise, tokens, scores, scores_noise, file_sha256(path))
 
 
 def require(expected: Expected, wanted: Mapping[str, Any], path: Path) -> None:

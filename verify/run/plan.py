@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.architecture import FULL_SIZE
+from model.size import FULL_SIZE
 
 FULL_LEVEL = 3  # whose checkpoint is full-size, by its definition
 FULL_BYTES = 2 * FULL_SIZE  # of a checkpoint that is full-size at any level, in bfloat16

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from env.stack import load_stack
-from model.architecture import FULL_SIZE
 from model.components import Loaded
 from model.session import Session
+from model.size import FULL_SIZE
 from verify.reference import values
 from verify.reference.values import Expected
 from verify.run.context import Context

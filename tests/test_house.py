@@ -17,6 +17,7 @@ from env.stack import MACHINES, REQUIREMENTS, ROOT, load_stack, lock_path
 LIGHT = {"msgspec", "packaging", "tomli", "tomllib"}  # what env may import beside the standard library
 DECLARED = {  # what model may know of env: what is declared and said, nothing that looks at a machine
     "env",
+    "env.arguments",
     "env.atomic",
     "env.digest",
     "env.errors",

@@ -13,17 +13,17 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from model import checksums
 from model.checkpoint import inspect
-from model.training import recipe as recipes
 from model.training.card import with_scores
 from model.training.dataset import Clips, split_of
 from model.training.export import CARD, HELD_OUT, MANIFEST, SCORES, read_clips
 from model.training.number_words import LANGUAGES, ctc_transcript
+from model.training.recipe import load_recipe
 from model.training.score import Reader
 from model.training.tasks import Task
 
 DATA = Path(__file__).resolve().parents[3] / "model" / "data"
 CHECKPOINT, CLIPS = DATA / "stand-in", DATA / "clips"
-RECIPE = recipes.load()
+RECIPE = load_recipe()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import UsageError
-from env.language import _
+from env.language import Message, _
 from env.toml import load_toml
 
 AUDIO_TOKEN = "<|audio|>"  # noqa: S105 (a placeholder, not a password)
@@ -142,10 +142,10 @@ def _check_target(language: str | None, target: str | None) -> str:
         raise UsageError(
             _(
                 "the model was not trained to translate {speech} into {text}",
-                speech=targets[language].name,
-                text=targets[target].name,
+                speech=Message(targets[language].name),
+                text=Message(targets[target].name),
             ),
-            why=_("from {speech} it translates into {targets}", speech=targets[language].name, targets=pairs),
+            why=_("from {speech} it translates into {targets}", speech=Message(targets[language].name), targets=pairs),
             next=f"--target {pairs.split(', ')[0]}",
         )
     return target

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from env.errors import UsageError, VerificationIncompleteError
 from env.language import _
+from model.console import lines
 
 T = TypeVar("T")
 
@@ -135,9 +136,12 @@ class Group:
         deadline = time.monotonic() + SETTLE_SECONDS
         while not (dead := self.dead()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        names = ", ".join(f"rank {rank} (process {self._members[rank][1]})" for rank in dead)
+        members = [_("rank {rank} (process {process})", rank=rank, process=self._members[rank][1]) for rank in dead]
         return VerificationIncompleteError(
-            _("{names} died; every transcript that was finished is kept", names=names or _("another process")),
+            _(
+                "{names} died; every transcript that was finished is kept",
+                names=lines(*members, before=", ") if members else _("another process"),
+            ),
             why=reason,
             next=_("the same command again finishes the rest"),
         )

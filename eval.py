@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from env.arguments import at_least
 from env.errors import VerificationFailedError, run_main
 from env.language import _, translate
+from model.options import refuse_stray
 from verify import programs
-from verify.speech.options import add_evaluation_options, refuse_stray
+from verify.speech.options import add_evaluation_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

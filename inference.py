@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from env.arguments import at_least
 from env.errors import VerificationFailedError, run_main
 from env.language import _, joined, translate
+from model.options import add_recording_options, refuse_stray
 from verify import programs
-from verify.speech.options import add_audio_options, refuse_stray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = programs.parser("inference.py", SUMMARY)
     parser.add_argument("--warmup", type=at_least(0), default=2, metavar="N", help=_("untimed rounds"))
     parser.add_argument("--benchmark", type=at_least(0), default=10, metavar="N", help=_("timed rounds; 0 for none"))
-    add_audio_options(parser)
+    add_recording_options(parser)
     options = parser.parse_args(arguments)
     refuse_stray(parser, options, ("audio",), RAW_OPTIONS)
     return options
@@ -34,9 +34,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.audio is not None:
-        from verify.speech import audio_inference
+        from model import recordings
 
-        return audio_inference.run(options)
+        return recordings.run(options, programs.verification(options))
     return run_raw(options)
 
 

@@ -36,6 +36,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "env/audit/rules.toml": ("what", "why", "show", "fix"),
     "env/failures.toml": ("cause", "confirm", "fix"),
     "requirements/stack.toml": ("reason",),
+    "model/foreign_files.toml": ("name",),
+    "model/prompts.toml": ("name",),
 }
 
 Found = tuple[int, str, str | Sequence[str], Sequence[str]]  # line, function, messages, comments: as Babel has it

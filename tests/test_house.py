@@ -17,13 +17,16 @@ from env.stack import MACHINES, REQUIREMENTS, ROOT, load_stack, lock_path
 LIGHT = {"msgspec", "packaging", "tomli", "tomllib"}  # what env may import beside the standard library
 DECLARED = {  # what model may know of env: what is declared and said, nothing that looks at a machine
     "env",
+    "env.arguments",
     "env.atomic",
     "env.device_name",
+    "env.digest",
     "env.errors",
     "env.language",
     "env.npu_emulator",
     "env.options",
     "env.stack",
+    "env.toml",
 }
 ROOMS = ("reference", "run", "speech", "checks", "report", "faults")  # of verify/; an import goes to the left
 EMULATOR = "env/npu_emulator/"  # the device itself: its kernels run inside the emulated program

@@ -43,7 +43,7 @@ from env.options import (
     run_folder,
 )
 from model.location import resolve_model_dir
-from verify.programs import batch_size
+from model.options import batch_size
 from verify.run import engine, plan
 from verify.run.context import Context
 from verify.run.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run

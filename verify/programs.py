@@ -11,24 +11,15 @@ from typing import TYPE_CHECKING, Any
 from env import atomic
 from env.arguments import DefaultsFormatter, Parser
 from env.language import _, translate
-from env.options import AUTO, BATCH_SIZE, DEVICE, DTYPE, JSON, MODEL_DIR, SEED, SEQ_LEN
+from env.options import BATCH_SIZE, DEVICE, DTYPE, JSON, MODEL_DIR, SEED, SEQ_LEN
 from env.stack import load_stack
 from model.location import resolve_model_dir
+from model.options import batch_size
 from model.signature import Signature
 
 if TYPE_CHECKING:
     from verify.run.records import Outcome
     from verify.run.verification import Verification
-
-
-def batch_size(options: argparse.Namespace) -> int | None:
-    """The batch size in the options; None for `auto`."""
-    return None if options.batch_size == AUTO else int(options.batch_size)
-
-
-def note(text: str) -> None:
-    """A remark on stderr: stdout is for results."""
-    print(translate(_("note: {text}", text=text)), file=sys.stderr, flush=True)
 
 
 def parser(program: str, summary: str) -> Parser:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from model.layers import Point
+from model.hooks import Point
 from verify.reference import bounds, calibrate
 
 if sys.version_info >= (3, 11):

@@ -15,8 +15,9 @@ import model.session
 from env.errors import CheckpointError, DeviceError
 from env.stack import ROOT, load_stack
 from model import device as devices
-from model import generation, sums
+from model import generation
 from model.checkpoint import Checkpoint
+from model.checksums import SHA256SUMS
 from model.components import Loaded
 from model.device import Device
 from model.safetensors_format import read_header
@@ -139,8 +140,12 @@ def test_one_flipped_bit_of_one_tensor_fails_by_the_file_s_name(bundled_copy: Pa
     ("gone", "status", "said"),
     [
         ([], "match", "10 files as SHA256SUMS lists them"),
-        ([sums.SUMS_FILE], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
-        ([sums.SUMS_FILE, "STAND_IN.json"], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
+        ([SHA256SUMS], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
+        (
+            [SHA256SUMS, "STAND_IN.json"],
+            "none",
+            "no SHA256SUMS beside the weights: nothing says whose they are",
+        ),
     ],
 )
 def test_who_vouches_for_the_weights_is_said(bundled_copy: Path, gone: list[str], status: str, said: str) -> None:

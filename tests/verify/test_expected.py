@@ -17,6 +17,7 @@ from model.components import Inputs, Loaded, forward
 from verify.reference import __main__ as program
 from verify.reference import points
 from verify.reference import values as expected
+from verify.reference.points import LOGITS_POINT
 from verify.reference.values import Expected
 from verify.run.context import Context
 from verify.run.verification import Verification
@@ -46,7 +47,7 @@ def test_a_file_gives_back_what_was_saved(file: Path, tiny_expected: Expected) -
 def test_a_small_model_s_reference_is_float64_and_agrees_with_float32(
     tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected
 ) -> None:
-    values = tiny_expected.values["", "out of", 0, 0]
+    values = tiny_expected.values[LOGITS_POINT]
     assert values.dtype == torch.float64
     with torch.inference_mode():
         logits = forward(tiny_float32.model, tiny_inputs.features, tiny_inputs.input_ids)
@@ -62,7 +63,7 @@ def test_the_tokens_are_what_the_scores_prefer_and_never_the_end(
 
 
 def test_an_ideal_device_of_a_narrower_dtype_is_farther_off(tiny_expected: Expected) -> None:
-    noise = [tiny_expected.noise[d]["end_to_end"]["", "out of", 0, 0] for d in ("float32", "float16", "bfloat16")]
+    noise = [tiny_expected.noise[d]["end_to_end"][LOGITS_POINT] for d in ("float32", "float16", "bfloat16")]
     assert 0 < noise[0][0] < noise[1][0] / 1000 < noise[2][0] / 5000
 
 

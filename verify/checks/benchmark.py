@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from model.components import Inputs, Loaded, Step, torch_dtype
-from model.device import Device, failures
+from model.device import Device, runtime_errors
 from model.generation import generate
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -112,7 +112,7 @@ def _time_part(loaded: Loaded, step: Step, warmup: int, rounds: int, budget_s: f
     import torch
 
     device = loaded.device
-    with failures(device, f"timing {step.name}"), torch.inference_mode():
+    with runtime_errors(device, f"timing {step.name}"), torch.inference_mode():
         warm, steady = time_calls(step.run, device.synchronize, warmup=warmup, rounds=rounds, budget_s=budget_s)
     figures = summary(steady)
     return {
@@ -185,7 +185,7 @@ def measure_floors(device: Device, dtype: str) -> dict[str, float]:
     """
     import torch
 
-    with failures(device, "measuring the machine's floors"), torch.inference_mode():
+    with runtime_errors(device, "measuring the machine's floors"), torch.inference_mode():
         block = torch.ones(READ_BYTES // 4, dtype=torch.float32, device=device.torch_device)
         read = _fastest(device, block.sum)
         del block

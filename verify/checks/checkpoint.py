@@ -5,7 +5,7 @@ from __future__ import annotations
 from env.errors import CheckpointError
 from model import stand_in
 from model.checkpoint import Checkpoint
-from model.sums import SUMS_FILE
+from model.checksums import SHA256SUMS
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
 
@@ -27,7 +27,7 @@ def check(session: Verification) -> Outcome:
 def _vouched(found: Checkpoint, listed: tuple[str, ...] | None) -> tuple[str, str]:
     """Who says that the values are the right ones: a word for the record, and the same as a sentence."""
     if listed is not None:
-        return "match", f"{len(listed)} files as {SUMS_FILE} lists them"
+        return "match", f"{len(listed)} files as {SHA256SUMS} lists them"
     if found.kind == "stand-in" and stand_in.is_stand_in(found.name):
         return "made-here", "made here from a seed"
-    return "none", f"no {SUMS_FILE} beside the weights: nothing says whose they are"
+    return "none", f"no {SHA256SUMS} beside the weights: nothing says whose they are"

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from model import components, generation
 from model.architecture import Architecture
 from model.components import DTYPES, PREFIX_TOKENS, SUFFIX_TOKENS, Inputs, Loaded, make_inputs
-from model.device import failures
+from model.device import runtime_errors
 from model.reference import Reference
 from verify.checks.tokens import decoded, logits_bound
 from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
-from verify.reference.points import LOGITS
+from verify.reference.points import LOGITS_POINT
 from verify.reference.values import Expected
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -91,12 +91,8 @@ class Pair:
         import torch
 
         loaded = self.loaded
-        there = [
-            (tensor.to(loaded.torch_dtype) if tensor.is_floating_point() else tensor).to(loaded.device.torch_device)
-            for tensor in tensors
-        ]
-        with failures(loaded.device, "running a configuration"), torch.inference_mode():
-            return as_array(component(loaded.model, *there))
+        with runtime_errors(loaded.device, "running a configuration"), torch.inference_mode():
+            return as_array(component(loaded.model, *map(loaded.on_device, tensors)))
 
     def theirs(self, component: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> numerics.Array:
         """What the reference gives for them."""
@@ -172,7 +168,7 @@ def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     mask[:batch, :PADDING] = 0
     place = (mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = pair.ours(components.language_model, torch.cat([padded, longer]), mask, place)[:batch, PADDING:]
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    wanted = as_array(expected.values[LOGITS_POINT])
     yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, wanted, pair.limit)
 
     last = pair.architecture.text.max_position_embeddings
@@ -200,7 +196,7 @@ def caches(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
 
 def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """Both implementations of attention that the language model has."""
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    wanted = as_array(expected.values[LOGITS_POINT])
     for name in ("sdpa", "eager"):
         with attention(pair.loaded, name):
             logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
@@ -221,7 +217,7 @@ def attention(loaded: Loaded, name: str) -> Iterator[None]:
 
 def dtypes(others: list[Loaded], pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """The checkpoint in every dtype."""
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    wanted = as_array(expected.values[LOGITS_POINT])
     for loaded in (pair.loaded, *others):
         one = Pair(loaded, pair.reference, pair.seed)
         logits = one.ours(components.forward, inputs.features, inputs.input_ids)
@@ -235,7 +231,7 @@ def hf32(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     if pair.loaded.device.kind != "npu":
         return
     switch = torch.npu.conv  # type: ignore[attr-defined]
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    wanted = as_array(expected.values[LOGITS_POINT])
     before = switch.allow_hf32
     try:
         for allowed, limit in ((False, pair.limit), (True, None)):
@@ -278,9 +274,8 @@ def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
 def _forward(loaded: Loaded, inputs: Inputs) -> numerics.Array:
     import torch
 
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    with failures(loaded.device, "running a configuration"), torch.inference_mode():
-        return as_array(components.forward(loaded.model, features, inputs.input_ids.to(loaded.device.torch_device)))
+    with runtime_errors(loaded.device, "running a configuration"), torch.inference_mode():
+        return as_array(loaded.forward(inputs))
 
 
 def measure(pair: Pair, others: list[Loaded], expected: Expected, inputs: Inputs, *, full: bool) -> list[Row]:

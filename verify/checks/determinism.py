@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.components import Step
-from model.device import Device, failures
+from model.device import Device, runtime_errors
 from verify.reference import numerics
 from verify.reference.numerics import as_array
 from verify.run.records import Outcome, Status
@@ -36,7 +36,7 @@ def _repeat(device: Device, step: Step, runs: int) -> dict[str, Any]:
     first = as_array(step.output)
     identical, finite, worst = True, True, 0.0
     for _ in range(runs - 1):
-        with failures(device, f"running {step.name} again"), torch.inference_mode():
+        with runtime_errors(device, f"running {step.name} again"), torch.inference_mode():
             output = step.run()
             device.synchronize()
         comparison = numerics.compare(as_array(output), first)

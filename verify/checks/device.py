@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.device import emulated, failures, versions
+from model.device import emulated, runtime_errors, versions
 from verify.reference import numerics
 from verify.reference.numerics import as_array
 from verify.run.records import Outcome, Status
@@ -24,7 +24,7 @@ def check(session: Verification) -> Outcome:
     size = (OPERATION_SIZE, OPERATION_SIZE)
     left = torch.randint(-1, 2, size, generator=generator).float()
     right = torch.randint(-1, 2, size, generator=generator).float()
-    with failures(found, "multiplying two matrices"):
+    with runtime_errors(found, "multiplying two matrices"):
         product = left.to(found.torch_device) @ right.to(found.torch_device)
         found.synchronize()
         comparison = numerics.compare(as_array(product), as_array(left.double() @ right.double()))

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from model import components
 from model.components import Inputs, Loaded
-from model.device import failures
+from model.device import runtime_errors
 from verify.reference import bounds
 from verify.reference.numerics import as_array
-from verify.reference.points import LOGITS, Reading, described, read_points, scores
+from verify.reference.points import LOGITS_POINT, Reading, described, read_points, scores
 from verify.reference.values import MODES, Expected, Key
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
 
 if TYPE_CHECKING:
-    from model.layers import Point
+    from model.hooks import Point
 
 
 KINDS = 12  # kinds of layers whose worst point is written out
@@ -86,10 +85,9 @@ def logits(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any]
     """
     import torch
 
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    with failures(loaded.device, "computing logits"), torch.inference_mode():
-        output = components.forward(loaded.model, features, inputs.input_ids.to(loaded.device.torch_device))
-    return scores(as_array(output), as_array(expected.values[LOGITS, "out of", 0, 0]))
+    with runtime_errors(loaded.device, "computing logits"), torch.inference_mode():
+        output = loaded.forward(inputs)
+    return scores(as_array(output), as_array(expected.values[LOGITS_POINT]))
 
 
 def check(session: Verification) -> Outcome:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from model import components
 from model.components import Inputs, Loaded
-from model.device import failures
+from model.device import runtime_errors
 from model.reference import Reference
 from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
@@ -96,7 +96,7 @@ def _pairs(loaded: Loaded, inputs: Inputs, reference: Reference) -> Iterator[tup
     def there(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(loaded.device.torch_device)
 
-    with failures(loaded.device, "comparing with the reference"), torch.inference_mode():
+    with runtime_errors(loaded.device, "comparing with the reference"), torch.inference_mode():
         features = inputs.features.to(dtype)
         encoded = reference.encode(features)
         yield "encoder", components.encode(model, there(features)), encoded

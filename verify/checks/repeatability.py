@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from env.errors import DeviceError, run_main
 from env.stack import ROOT
-from model import components
 from model.components import Inputs, Loaded, Step
-from model.device import Device, failures
+from model.device import Device, runtime_errors
 from verify.checks.tokens import logits_bound
 from verify.reference import numerics
 from verify.reference.numerics import as_array, same_bits
-from verify.reference.points import LOGITS
+from verify.reference.points import LOGITS_POINT
 from verify.run.context import Context
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -32,7 +31,7 @@ from verify.run.verification import Verification
 if TYPE_CHECKING:
     import torch
 
-    from model.layers import Point
+    from model.hooks import Point
 
 
 ROWS = 3  # of the batch that holds the same inputs in every row: the first, the last, and one between
@@ -92,7 +91,7 @@ class Repeats:
             for other in others:
                 if not same_bits(other, first):
                     differing.append(point)
-                if point.layer == LOGITS and point.edge == "out of":
+                if point.key == LOGITS_POINT:
                     apart.append(numerics.compare(as_array(other), as_array(first)).as_json()["rel_l2"])
 
         self._pass(wide, compare)
@@ -106,14 +105,12 @@ class Repeats:
     def _pass(self, inputs: Inputs, see: Callable[[Point, torch.Tensor], None]) -> None:
         import torch
 
-        from model.layers import Taps
+        from model.hooks import Hooks
 
         loaded = self._loaded
-        features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-        ids = inputs.input_ids.to(loaded.device.torch_device)
-        with failures(loaded.device, "repeating a pass"), torch.inference_mode():
-            with Taps(loaded.model, lambda point, tensor: see(point, tensor.detach().cpu()), deep=self._deep):
-                components.forward(loaded.model, features, ids)
+        with runtime_errors(loaded.device, "repeating a pass"), torch.inference_mode():
+            with Hooks(loaded.model, lambda point, tensor: see(point, tensor.detach().cpu()), deep=self._deep):
+                loaded.forward(inputs)
             loaded.device.synchronize()
 
 
@@ -144,7 +141,7 @@ def warm(device: Device, parts: Mapping[str, Step]) -> dict[str, bool]:
 
     found = {}
     for name, step in parts.items():
-        with failures(device, f"running {name} warm"), torch.inference_mode():
+        with runtime_errors(device, f"running {name} warm"), torch.inference_mode():
             output = step.run()
             device.synchronize()
         found[name] = same_bits(output.cpu(), step.output.cpu())

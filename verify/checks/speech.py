@@ -11,7 +11,7 @@ from typing import Any
 from env.errors import InputError, RecordError
 from env.stack import ROOT
 from model.checkpoint import Checkpoint
-from model.decoding import ENDLESS, PROCESSOR_FILES, Decoding
+from model.decoding import PROCESSOR_FILES, Decoding
 from model.signature import Signature
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -76,7 +76,7 @@ def implausible(lines: Sequence[Line]) -> list[str]:
     """
     most = len(lines) * _table()["plausible"]["at_most"]
     silent = [line.key for line in lines if line.hypothesis is not None and not line.hypothesis.strip()]
-    endless = [line.key for line in lines if any(note.startswith(ENDLESS) for note in line.notes)]
+    endless = [line.key for line in lines if line.endless]
     said = {"give no text": silent, "give a text that does not end": endless}
     return [f"{len(keys)} of {len(lines)} recordings {what}" for what, keys in said.items() if len(keys) > most]
 

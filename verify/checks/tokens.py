@@ -18,7 +18,7 @@ from model import generation
 from model.components import Inputs, Loaded
 from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
-from verify.reference.points import LOGITS, described, scores
+from verify.reference.points import LOGITS_POINT, described, scores
 from verify.reference.values import Expected
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -61,7 +61,7 @@ def decoded(loaded: Loaded, inputs: Inputs, expected: Expected, **options: Any) 
 def logits_bound(loaded: Loaded, expected: Expected) -> bounds.Bound:
     """How far the scores of any step may be from the reference's."""
     noise = expected.scores_noise[loaded.dtype]
-    kind = bounds.kind_of(expected.points[LOGITS, "out of", 0, 0])
+    kind = bounds.kind_of(expected.points[LOGITS_POINT])
     return bounds.bound(bounds.arithmetic(loaded), loaded.dtype, "end_to_end", kind, noise)
 
 

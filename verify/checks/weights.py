@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from model.components import Loaded
-from model.device import failures
+from model.device import runtime_errors
+from model.stored_tensors import StoredTensors
 from verify.reference.numerics import as_bytes, same_bits
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -22,47 +23,22 @@ LISTED = 20  # differing tensors that are written out; the rest are counted
 TIED = {"language_model.lm_head.weight": "language_model.model.embed_tokens.weight"}
 
 
-class Stored:
-    """The tensors of a checkpoint's files, as the loader converts them."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        from safetensors import safe_open
-
-        self._dtype = loaded.torch_dtype
-        self._where = {name: path for name, (path, _) in loaded.checkpoint.entries.items()}
-        self._shapes = {name: entry.shape for name, (_, entry) in loaded.checkpoint.entries.items()}
-        self._files = {path: safe_open(path, framework="pt") for path in loaded.checkpoint.shards}
-
-    def __iter__(self) -> Any:
-        return iter(self._where)
-
-    def get(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._files[self._where[name]].get_tensor(name)  # type: ignore[no-untyped-call]
-        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-
-    def holding(self, found: torch.Tensor) -> str | None:
-        """The name of a stored tensor that is `found`, bit for bit."""
-        candidates = (name for name, shape in self._shapes.items() if shape == tuple(found.shape))
-        return next((name for name in candidates if same_bits(found, self.get(name))), None)
-
-
 def measure(loaded: Loaded) -> dict[str, Any]:
     """{"tensors", "values", "differing": [{"name", "what", "values"}], "differing_count", "not_in_checkpoint"}.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
-    stored = Stored(loaded)
+    stored = StoredTensors(loaded.checkpoint, loaded.torch_dtype)
     held = loaded.model.state_dict()
     differing: list[dict[str, Any]] = []
     tensors = values = 0
-    for name in stored:
-        wanted = stored.get(name)
+    for name, wanted in stored.items():
         tensors, values = tensors + 1, values + wanted.numel()
         if name not in held:
             differing.append({"name": name, "what": "is not on the device", "values": wanted.numel()})
             continue
-        with failures(loaded.device, f"reading {name} back"):
+        with runtime_errors(loaded.device, f"reading {name} back"):
             found = held[name].detach().cpu()
         if not same_bits(found, wanted):
             differing.append({"name": name, **_difference(found, wanted, stored)})
@@ -75,7 +51,7 @@ def measure(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def _difference(found: torch.Tensor, wanted: torch.Tensor, stored: Stored) -> dict[str, Any]:
+def _difference(found: torch.Tensor, wanted: torch.Tensor, stored: StoredTensors) -> dict[str, Any]:
     """What became of a tensor, in the words of what usually happens to one, and how many values differ."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return {"what": f"is {_sort(found)}, {_sort(wanted)} expected", "values": wanted.numel()}
@@ -83,7 +59,7 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor, stored: Stored) -> di
     unequal = (as_bytes(found).view(-1, size) != as_bytes(wanted).view(-1, size)).any(dim=1)
     count = int(unequal.sum())
     ours, theirs = found.double().reshape(-1)[unequal], wanted.double().reshape(-1)[unequal]
-    other = stored.holding(found)
+    other = _holding(stored, found)
     first = int(unequal.int().argmax())
     if other is not None:
         what = f"holds {other}"
@@ -96,6 +72,12 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor, stored: Stored) -> di
         scaled = bool(((ours - ratio * theirs).abs() <= 0.01 * (ratio * theirs).abs()).all())
         what = f"is scaled by {ratio:.4g}" if scaled else f"differs in {count:,} of {wanted.numel():,} values"
     return {"what": what, "values": count}
+
+
+def _holding(stored: StoredTensors, tensor: torch.Tensor) -> str | None:
+    """The name of a stored tensor that is `tensor`, bit for bit."""
+    candidates = (name for name, shape in stored.shapes.items() if shape == tuple(tensor.shape))
+    return next((name for name in candidates if same_bits(tensor, stored[name])), None)
 
 
 def _sort(tensor: torch.Tensor) -> str:

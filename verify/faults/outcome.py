@@ -17,7 +17,7 @@ from .clean import CleanSeed
 
 DOCUMENTS = ("report.en.md", "report.zh.md")
 EFFECT = "effect.json"  # as effect.py writes it
-BETWEEN = ", what enters "  # in the name of a point between layers (model/layers.py)
+BETWEEN = ", what enters "  # in the name of a point between layers (model/hooks.py)
 PASSED = (Status.PASS, Status.SKIP)
 
 

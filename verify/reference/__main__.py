@@ -10,8 +10,8 @@ from env.errors import run_main
 from env.language import _, translate
 from env.options import BATCH_SIZE, DTYPE, MODEL_DIR, SEED, SEQ_LEN
 from model.location import resolve_model_dir
+from model.options import batch_size
 from model.session import Session
-from verify.programs import batch_size
 from verify.reference import values
 
 

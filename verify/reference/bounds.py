@@ -23,7 +23,7 @@ from model import device as devices
 
 if TYPE_CHECKING:
     from model.components import Loaded
-    from model.layers import Point
+    from model.hooks import Point
 
 BOUNDS = Path(__file__).with_name("bounds.toml")
 UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}

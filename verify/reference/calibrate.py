@@ -68,7 +68,7 @@ def _measured(loaded: Loaded, inputs: Inputs, values: Expected) -> Ratios:
             noise = values.noise[loaded.dtype][mode][reading.point.key]
             pair = _ratio(reading.comparison, bounds.least(loaded.dtype, noise))
             found[mode, loaded.dtype, bounds.kind_of(reading.point)].append(pair)
-    output = bounds.kind_of(values.points[points.LOGITS, "out of", 0, 0])
+    output = bounds.kind_of(values.points[points.LOGITS_POINT])
     noise = bounds.least(loaded.dtype, values.scores_noise[loaded.dtype])
     steps = zip(
         generation.score(loaded, inputs, values.tokens).reshape(-1, values.scores.shape[-1]),

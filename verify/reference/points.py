@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from model import components
 from model.components import Inputs, Loaded
-from model.device import failures
+from model.device import runtime_errors
 from verify.reference import bounds, numerics
 from verify.reference.bounds import Bound
 from verify.reference.numerics import as_array
-from verify.reference.values import Expected
+from verify.reference.values import Expected, Key
 
 if TYPE_CHECKING:
     import torch
 
-    from model.layers import Point
+    from model.hooks import Point
 
-LOGITS = ""  # the model itself, whose output they are
+LOGITS_POINT: Key = ("", "out of", 0, 0)  # what the model itself gives in its one pass
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
     """
     import torch
 
-    from model.layers import Taps
+    from model.hooks import Hooks
 
     readings: list[Reading] = []
     noise = expected.noise[loaded.dtype][mode]
@@ -93,11 +92,9 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
             return None
         return reference.to(loaded.torch_dtype).to(tensor.device)
 
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    ids = inputs.input_ids.to(loaded.device.torch_device)
-    with failures(loaded.device, "comparing layers"), torch.inference_mode():
-        with Taps(loaded.model, visit, deep=expected.deep):
-            components.forward(loaded.model, features, ids)
+    with runtime_errors(loaded.device, "comparing layers"), torch.inference_mode():
+        with Hooks(loaded.model, visit, deep=expected.deep):
+            loaded.forward(inputs)
         loaded.device.synchronize()
     return readings
 

@@ -13,30 +13,31 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from env.errors import ReferenceFileError, storage_error
+from env.atomic import replacing
+from env.digest import file_sha256
+from env.errors import ReferenceFileError
 from env.stack import ROOT
 from model import device
 from model.checkpoint import Checkpoint
 from model.components import DTYPES, Inputs, torch_dtype
 from model.generation import choosable, never_chosen
+from model.size import FULL_SIZE
 
 if TYPE_CHECKING:
     import torch
 
-    from model.layers import Point
+    from model.hooks import Point
     from model.reference import Reference
 
 SCHEMA = 2  # 1: noise of one rounding a layer
 FOLDER = ROOT / ".cache" / "references"
 MODES = ("isolated", "end_to_end")
-SMALL = 50_000_000  # parameters; a larger model's file holds whole parts of layers only, and fewer tokens
-TOKENS, TOKENS_FULL = 16, 4
+TOKENS, TOKENS_FULL = 16, 4  # a full-size model's file also holds whole parts of layers only
 DEVICES = 8  # that round at random; bounds.toml's factors hold for this number
 # What must be equal for a file to be a run's; "dtype", "tokens" and "dtypes" may be more than is asked.
 IDENTITY = {
@@ -79,7 +80,7 @@ def about(
     The reference is float64 where that costs little, and where float32 is verified: a run must not be its own
     reference.
     """
-    small = checkpoint.parameters < SMALL
+    small = checkpoint.parameters < FULL_SIZE
     config = json.dumps(checkpoint.config, sort_keys=True).encode()
     digest = hashlib.sha256()
     for tensor in (inputs.features.float(), inputs.input_ids):
@@ -104,7 +105,7 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Mapping[str, Any])
 
     Weights are read as each layer needs them, so it takes the memory of the largest one and of the values.
     """
-    from model.layers import Taps
+    from model.hooks import Hooks
     from model.reference import Reference
 
     reference = Reference(checkpoint, description["dtype"])
@@ -115,7 +116,7 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Mapping[str, Any])
         points[point.key] = point
         values[point.key] = tensor.detach().clone()
 
-    with Taps(reference.model, keep, deep=description["deep"]):
+    with Hooks(reference.model, keep, deep=description["deep"]):
         reference.forward(inputs.features, inputs.input_ids)
     tokens, scores = _greedy(reference, inputs, description["tokens"])
     silent = Expected(description, points, values, {}, tokens, scores, {})
@@ -171,7 +172,7 @@ def _ideal(
     import torch
     from torch.utils._python_dispatch import _disable_current_modes
 
-    from model.layers import Taps
+    from model.hooks import Hooks
     from verify.reference import numerics
     from verify.reference.numerics import as_array
     from verify.reference.rounding import RoundOnce
@@ -188,7 +189,7 @@ def _ideal(
         return wide.to(torch_dtype(narrow.dtype)) if mode == "isolated" else None
 
     exact = torch.float64 if expected.about["dtype"] == "float64" else torch.float32
-    with Taps(narrow.model, visit, deep=expected.deep), RoundOnce(exact, seed):
+    with Hooks(narrow.model, visit, deep=expected.deep), RoundOnce(exact, seed):
         logits = narrow.forward(features, ids)
     return found, logits
 
@@ -231,22 +232,18 @@ def save(expected: Expected, path: Path) -> None:
     # One entry: the library writes several in an order of its own, and the file would not be the same twice.
     said = {"about": dict(expected.about), "points": rows, "scores_noise": dict(expected.scores_noise)}
     metadata = {"reference": json.dumps(said)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(stored, temporary, metadata)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:  # the library has its own error for a disk that is full
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise storage_error(error if isinstance(error, OSError) else OSError(str(error)), path) from error
+    with replacing(path) as temporary:
+        try:
+            save_file(stored, temporary, metadata)
+        except SafetensorError as error:  # the library's own error for a disk that is full
+            raise OSError(str(error)) from error
 
 
 def read(path: Path) -> Expected:
     """Raises: ReferenceFileError, where the file is absent, damaged, or none that `save` wrote."""
     from safetensors import SafetensorError, safe_open
 
-    from model.layers import Point
+    from model.hooks import Point
 
     try:
         with safe_open(path, framework="pt") as file:
@@ -269,11 +266,7 @@ def read(path: Path) -> Expected:
         raise ReferenceFileError(f"no reference file at {path}", next=HOW_TO_MAKE) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ReferenceFileError(f"{path} is no reference file, or a damaged one: {error}", next=HOW_TO_MAKE) from error
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return Expected(description, points, values, noise, tokens, scores, scores_noise, digest.hexdigest())
+    return Expected(description, points, values, noise, tokens, scores, scores_noise, file_sha256(path))
 
 
 def require(expected: Expected, wanted: Mapping[str, Any], path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.size import FULL_SIZE
+
 FULL_LEVEL = 3  # whose checkpoint is full-size, by its definition
-FULL_BYTES = 100_000_000  # of a checkpoint that is full-size at any level: values.SMALL parameters in bfloat16
+FULL_BYTES = 2 * FULL_SIZE  # of a checkpoint that is full-size at any level, in bfloat16
 
 # What `shapes`, `determinism` and `parity` measure, in the order of the forward pass: Architecture.output_shapes, which
 # a reader of records must not import.

@@ -8,6 +8,7 @@ from pathlib import Path
 from env.stack import load_stack
 from model.components import Loaded
 from model.session import Session
+from model.size import FULL_SIZE
 from verify.reference import values
 from verify.reference.values import Expected
 from verify.run.context import Context
@@ -54,4 +55,4 @@ class Verification(Session):
     @property
     def layer_by_layer(self) -> bool:
         """Whether every layer can be watched, and passes are cheap."""
-        return self.checkpoint.parameters < values.SMALL
+        return self.checkpoint.parameters < FULL_SIZE

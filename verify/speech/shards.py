@@ -1,4 +1,4 @@
-"""Work shared among the processes that torchrun starts: who does what, what each found, and who died.
+"""Work shared among the processes that torchrun starts: who does what, what each gathers, and who died.
 
 Batches are made before they are shared out, so that every utterance meets the same neighbours, and gets the same
 text, with any number of processes.
@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 from env.device_name import DeviceName
 from env.errors import UsageError, VerificationIncompleteError
+from env.language import _
+from model.console import lines
 
 T = TypeVar("T")
 
@@ -51,7 +53,8 @@ def place() -> Place:
         return Place(*(int(os.environ[name]) for name in names))
     except (KeyError, ValueError) as error:
         raise UsageError(
-            f"RANK is set, and {', '.join(names)} are not three numbers", next="torchrun --nproc-per-node N eval.py ..."
+            _("RANK is set, and {names} are not three numbers", names=", ".join(names)),
+            next="torchrun --nproc-per-node N eval.py ...",
         ) from error
 
 
@@ -62,8 +65,8 @@ def device_for(device: str, where: Place) -> str:
         return device
     if name.has_index:
         raise UsageError(
-            f"--device {device} is one device, torchrun started {where.size} processes",
-            next=f"--device {name.kind}, which takes a card for each",
+            _("--device {device} is one device, torchrun started {count} processes", device=device, count=where.size),
+            next=_("--device {kind}, which takes a card for each", kind=name.kind),
         )
     return str(name.card(where.local_rank))
 
@@ -137,21 +140,24 @@ class Group:
         deadline = time.monotonic() + SETTLE_SECONDS
         while not (dead := self.dead()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        names = ", ".join(f"rank {rank} (process {self._members[rank][1]})" for rank in dead) or "another process"
+        members = [_("rank {rank} (process {process})", rank=rank, process=self._members[rank][1]) for rank in dead]
         return VerificationIncompleteError(
-            f"{names} died; every transcript that was finished is kept",
+            _(
+                "{names} died; every transcript that was finished is kept",
+                names=lines(*members, before=", ") if members else _("another process"),
+            ),
             why=reason,
-            next="the same command again finishes the rest",
+            next=_("the same command again finishes the rest"),
         )
 
 
 def _stopped(group: Group, signum: int) -> VerificationIncompleteError:
-    """The error of a process that was told to stop: torchrun does that to all when one of them dies."""
+    """The error of a process that has to stop: torchrun does that to all when one of them dies."""
     if group.place.size > 1 and group.dead():
-        return group.lost(f"this process, rank {group.place.rank}, was then stopped too")
+        return group.lost(_("this process, rank {rank}, was then stopped too", rank=group.place.rank))
     return VerificationIncompleteError(
-        f"stopped by {signal.Signals(signum).name}; every transcript that was finished is kept",
-        next="the same command again finishes the rest",
+        _("stopped by {signal}; every transcript that was finished is kept", signal=signal.Signals(signum).name),
+        next=_("the same command again finishes the rest"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.layers import Point, Taps, layers_of
+from model.hooks import Hooks, Point, layers_of
 
 
 class Block(torch.nn.Module):
@@ -35,7 +35,7 @@ class Model(torch.nn.Module):
 
 def points(model: Model) -> list[Point]:
     seen: list[Point] = []
-    with Taps(model, lambda point, tensor: seen.append(point), deep=True), torch.inference_mode():
+    with Hooks(model, lambda point, tensor: seen.append(point), deep=True), torch.inference_mode():
         model(torch.ones(1, 4))
     return seen
 
@@ -81,21 +81,21 @@ def test_what_is_put_in_reaches_the_residual_stream_too() -> None:
             reached.append(tensor.clone())
         return None
 
-    with Taps(model, put, deep=True), torch.inference_mode():
+    with Hooks(model, put, deep=True), torch.inference_mode():
         model(torch.ones(1, 4))
     assert torch.equal(reached[0], wanted)  # x + linear(x), both replaced
 
 
 def test_a_parameter_that_is_handed_to_a_layer_is_never_written() -> None:
     model = Model()
-    with Taps(model, lambda point, tensor: torch.zeros_like(tensor), deep=True), torch.inference_mode():
+    with Hooks(model, lambda point, tensor: torch.zeros_like(tensor), deep=True), torch.inference_mode():
         model(torch.ones(1, 4))
     assert torch.equal(model.get_parameter("layers.0.query"), torch.ones(1, 4))
 
 
 def test_an_expanded_tensor_is_looked_at_and_left_alone() -> None:
     model = Model()
-    with Taps(model, lambda point, tensor: torch.zeros_like(tensor), deep=True), torch.inference_mode():
+    with Hooks(model, lambda point, tensor: torch.zeros_like(tensor), deep=True), torch.inference_mode():
         model(torch.ones(1, 4).expand(3, 4))
 
 

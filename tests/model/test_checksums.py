@@ -12,9 +12,9 @@ import pytest
 
 from env.errors import CheckpointError
 from env.stack import ROOT
-from model import sums
+from model import checksums
 from model.checkpoint import INDEX_FILE, inspect
-from model.sums import SUMS_FILE
+from model.checksums import SHA256SUMS
 
 FIRST, SECOND, THIRD = (f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3))
 DIGEST = "0123456789abcdef" * 4
@@ -31,7 +31,7 @@ def folder(sharded: Path, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, change: Callable[[str], str]) -> None:
-    path = folder / SUMS_FILE
+    path = folder / SHA256SUMS
     path.write_bytes(change(path.read_text(encoding="utf-8")).encode())
 
 
@@ -57,7 +57,7 @@ def flip_last_bit(path: Path) -> None:
 
 def problems(folder: Path) -> list[str]:
     with pytest.raises(CheckpointError) as caught:
-        sums.compare(inspect(folder))
+        checksums.compare(inspect(folder))
     what, *listed = caught.value.what.split("\n  - ")
     assert what == f"the checkpoint in {folder} is not what its SHA256SUMS lists:"
     assert caught.value.next == f"cd {folder} && sha256sum -c SHA256SUMS"
@@ -79,7 +79,7 @@ SAME: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME)
 def test_files_as_listed_are_named(folder: Path, change: Callable[[str], str]) -> None:
     edit(folder, change)
-    assert sums.compare(inspect(folder)) == (FIRST, SECOND, THIRD, "config.json")
+    assert checksums.compare(inspect(folder)) == (FIRST, SECOND, THIRD, "config.json")
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
@@ -88,16 +88,16 @@ def test_readme_says_how_the_list_is_made(name: str) -> None:
 
 
 def test_without_a_list_nothing_is_said(folder: Path) -> None:
-    (folder / SUMS_FILE).unlink()
-    assert sums.compare(inspect(folder)) is None
+    (folder / SHA256SUMS).unlink()
+    assert checksums.compare(inspect(folder)) is None
 
 
 def test_a_written_list_is_one_that_sha256sum_checks(folder: Path) -> None:
     (folder / ".hidden").touch()
     (folder / "README.md").touch()
-    sums.write(folder, leave_out=("README.md",))
-    subprocess.run(["sha256sum", "--strict", "-c", SUMS_FILE], cwd=folder, check=True, capture_output=True)
-    assert set(sums.compare(inspect(folder)) or ()) == {FIRST, SECOND, THIRD, "config.json", INDEX_FILE}
+    checksums.write(folder, leave_out=("README.md",))
+    subprocess.run(["sha256sum", "--strict", "-c", SHA256SUMS], cwd=folder, check=True, capture_output=True)
+    assert set(checksums.compare(inspect(folder)) or ()) == {FIRST, SECOND, THIRD, "config.json", INDEX_FILE}
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -149,11 +149,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         f"SHA256SUMS line 5 is unreadable: '{DIGEST}  a\\x00b'",
     ),
     "a list in UTF-16": (
-        lambda f: (f / SUMS_FILE).write_text("x", encoding="utf-16"),
+        lambda f: (f / SHA256SUMS).write_text("x", encoding="utf-16"),
         "SHA256SUMS is no text",
     ),
     "a list that is a folder": (
-        lambda f: make_folder(f / SUMS_FILE),
+        lambda f: make_folder(f / SHA256SUMS),
         "SHA256SUMS cannot be read: Is a directory",
     ),
 }
@@ -198,22 +198,22 @@ def test_the_folder_of_the_next_command_is_quoted(folder: Path, tmp_path: Path) 
     moved = folder.rename(tmp_path / "granite speech; 2b")
     flip_last_bit(moved / FIRST)
     with pytest.raises(CheckpointError) as caught:
-        sums.compare(inspect(moved))
+        checksums.compare(inspect(moved))
     assert caught.value.next == f"cd '{moved}' && sha256sum -c SHA256SUMS"
 
 
 def test_digests_of_weights_are_kept_and_those_of_small_files_are_not(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "digests.json"
-    assert sums.compare(inspect(folder), cache)
+    assert checksums.compare(inspect(folder), cache)
     kept = json.loads(cache.read_text(encoding="utf-8"))
     assert sorted(Path(key.split(":")[0]).name for key in kept) == [FIRST, SECOND, THIRD]
     cache.write_text(json.dumps(dict.fromkeys(kept, DIGEST)), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"the file has 0123456789ab\.\.\."):
-        sums.compare(inspect(folder), cache)
+        checksums.compare(inspect(folder), cache)
 
 
 def test_shards_that_are_links_into_another_folder_are_files(folder: Path, tmp_path: Path) -> None:
     """As a hub's cache keeps them: the folder of a revision holds links to blobs."""
     shutil.move(folder / FIRST, tmp_path / "blob")
     (folder / FIRST).symlink_to(tmp_path / "blob")
-    assert FIRST in (sums.compare(inspect(folder)) or ())
+    assert FIRST in (checksums.compare(inspect(folder)) or ())

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import torch
+
+Edge = Literal["into", "out of"]
 
 WHOLE = "the whole model"
 Visit = Callable[["Point", torch.Tensor], torch.Tensor | None]
@@ -24,7 +26,7 @@ class Point:
     """One floating-point tensor at one edge of a layer."""
 
     layer: str  # the module's path: "encoder.layers.1.conv.up_conv"
-    edge: str  # "into" or "out of"
+    edge: Edge
     call: int  # 0 for the first time that the layer runs in a pass
     index: int  # 0 for the first floating-point tensor there
     owner: str  # whose code computed it: the layer itself at "out of", the module that calls it at "into"
@@ -55,11 +57,11 @@ def layers_of(model: torch.nn.Module, *, deep: bool) -> dict[str, torch.nn.Modul
     """The modules to watch, by path ("" is the model itself): all, or, if not `deep`, those that are not hidden inside
     a part of a repeated layer ("encoder.layers.1.conv" is taken, "encoder.layers.1.conv.up_conv" is not).
     """
-    found = dict(model.named_modules())
+    modules = dict(model.named_modules())
     if deep:
-        return found
-    repeated = [f"{name}." for name, module in found.items() if isinstance(module, torch.nn.ModuleList)]
-    return {name: module for name, module in found.items() if _depth(name, repeated) <= 2}
+        return modules
+    repeated = [f"{name}." for name, module in modules.items() if isinstance(module, torch.nn.ModuleList)]
+    return {name: module for name, module in modules.items() if _depth(name, repeated) <= 2}
 
 
 def _depth(name: str, repeated: list[str]) -> int:
@@ -68,7 +70,7 @@ def _depth(name: str, repeated: list[str]) -> int:
     return 0 if within is None else name.removeprefix(within).count(".") + 1
 
 
-class Taps:
+class Hooks:
     """While entered, `visit` is shown every point of every pass; the tensor that it returns takes the place of what it
     was shown, in place, so that the caller's own reference to it (a residual stream) changes as well.
     """
@@ -87,7 +89,7 @@ class Taps:
             if tensor.device.type != "meta"
         }
 
-    def __enter__(self) -> Taps:
+    def __enter__(self) -> Hooks:
         self._running.clear()
         self._calls.clear()
         for name, module in self._layers.items():

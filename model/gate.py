@@ -39,7 +39,8 @@ def code_in(folder: Path) -> list[Message]:
     for path in sorted(folder.glob("*.json")):
         if path.name not in LARGE_TABLES and path.is_file():
             problems += _code_keys(path)
-    return [*problems[:LISTED], *([_("and {n} more", n=len(problems) - LISTED)] if len(problems) > LISTED else [])]
+    more = [_("and {n} more", n=len(problems) - LISTED)] if len(problems) > LISTED else []
+    return [*problems[:LISTED], *more]
 
 
 def shard_problems(names: list[str]) -> list[Message]:

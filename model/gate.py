@@ -33,7 +33,7 @@ LIBRARY = "transformers."
 
 def code_in(folder: Path) -> list[Message]:
     """Everything in a checkpoint folder that could make the library run code, each named."""
-    problems: list[str] = [
+    problems = [
         _("{name} is code, which no checkpoint needs", name=name) for name in sorted(_code_files(folder))
     ]
     for path in sorted(folder.glob("*.json")):

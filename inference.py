@@ -61,7 +61,7 @@ def run_raw(asked: argparse.Namespace) -> int:
 
     measured: dict[str, Any] = {}
     if asked.benchmark:
-        measured = benchmark.measure(
+        figures = benchmark.measure(
             loaded,
             session.inputs,
             session.parts,
@@ -69,6 +69,7 @@ def run_raw(asked: argparse.Namespace) -> int:
             rounds=asked.benchmark,
             floors=True,
         )
+        measured = figures.as_json()
         print("\n" + times_table(measured))
     programs.write_json(asked.json, "inference.py", outcomes, signature, benchmark=measured or None)
     failed = [f"{name}: {outcome.reason}" for name, outcome in outcomes.items() if outcome.status is Status.FAIL]

@@ -27,6 +27,7 @@ from env.options import SETUP_FILE, add_target_options, repeating, run_folder
 from verify.options import add_verify_options, resolve_model_dir
 from verify.run import engine, plan
 from verify.run.context import Context
+from verify.run.provenance import shown_model_dir
 from verify.run.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run
 
 
@@ -63,7 +64,7 @@ def rerun_command(arguments: argparse.Namespace) -> Callable[[str], str]:
             words += [f"--{name}", str(value)]
     if arguments.reference:
         words += ["--reference", Path(arguments.reference).name]
-    words += ["--model-dir", engine.shown_model_dir(resolve_model_dir(arguments.model_dir))]
+    words += ["--model-dir", shown_model_dir(resolve_model_dir(arguments.model_dir))]
     return lambda check: shlex.join(["nox", "-s", "verify", "--", "--check", check, *words])
 
 
@@ -96,7 +97,7 @@ def refuse_another_run(folder: Path, context: Context) -> None:
         return
     if run is None:
         return
-    model_dir = engine.shown_model_dir(context.model_dir)
+    model_dir = shown_model_dir(context.model_dir)
     now = {"level": context.level, "model_dir": model_dir, "dtype": context.dtype, "seed": context.seed}
     others = [f"{name} {getattr(run, name)}, not {value}" for name, value in now.items() if getattr(run, name) != value]
     if others:

@@ -24,7 +24,8 @@ from env.npu_emulator.guard import real_npu
 from env.npu_emulator.options import add_release_option
 from verify.report.campaign import FAULTS_FILE, SCHEMA, Fault, Summary, count
 from verify.report.campaign import Clean as CleanRun
-from verify.run.engine import now, project
+from verify.run.engine import now
+from verify.run.provenance import project
 
 from . import cases, clean
 from .cases import Case

@@ -1,4 +1,4 @@
-"""Level 1: does the asked device answer and multiply right?"""
+"""Level 1: does the device of the run answer and multiply right?"""
 
 from __future__ import annotations
 

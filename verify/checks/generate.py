@@ -36,7 +36,7 @@ def check(session: Verification) -> Outcome:
     steps = [numerics.compare(cached[:, step], uncached[:, step]) for step in range(NEW_TOKENS)]
     limit = numerics.cached_limit(loaded.device.kind, loaded.dtype, loaded.architecture.text.num_hidden_layers)
     limits = numerics.Limits({"rel_l2": limit}, "tolerances.toml, [cached]")
-    wrong = [(step, problem) for step, found in enumerate(steps) for problem in numerics.judge(found, limits)]
+    wrong = [(step, problem) for step, one in enumerate(steps) for problem in numerics.judge(one, limits)]
     figures = GenerateFigures(
         prompt_tokens=inputs.positions,
         new_tokens=NEW_TOKENS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def check(session: Verification) -> Outcome:
         if not row.ok and not row.substituted
     ]
     if not python.ok:
-        releases = " or ".join(stack.pythons)
+        releases = reduce(lambda one, other: _("{one} or {other}", one=one, other=other), stack.pythons)
         problems.append(_("Python {releases} asked, {python} found", releases=releases, python=this_python()))
     if lock is None:
         problems.append(_("the environment has no stamp of its lock"))

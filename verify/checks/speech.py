@@ -81,8 +81,8 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
 def _without(name: str, missing: Sequence[str]) -> Message:
     if len(missing) == 1:
         return _("{name} has no {file}: it cannot hear", name=name, file=missing[0])
-    files = " and no ".join(missing)
-    return _("{name} has no {files}: it cannot hear", name=name, files=files)
+    one, other = missing
+    return _("{name} has no {file} and no {other}: it cannot hear", name=name, file=one, other=other)
 
 
 def implausible(lines: Sequence[Line]) -> list[str]:

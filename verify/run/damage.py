@@ -47,10 +47,16 @@ def decode_message(kind: type, value: Any) -> Any:
 
 
 def encode_message(value: Any) -> Any:
-    """For msgspec: the inverse."""
+    """For msgspec: the inverse, and what numpy counts among floats, which a message's fields may hold.
+
+    Raises:
+        TypeError: the value is none that JSON has.
+    """
     if isinstance(value, Message):
         return value.as_json()
-    raise NotImplementedError(type(value).__name__)
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is none of JSON's types")
 
 
 def _worded(text: str, value: Any, where: str) -> Message:

@@ -13,7 +13,7 @@ FULL_BYTES = 100_000_000  # of a checkpoint that is full-size at any level: valu
 class Check:
     """One check, verify/checks/<name>.py; the limits are in seconds, for small and for full-size weights.
 
-    `essential`: the level means nothing without it. A skip of such a check, or a run that was not asked for it, leaves
+    `essential`: the level means nothing without it. A skip of such a check, or a run that leaves it out, leaves
     the run incomplete; any other check may be skipped with a reason, which the verdict line then names.
     """
 
@@ -37,7 +37,7 @@ class Check:
 
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
 # Not essential: `machine` (the host), `benchmark` and `soak` (how fast, how long), `configurations` (lengths, batches
-# and caches that were not asked for). All others together say whether what was asked is computed rightly.
+# and caches beside the run's own). All others together decide whether the run's own work is computed rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
     Check("packages", 1, 60, essential=True),

@@ -1,4 +1,4 @@
-"""What a run leaves behind: one JSON record a check, and run.json, which says what was asked and planned.
+"""What a run leaves behind: one JSON record a check, and run.json, which holds the run's options and its plan.
 
 A record is written by atomic rename the moment its check ends, so that a crash, Ctrl-C or a full disk never loses a
 finished one. The report reads these files and nothing else. The format is versioned; schemas/*.json are made of the
@@ -118,12 +118,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Run:
-    """What was asked of a run, on what, and which checks it planned."""
+    """The options of a run, and the checks it planned."""
 
     run_id: Name
     started: Moment
     level: Level
-    device: str  # as asked: "auto", "npu:0", ...
+    device: str  # the option: "auto", "npu:0", ...
     model_dir: str
     dtype: str
     seed: int

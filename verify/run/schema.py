@@ -89,7 +89,7 @@ def _figures_of_checks() -> Iterator[Schema]:
 def run_schema() -> Schema:
     """run.json."""
     schema, definitions = _components(Run)
-    return _document("What was asked of a run, and which checks it planned: run.json", schema, definitions)
+    return _document("The options of a run, and the checks it planned: run.json", schema, definitions)
 
 
 def setup_schema() -> Schema:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from env.arguments import Parser
 from env.errors import DeviceError, run_main
 from env.language import _
 from env.stack import ROOT
@@ -252,8 +252,8 @@ def problems(figures: RepeatabilityFigures) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m verify.checks.repeatability", allow_abbrev=False)
-    parser.add_argument("--context", required=True, help="the Context as JSON")
+    parser = Parser(prog="python -m verify.checks.repeatability")
+    parser.add_argument("--context", required=True, help=_("the run's options as JSON"))
     session = Verification(Context.from_json(parser.parse_args(argv).context))
     repeats = Repeats(session.model, session.inputs, deep=session.layer_by_layer)
     print(ANSWER + json.dumps(repeats.digests()), flush=True)

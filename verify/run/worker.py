@@ -7,7 +7,6 @@ It dies with its parent, so that a killed run never leaves a process that holds 
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import faulthandler
 import importlib
@@ -23,6 +22,7 @@ from typing import TextIO
 import msgspec
 
 from env import npu_emulator
+from env.arguments import Parser
 from env.errors import BundleError
 from env.language import Message, _
 from verify.run.context import Context
@@ -90,10 +90,10 @@ def serve(functions: TextIO, results: TextIO, session: Verification) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m verify.run.worker", allow_abbrev=False)
+    parser = Parser(prog="python -m verify.run.worker")
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--results-fd", type=int, required=True)
-    parser.add_argument("--context", required=True, help="the Context as JSON")
+    parser.add_argument("--context", required=True, help=_("the run's options as JSON"))
     arguments = parser.parse_args(argv)
     die_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides

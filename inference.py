@@ -58,7 +58,7 @@ def run_raw(options: argparse.Namespace) -> int:
         ids = " ".join(map(str, outcomes["generate"].data["token_ids"]))
         print(translate(_("token ids {ids}", ids=ids)), flush=True)
 
-    figures: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     if options.benchmark:
         figures = benchmark.measure(
             loaded,
@@ -68,8 +68,9 @@ def run_raw(options: argparse.Namespace) -> int:
             rounds=options.benchmark,
             floors=True,
         )
-        print("\n" + times_table(figures))
-    programs.write_json(options.json, "inference.py", outcomes, signature, benchmark=figures or None)
+        measured = figures.as_json()
+        print("\n" + times_table(measured))
+    programs.write_json(options.json, "inference.py", outcomes, signature, benchmark=measured or None)
     failed = [
         _("{check}: {reason}", check=name, reason=outcome.reason)
         for name, outcome in outcomes.items()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import ClassVar, NoReturn
 
-from env.language import _, translate
+from env.language import Message, _, as_message, translate
 
 
 class BundleError(Exception):
@@ -27,13 +27,19 @@ class BundleError(Exception):
         self.why = why
         self.next = next
 
-    def __str__(self) -> str:
-        lines = [self.what]
+    @property
+    def message(self) -> Message:
+        """What happened, the likely cause and the next command, a line each."""
+        if self.why and self.next:
+            return _("{what}\n  why:  {why}\n  next: {next}", what=self.what, why=self.why, next=self.next)
         if self.why:
-            lines.append(f"  why:  {self.why}")
+            return _("{what}\n  why:  {why}", what=self.what, why=self.why)
         if self.next:
-            lines.append(f"  next: {self.next}")
-        return "\n".join(lines)
+            return _("{what}\n  next: {next}", what=self.what, next=self.next)
+        return as_message(self.what)
+
+    def __str__(self) -> str:
+        return str(self.message)
 
 
 class UsageError(BundleError):

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +86,24 @@ def translate(text: str, language: Language | None = None) -> str:
 def folded(template: str) -> str:
     """A message that its source breaks over several lines, on one: a break and its indentation are a space."""
     return re.sub(r"\s*\n\s*", " ", template)
+
+
+def as_message(text: str) -> Message:
+    """A string as the message that it is, or as one without fields."""
+    return text if isinstance(text, Message) else Message(text)
+
+
+def altered(text: str, change: Callable[[str], str]) -> str:
+    """`text` with `change` made to it; of a message to its fields, whatever their depth, so that it stays one."""
+    if not isinstance(text, Message) or not text.fields:
+        return change(text)
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [inside(item) for item in value]
+        return altered(value, change) if isinstance(value, str) else value
+
+    return Message(text.template, **{name: inside(value) for name, value in text.fields.items()})
 
 
 def joined(*messages: str) -> Message:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from env.errors import BundleError
 from env.language import Message, _, translate
 
 
@@ -18,14 +17,6 @@ def lines(*parts: str, before: str = "\n") -> Message:
     """Several messages as one text, `before` in front of each but the first."""
     names = [f"line{number}" for number in range(len(parts))]
     return Message(before.join(f"{{{name}}}" for name in names), **dict(zip(names, parts, strict=True)))
-
-
-def as_message(error: BundleError) -> Message:
-    """An error with its cause and its next step, as `str` gives it."""
-    parts = [error.what]
-    parts += [_("  why:  {why}", why=error.why)] if error.why else []
-    parts += [_("  next: {next}", next=error.next)] if error.next else []
-    return lines(*parts)
 
 
 class Bar:

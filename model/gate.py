@@ -33,9 +33,7 @@ LIBRARY = "transformers."
 
 def code_in(folder: Path) -> list[Message]:
     """Everything in a checkpoint folder that could make the library run code, each named."""
-    problems = [
-        _("{name} is code, which no checkpoint needs", name=name) for name in sorted(_code_files(folder))
-    ]
+    problems = [_("{name} is code, which no checkpoint needs", name=name) for name in sorted(_code_files(folder))]
     for path in sorted(folder.glob("*.json")):
         if path.name not in LARGE_TABLES and path.is_file():
             problems += _code_keys(path)

@@ -14,7 +14,7 @@ from env.errors import InputError, UsageError
 from env.language import Message, _, translate
 from model import audio, prompts
 from model.captions import WRITERS, Segment, Transcript
-from model.console import Bar, as_message, lines, note
+from model.console import Bar, lines, note
 from model.options import batch_size
 from model.prompts import Prompt
 from model.signature import Signature
@@ -63,7 +63,7 @@ def total_seconds(paths: list[str]) -> float:
         except InputError as error:
             errors.append(error)
     if len(errors) == len(paths):
-        raise errors[0] if len(errors) == 1 else InputError(lines(*map(as_message, errors)))
+        raise errors[0] if len(errors) == 1 else InputError(lines(*(error.message for error in errors)))
     return total
 
 

@@ -13,7 +13,6 @@ from env.language import _
 from model import windows
 from model.audio import AudioFile
 from model.captions import Segment, Transcript
-from model.console import as_message
 from model.decoding import Decoded, Reader
 from model.prompts import Prompt
 from model.windows import Window
@@ -83,7 +82,7 @@ def transcribe_files(
                 if audio.damage is not None:
                     raise audio.damage
         except InputError as unusable:
-            error = as_message(unusable)
+            error = unusable.message
         except KeyboardInterrupt:
             error, interrupted = INTERRUPTED, True
         yield Transcript(path, tuple(done), prompt.output_language, provenance, notes, error)

@@ -46,6 +46,7 @@ from model.location import resolve_model_dir
 from model.options import batch_size
 from verify.run import engine, plan
 from verify.run.context import Context
+from verify.run.provenance import shown_model_dir
 from verify.run.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def rerun_command(options: argparse.Namespace) -> Callable[[str], str]:
     argv = [argument for option in RERUN for argument in option.to_argv(getattr(options, option.name))]
     if options.reference:
         argv += ["--reference", Path(options.reference).name]
-    argv += ["--model-dir", engine.shown_model_dir(resolve_model_dir(options.model_dir))]
+    argv += ["--model-dir", shown_model_dir(resolve_model_dir(options.model_dir))]
     return lambda check: nox_command("verify", ["--check", check, *argv])
 
 
@@ -119,7 +120,7 @@ def refuse_another_run(folder: Path, context: Context) -> None:
     of_run = {"level": run.level, "model_dir": run.model_dir, "dtype": run.dtype, "seed": run.seed}
     now = {
         "level": context.level,
-        "model_dir": engine.shown_model_dir(context.model_dir),
+        "model_dir": shown_model_dir(context.model_dir),
         "dtype": context.dtype,
         "seed": context.seed,
     }

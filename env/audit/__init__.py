@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Formatter
+from typing import Literal
 
 from env.audit import cann, devices, environment, memory_and_disk, pairing
 from env.audit.registry import Fields, NotApplicableError, Rule, Subject, listed
@@ -25,7 +26,8 @@ RULES: Mapping[str, Rule] = {
     **environment.RULES,
 }
 TEXTS = Path(__file__).with_name("rules.toml")
-SEVERITIES = ("error", "warning", "note")
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 ANY, ASCEND, PAIRING = "any", "ascend", "pairing"
 
 
@@ -34,7 +36,7 @@ class Finding:
     """One thing that is wrong, or worth knowing: what, why it matters, the command that shows it and that fixes it."""
 
     id: str
-    severity: str  # error, warning, note
+    severity: Severity
     what: Message
     why: Message
     show: Message
@@ -47,7 +49,7 @@ class Text:
     """A row of rules.toml. `stops` is "host", "python" or "storage" where setup must not go on."""
 
     id: str
-    severity: str
+    severity: Severity
     scope: str
     what: str
     why: str

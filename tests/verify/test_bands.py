@@ -10,6 +10,7 @@ import pytest
 
 from model.hooks import Point
 from verify.reference import bounds, calibrate
+from verify.reference.figures import Bound
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,9 +28,9 @@ def test_a_band_is_margin_times_factor_times_noise(monkeypatch: pytest.MonkeyPat
         "isolated": {"bfloat16": {"any": [1.0, 1.5], "out of Softmax": [3.0, 4.0]}},
     }
     monkeypatch.setattr(bounds, "table", lambda: table)
-    assert bounds.bound("cpu", "bfloat16", "isolated", "out of Linear", NOISE) == bounds.Bound(2e-3, 6e-3)
-    assert bounds.bound("cpu", "bfloat16", "isolated", "out of Softmax", NOISE) == bounds.Bound(6e-3, 16e-3)
-    assert bounds.bound("npu", "bfloat16", "isolated", "out of Softmax", NOISE) == bounds.Bound(0.25, 0.25)
+    assert bounds.bound("cpu", "bfloat16", "isolated", "out of Linear", NOISE) == Bound(2e-3, 6e-3)
+    assert bounds.bound("cpu", "bfloat16", "isolated", "out of Softmax", NOISE) == Bound(6e-3, 16e-3)
+    assert bounds.bound("npu", "bfloat16", "isolated", "out of Softmax", NOISE) == Bound(0.25, 0.25)
     with pytest.raises(KeyError):
         bounds.bound("cpu", "float32", "isolated", "out of Linear", NOISE)
 

@@ -23,6 +23,7 @@ from model.device import Device
 from model.safetensors_format import read_header
 from verify.checks import benchmark, checkpoint, determinism, device, generate, load, parity, shapes, splice
 from verify.run.context import Context
+from verify.run.figures.benchmark import FloorsFigures
 from verify.run.plan import CHECKS
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -320,7 +321,9 @@ def test_a_model_with_parameters_too_many_fails(session: Verification, monkeypat
 def test_floors_are_measured_from_level_three_on(
     tiny_float32: Loaded, monkeypatch: pytest.MonkeyPatch, level: int, measured: bool
 ) -> None:
-    monkeypatch.setattr(benchmark, "measure_floors", lambda device, dtype: {"read_gb_s": 1.0, "gemm_gflop_s": 1.0})
+    monkeypatch.setattr(
+        benchmark, "measure_floors", lambda device, dtype: FloorsFigures(read_gb_s=1.0, gemm_gflop_s=1.0)
+    )
     outcome = benchmark.check(session_of(tiny_float32.checkpoint.folder, tiny_float32, level))
     assert (outcome.data["floors"] is not None) == measured
     assert (outcome.data["components"]["encoder"]["floor_ms"] is not None) == measured

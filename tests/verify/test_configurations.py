@@ -15,8 +15,9 @@ from model.components import Inputs, Loaded
 from model.reference import Reference
 from tests.conftest import load
 from verify.checks import configurations
-from verify.checks.configurations import Pair, Row
+from verify.checks.configurations import Pair
 from verify.reference.values import Expected
+from verify.run.figures.configurations import Row
 
 Plant = Callable[[Any], None]
 
@@ -37,7 +38,7 @@ def rows(pair: Pair, expected: Expected, inputs: Inputs) -> list[Row]:
 
 
 def failing(found: list[Row]) -> set[str]:
-    return {f"{row.group}: {row.name.partition(' (')[0]}" for row in found if not row.passed}
+    return {f"{row.group}: {row.name.partition(' (')[0]}" for row in found if row.passed is False}
 
 
 def test_the_real_model_is_tried_around_its_own_block_and_window() -> None:
@@ -58,7 +59,7 @@ def test_a_right_model_passes_everywhere_and_padding_is_measured_not_judged(
     assert padding.limit is None
     assert padding.value is not None
     assert padding.value > 0.01
-    assert padding.as_json()["passed"] is None
+    assert padding.passed is None
 
 
 def _last_block(model: Any) -> None:
@@ -151,16 +152,16 @@ def test_attention_is_put_back_also_after_an_error(pair: Pair) -> None:
     ],
 )
 def test_a_row_is_said_in_two_digits(value: float | None, limit: float | None, said: str) -> None:
-    assert Row("cache", "none", "against", "rel_l2", value, limit).said == said
+    assert Row.of("cache", "none", "against", "rel_l2", value, limit).summary == said
 
 
 @pytest.mark.parametrize(
-    ("value", "limit", "passed"), [(1.0, 1.0, True), (1.1, 1.0, False), (None, 1.0, False), (9.0, None, True)]
+    ("value", "limit", "passed"), [(1.0, 1.0, True), (1.1, 1.0, False), (None, 1.0, False), (9.0, None, None)]
 )
 def test_a_row_without_a_number_fails_and_one_without_a_limit_never_does(
-    value: float | None, limit: float | None, passed: bool
+    value: float | None, limit: float | None, passed: bool | None
 ) -> None:
-    assert Row("group", "name", "against", "rel_l2", value, limit).passed is passed
+    assert Row.of("group", "name", "against", "rel_l2", value, limit).passed is passed
 
 
 def test_a_large_checkpoint_is_held_against_its_own_siblings(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:

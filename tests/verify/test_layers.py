@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -71,7 +70,8 @@ def test_the_message_names_layer_error_and_band(
     isolated, end_to_end = layers.problems(data)
     assert isolated.startswith(f"first departure of layers fed the reference's input: {UP_PROJ}, rel 1.0e-02, expected")
     assert end_to_end.startswith(f"first departure end to end: {UP_PROJ}, rel 1.0e-02, expected below ")
-    assert data["isolated"]["first_departure"]["layer"] == UP_PROJ
+    assert data.isolated.first_departure is not None
+    assert data.isolated.first_departure.layer == UP_PROJ
 
 
 def test_a_layer_that_never_ran_is_named(tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected) -> None:
@@ -79,13 +79,13 @@ def test_a_layer_that_never_ran_is_named(tiny_float32: Loaded, tiny_inputs: Inpu
     feed_forward = model.encoder.layers[0].ff1
     feed_forward.forward = lambda x: feed_forward.down_proj(feed_forward.up_proj(feed_forward.pre_norm(x)))
     data = layers.measure(replace(tiny_float32, model=model), tiny_inputs, tiny_expected)
-    assert "encoder.layers.0.ff1.silu" in data["isolated"]["missing"]
+    assert "encoder.layers.0.ff1.silu" in data.isolated.missing
     assert any("never computed encoder.layers.0.ff1, what enters its silu" in text for text in layers.problems(data))
 
 
 def test_a_wrong_shape_is_a_departure(tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected) -> None:
     short = replace(tiny_inputs, features=tiny_inputs.features[:, :31])
-    assert departures(tiny_float32, short, tiny_expected, "end_to_end")[0].said == (
+    assert departures(tiny_float32, short, tiny_expected, "end_to_end")[0].problem == (
         "the whole model, what enters its encoder, is [1, 31, 160], [1, 32, 160] expected"
     )
 
@@ -93,7 +93,7 @@ def test_a_wrong_shape_is_a_departure(tiny_float32: Loaded, tiny_inputs: Inputs,
 def test_logits_are_compared_as_a_choice_between_tokens(
     tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected
 ) -> None:
-    found: dict[str, Any] = layers.logits(tiny_bfloat16, tiny_inputs, tiny_expected)
-    assert found["top1"] > 0.9
-    assert found["top5"] > 0.9
-    assert 0 < found["kl"] < 1e-3
+    scores = layers.logits(tiny_bfloat16, tiny_inputs, tiny_expected).as_json()
+    assert scores["top1"] > 0.9
+    assert scores["top5"] > 0.9
+    assert 0 < scores["kl"] < 1e-3

@@ -30,20 +30,20 @@ def test_a_right_model_passes_in_every_dtype(seed: int, tmp_path_factory: pytest
     for dtype in ("float32", "bfloat16", "float16"):
         loaded = load(checkpoint, resolve("cpu"), dtype)
         found = parity.measure(loaded, make_inputs(checkpoint.architecture, 1, 47, seed))
-        assert {name: entry["problems"] for name, entry in found["components"].items()} == {name: [] for name in ALL}
+        assert {name: entry.problems for name, entry in found.components.items()} == {name: [] for name in ALL}
 
 
 def test_the_reference_is_wider_than_what_it_judges(
     tiny_float32: Loaded, tiny_bfloat16: Loaded, tiny_inputs: Inputs
 ) -> None:
-    assert parity.measure(tiny_bfloat16, tiny_inputs)["reference"] == {"device": "cpu", "dtype": "float32"}
+    assert parity.measure(tiny_bfloat16, tiny_inputs).reference.dtype == "float32"
     found = parity.measure(tiny_float32, tiny_inputs)
-    assert found["reference"] == {"device": "cpu", "dtype": "float64"}
-    assert not any(e["identical"] for n, e in found["components"].items() if n != "splice")
+    assert found.reference.dtype == "float64"
+    assert not any(e.identical for n, e in found.components.items() if n != "splice")
 
 
 def failed(loaded: Loaded, inputs: Inputs) -> set[str]:
-    return {name for name, entry in parity.measure(loaded, inputs)["components"].items() if not entry["passed"]}
+    return {name for name, entry in parity.measure(loaded, inputs).components.items() if not entry.passed}
 
 
 @contextmanager
@@ -110,10 +110,10 @@ def test_one_bad_weight_is_caught_in_bfloat16(tiny_bfloat16: Loaded, tiny_inputs
     parameter = tiny_bfloat16.model.get_parameter(f"{PROJECTOR}.output_query.dense.weight")
     kept = parameter.data[0, 0].clone()
     parameter.data[0, 0] = value
-    found = parity.measure(tiny_bfloat16, tiny_inputs)["components"]
+    found = parity.measure(tiny_bfloat16, tiny_inputs).components
     parameter.data[0, 0] = kept
-    assert found["projector"]["problems"] == ["holds NaN or infinity"]
-    assert found["language_model"]["passed"]
+    assert found["projector"].problems == ["holds NaN or infinity"]
+    assert found["language_model"].passed
 
 
 def tanh_gelu(model: Any, patch: pytest.MonkeyPatch) -> None:
@@ -198,16 +198,17 @@ def test_one_wrong_score_among_three_million_is_seen_by_what_is_chosen() -> None
     actual[0, 7, 5] = expected[0, 7].max() + 0.1
     limits = limits_for("cpu", "bfloat16", "language_model", layers=4, classes=True)
     found = parity.judged(actual, expected, limits, classes=True)
-    assert found["rel_l2"] < limits.values["rel_l2"]
-    assert found["top1"] == 31 / 32
-    assert [problem.split()[0] for problem in found["problems"]] == ["top1_regret"]
+    assert found.rel_l2 is not None
+    assert found.rel_l2 < limits.values["rel_l2"]
+    assert found.top1 == 31 / 32
+    assert [problem.split()[0] for problem in found.problems] == ["top1_regret"]
 
 
 def test_a_wrong_shape_is_a_failure_with_a_reason() -> None:
     found = parity.judged(np.zeros((1, 9)), np.zeros((1, 10)), Limits({"rel_l2": 0.1}, "a test"), classes=False)
-    assert not found["passed"]
-    assert found["problems"] == ["shape [1, 9], [1, 10] expected"]
-    assert found["rel_l2"] is None
+    assert not found.passed
+    assert found.problems == ["shape [1, 9], [1, 10] expected"]
+    assert found.rel_l2 is None
 
 
 def test_values_are_compared_on_the_cpu_in_float64() -> None:
@@ -237,13 +238,11 @@ def test_what_is_beyond_the_table_is_held_to_the_noise_of_these_inputs(
         return Limits({"rel_l2": 1e-4, "cosine": 1.0 - 1e-12} | ({"top1_regret": 8e-4} if classes else {}), "a table")
 
     monkeypatch.setattr(numerics, "limits_for", tight)
-    found = parity.measure(tiny_bfloat16, tiny_inputs, lambda: tiny_expected)["components"]
-    assert {name for name, entry in found.items() if not entry["passed"]} == {"ctc_head"}  # no point of a pass is its
-    assert found["projector"]["limit_source"] == parity.IDEAL
+    found = parity.measure(tiny_bfloat16, tiny_inputs, lambda: tiny_expected).components
+    assert {name for name, entry in found.items() if not entry.passed} == {"ctc_head"}  # no point of a pass is its
+    assert found["projector"].limit_source == parity.IDEAL
     with scaled(tiny_bfloat16.model, f"{PROJECTOR}.output_query.dense.weight", 1.5):
-        assert not parity.measure(tiny_bfloat16, tiny_inputs, lambda: tiny_expected)["components"]["projector"][
-            "passed"
-        ]
+        assert not parity.measure(tiny_bfloat16, tiny_inputs, lambda: tiny_expected).components["projector"].passed
 
 
 def test_what_the_table_passes_asks_for_no_reference_values(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:

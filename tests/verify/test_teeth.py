@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from model import components, generation
 from model.components import Inputs, Loaded, run_parts
@@ -24,8 +25,9 @@ from verify.checks import repeatability as repeats
 from verify.checks.configurations import Pair
 from verify.checks.repeatability import Repeats
 from verify.reference import bounds, numerics
-from verify.reference.bounds import Bound
+from verify.reference.figures import Bound
 from verify.reference.values import Expected
+from verify.run.figures.repeats import ProcessFigures, RepeatabilityFigures, RepeatsFigures
 
 Patch = pytest.MonkeyPatch
 
@@ -102,7 +104,7 @@ def a_layer_that_never_ran(given: Subjects) -> list[str]:
 def the_last_bit_of_a_weight(given: Subjects) -> list[str]:
     model = copy.deepcopy(given.float32.model)
     model.state_dict()["encoder.out.weight"].view(-1).view(torch.int32)[3] ^= 1
-    return [row["name"] for row in weights.measure(replace(given.float32, model=model))["differing"]]
+    return [row.name for row in weights.measure(replace(given.float32, model=model)).differing]
 
 
 def the_scores_of_decoding(given: Subjects) -> list[str]:
@@ -140,7 +142,7 @@ def second_best_token_where_forced(given: Subjects) -> list[str]:
 def noise(given: Subjects) -> list[str]:
     device = scaled(given.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n % 2 == 0)
     found = repeats.repeat(Repeats(device, given.inputs, deep=True), at_least=2, seconds=0)
-    return ["differs"] * found["differing"]
+    return ["differs"] * found.differing
 
 
 def noise_once_warm(given: Subjects) -> list[str]:
@@ -159,25 +161,27 @@ def a_row_in_its_place(given: Subjects) -> list[str]:
     model.get_submodule(UP_PROJ).register_forward_hook(
         lambda module, args, output: torch.cat([output[:1], output[1:] * 1.001]) if len(output) > 1 else output
     )
-    one = Repeats(replace(given.float32, model=model), given.inputs, deep=True).at_every_place()
-    right = {"differing": 0}
-    data = {"repeats": right, "repeats_sharp": right, "warm": {}, "process": {"first_difference": None},
-            "batch": one | {"limit": 2 * tokens.logits_bound(given.float32, given.expected).rel_l2}}  # fmt: skip
-    return repeatability.found_in(data)
+    limit = 2 * tokens.logits_bound(given.float32, given.expected).rel_l2
+    batch = Repeats(replace(given.float32, model=model), given.inputs, deep=True).at_every_place(limit)
+    right = RepeatsFigures(runs=2, differing=0, first_difference=None)
+    process = ProcessFigures(points=1, first_difference=None)
+    return repeatability.problems(
+        RepeatabilityFigures(repeats=right, warm={}, batch=batch, repeats_sharp=right, process=process)
+    )
 
 
 def a_length(given: Subjects) -> list[str]:
     pair = Pair(scaled(given.float32, FF2, 1.001), Reference(given.float32.checkpoint, "float64"), seed=1)
     inputs = pair.inputs(21)
     row = pair.compare("length", "21", components.forward, inputs.features, inputs.input_ids)
-    return [] if row.passed else [row.name]
+    return [row.name] if row.passed is False else []
 
 
 def a_static_cache(given: Subjects) -> list[str]:
     pair = Pair(
         scaled(given.float32, "language_model.lm_head", 1.0001), Reference(given.float32.checkpoint, "float64"), 1
     )
-    return [row.name for row in configurations.caches(pair, given.expected, given.inputs) if not row.passed]
+    return [row.name for row in configurations.caches(pair, given.expected, given.inputs) if row.passed is False]
 
 
 def margin_times_100(dtype: str) -> Callable[[Patch], None]:
@@ -197,18 +201,19 @@ def floor_times_100(patch: Patch) -> None:
 def bound_without(measure: str) -> Callable[[Patch], None]:
     def weaken(patch: Patch) -> None:
         right = bounds.bound
-        patch.setattr(bounds, "bound", lambda *arguments: replace(right(*arguments), **{measure: float("inf")}))
+        patch.setattr(bounds, "bound", lambda *arguments: structs.replace(right(*arguments), **{measure: float("inf")}))
 
     return weaken
 
 
 def only(mode: str) -> Callable[[Patch], None]:
-    return lambda patch: patch.setattr(layers, "MODES", (mode,))
+    other = {"isolated": "_end_to_end_problems", "end_to_end": "_isolated_problems"}[mode]
+    return lambda patch: patch.setattr(layers, other, lambda figures: [])
 
 
 def nothing_missing(patch: Patch) -> None:
     right = layers.summary
-    patch.setattr(layers, "summary", lambda *arguments: right(*arguments) | {"missing": []})
+    patch.setattr(layers, "summary", lambda *arguments: structs.replace(right(*arguments), missing=[]))
 
 
 def close_is_same(module: Any) -> Callable[[Patch], None]:
@@ -228,7 +233,7 @@ def scores_bound_times_100(patch: Patch) -> None:
 
 def every_choice_a_tie(patch: Patch) -> None:
     right = tokens.choice
-    patch.setattr(tokens, "choice", lambda *arguments: right(*arguments) | {"tie_below": float("inf")})
+    patch.setattr(tokens, "choice", lambda *arguments: structs.replace(right(*arguments), tie_below=float("inf")))
 
 
 def no_first_difference(patch: Patch) -> None:

@@ -15,7 +15,7 @@ from env.atomic import write_json
 from env.errors import EnvironmentMissingError
 from env.stack import ROOT
 from verify.__main__ import context_of, environment, make_parser, rerun_command
-from verify.run.engine import shown_model_dir
+from verify.run.provenance import shown_model_dir
 from verify.run.records import Status, read_evidence
 from verify.run.verdict import judge
 
@@ -139,7 +139,7 @@ def test_a_setup_that_failed_is_named_as_the_cause(tmp_path: Path, monkeypatch: 
         "schema": 1,
         "status": "fail",
         "reason": "no driver\n  next: probe",
-        "started": "",
+        "started": "2026-08-01T10:00:00+00:00",
         "seconds": 0,
         "data": {},
     }

@@ -7,10 +7,14 @@ They run on the small checkpoint, where limits can be tight. Lengths are neighbo
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
+import torch
+
+from env.language import _
 from model import components, generation
 from model.architecture import Architecture
 from model.components import DTYPES, PREFIX_TOKENS, SUFFIX_TOKENS, Inputs, Loaded, make_inputs
@@ -21,12 +25,9 @@ from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
 from verify.reference.points import LOGITS_POINT
 from verify.reference.values import Expected
-from verify.run.records import Outcome, Status
+from verify.run.figures.configurations import ConfigurationsFigures, Row
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
-
-if TYPE_CHECKING:
-    import torch
-
 
 FRAMES_PER_S = 50  # encoder frames: two mel frames of 160 samples at 16 kHz each
 SHORTEST = 5  # frames: 0.1 s
@@ -37,31 +38,6 @@ STATIC_TOKENS = 8
 FAR = 48  # positions at the end of the language model's range
 LANGUAGE_MODEL = "language_model"
 REFERENCE = "float64 on CPU"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One configuration and what came of it. Without a limit it is measured and reported, and never wrong."""
-
-    group: str
-    name: str
-    against: str
-    measure: str  # "rel_l2", or "regret" as numerics has it
-    value: float | None  # None where there is none: NaN, another shape, other tokens
-    limit: float | None
-
-    @property
-    def passed(self) -> bool:
-        return self.limit is None or (self.value is not None and self.value <= self.limit)
-
-    @property
-    def said(self) -> str:
-        value = "is no number" if self.value is None else f"{self.value:.2g}"
-        limit = "" if self.limit is None else f", at most {self.limit:.2g} allowed"
-        return f"{self.group}, {self.name}: {self.measure} {value}{limit}"
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"passed": None if self.limit is None else self.passed}
 
 
 @dataclass(frozen=True)
@@ -80,16 +56,14 @@ class Pair:
     def limit(self) -> float:
         """How far the logits may be from the reference, as parity has it end to end."""
         dtype, layers = self.loaded.dtype, self.architecture.text.num_hidden_layers
-        found = numerics.limits_for(self.loaded.device.kind, dtype, "end_to_end", layers=layers, classes=False)
-        return max(found.values["rel_l2"], bounds.floor(bounds.arithmetic(self.loaded), "end_to_end", dtype))
+        limits = numerics.limits_for(self.loaded.device.kind, dtype, "end_to_end", layers=layers, classes=False)
+        return max(limits.values["rel_l2"], bounds.floor(bounds.arithmetic(self.loaded), "end_to_end", dtype))
 
     def inputs(self, frames: int, batch: int = 1) -> Inputs:
         return make_inputs(self.architecture, batch, frames, self.seed)
 
     def ours(self, component: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> numerics.Array:
         """What a component of the device gives for CPU tensors."""
-        import torch
-
         loaded = self.loaded
         with runtime_errors(loaded.device, "running a configuration"), torch.inference_mode():
             return as_array(component(loaded.model, *map(loaded.on_device, tensors)))
@@ -106,24 +80,25 @@ class Pair:
 
 
 def judged(
-    group: str, name: str, against: str, actual: numerics.Array, wanted: numerics.Array, limit: float | None
+    group: str, name: str, against: str, actual: numerics.Array, expected: numerics.Array, limit: float | None
 ) -> Row:
+    """The row of a result that is to be near `expected`; of another shape it has no figure."""
     try:
-        value = numerics.compare(actual, wanted).as_json()["rel_l2"]
-    except ValueError:  # another shape
+        value = numerics.compare(actual, expected).figures.rel_l2
+    except ValueError:
         value = None
-    return Row(group, name, against, "rel_l2", value, limit)
+    return Row.of(group, name, against, "rel_l2", value, limit)
 
 
 def edges(architecture: Architecture) -> dict[int, str]:
     """Frames to try, and why: around the edges of the window and of the block, the shortest and the longest audio."""
     block, window = architecture.encoder.context_size, architecture.window_size
-    found = {SHORTEST: "the shortest"}
+    frames = {SHORTEST: "the shortest"}
     for size, what in ((window, "window"), (block, "block")):
-        found |= {size - 1: f"{what} - 1", size: f"one {what}", size + 1: f"{what} + 1"}
-    found |= {2 * block - 1: "2 blocks - 1", 2 * block + 1: "2 blocks + 1"}
-    found |= {LONGEST * block: f"{LONGEST} blocks"}
-    return dict(sorted(found.items()))
+        frames |= {size - 1: f"{what} - 1", size: f"one {what}", size + 1: f"{what} + 1"}
+    frames |= {2 * block - 1: "2 blocks - 1", 2 * block + 1: "2 blocks + 1"}
+    frames |= {LONGEST * block: f"{LONGEST} blocks"}
+    return dict(sorted(frames.items()))
 
 
 def lengths(pair: Pair) -> Iterator[Row]:
@@ -136,8 +111,6 @@ def lengths(pair: Pair) -> Iterator[Row]:
 
 def batches(pair: Pair) -> Iterator[Row]:
     """Rows of equal and of unequal length. The encoder has no mask: padding changes the shorter row, by design."""
-    import torch
-
     block = pair.architecture.encoder.context_size
     equal = pair.inputs(block + 1, BATCH)
     yield pair.compare("batch", f"{BATCH} rows of equal length", components.forward, equal.features, equal.input_ids)
@@ -158,8 +131,6 @@ def _hear(model: Any, features: torch.Tensor) -> torch.Tensor:
 
 def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """A prompt that is padded on the left beside a longer one, as in a batch; and one at the end of the range."""
-    import torch
-
     merged = expected.values[LANGUAGE_MODEL, "into", 0, 0]
     batch, positions, width = merged.shape
     padded = torch.cat([merged.new_zeros(batch, PADDING, width), merged], dim=1)
@@ -168,8 +139,8 @@ def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     mask[:batch, :PADDING] = 0
     place = (mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = pair.ours(components.language_model, torch.cat([padded, longer]), mask, place)[:batch, PADDING:]
-    wanted = as_array(expected.values[LOGITS_POINT])
-    yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, wanted, pair.limit)
+    reference = as_array(expected.values[LOGITS_POINT])
+    yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, reference, pair.limit)
 
     last = pair.architecture.text.max_position_embeddings
     count = min(FAR, positions, last)
@@ -188,19 +159,19 @@ def caches(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     }
     for name, options in kinds.items():
         rows = decoded(pair.loaded, inputs, expected, **options)
-        same = all(row["first_difference"] is None or row["passed"] for row in rows)
-        errors = [error for row in rows for error in row["rel_l2"]]
-        worst = None if None in errors or not same else max(errors)
-        yield Row("cache", name, REFERENCE, "rel_l2", worst, logits_bound(pair.loaded, expected).rel_l2)
+        same = all(row.first_difference is None or row.passed for row in rows)
+        errors = [math.nan if error is None else error for row in rows for error in row.rel_l2]
+        worst = max(errors) if same and not any(map(math.isnan, errors)) else None
+        yield Row.of("cache", name, REFERENCE, "rel_l2", worst, logits_bound(pair.loaded, expected).rel_l2)
 
 
 def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """Both implementations of attention that the language model has."""
-    wanted = as_array(expected.values[LOGITS_POINT])
+    reference = as_array(expected.values[LOGITS_POINT])
     for name in ("sdpa", "eager"):
         with attention(pair.loaded, name):
             logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
-        yield judged("attention", name, REFERENCE, logits, wanted, pair.limit)
+        yield judged("attention", name, REFERENCE, logits, reference, pair.limit)
 
 
 @contextlib.contextmanager
@@ -217,27 +188,25 @@ def attention(loaded: Loaded, name: str) -> Iterator[None]:
 
 def dtypes(others: list[Loaded], pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """The checkpoint in every dtype."""
-    wanted = as_array(expected.values[LOGITS_POINT])
+    reference = as_array(expected.values[LOGITS_POINT])
     for loaded in (pair.loaded, *others):
         one = Pair(loaded, pair.reference, pair.seed)
         logits = one.ours(components.forward, inputs.features, inputs.input_ids)
-        yield judged("dtype", loaded.dtype, REFERENCE, logits, wanted, one.limit)
+        yield judged("dtype", loaded.dtype, REFERENCE, logits, reference, one.limit)
 
 
 def hf32(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """On an NPU: float32 with and without the reduced precision that its convolutions have by default."""
-    import torch
-
     if pair.loaded.device.kind != "npu":
         return
     switch = torch.npu.conv  # type: ignore[attr-defined]
-    wanted = as_array(expected.values[LOGITS_POINT])
+    reference = as_array(expected.values[LOGITS_POINT])
     before = switch.allow_hf32
     try:
         for allowed, limit in ((False, pair.limit), (True, None)):
             switch.allow_hf32 = allowed
             logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
-            yield judged("HF32", f"conv.allow_hf32 = {allowed}", REFERENCE, logits, wanted, limit)
+            yield judged("HF32", f"conv.allow_hf32 = {allowed}", REFERENCE, logits, reference, limit)
     finally:
         switch.allow_hf32 = before
 
@@ -253,7 +222,7 @@ def long_audio(pair: Pair) -> Iterator[Row]:
 
 
 def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
-    """The asked checkpoint at its own size, without a reference: two ways to the same result, each with its noise."""
+    """The run's own checkpoint at its size, without a reference: two ways to the same result, each with its noise."""
     layers = loaded.architecture.text.num_hidden_layers
     limits = numerics.limits_for(loaded.device.kind, loaded.dtype, "end_to_end", layers=layers, classes=True).values
     width = 2 * limits["rel_l2"]
@@ -268,12 +237,10 @@ def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
     taken = generation.generate(loaded, inputs, STATIC_TOKENS, cache_implementation="static").tokens
     lost = numerics.regret(taken.numpy(), generation.score(loaded, inputs, taken))
     against = "an uncached pass"
-    yield Row("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, limits["top1_regret"])
+    yield Row.of("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, limits["top1_regret"])
 
 
 def _forward(loaded: Loaded, inputs: Inputs) -> numerics.Array:
-    import torch
-
     with runtime_errors(loaded.device, "running a configuration"), torch.inference_mode():
         return as_array(loaded.forward(inputs))
 
@@ -301,17 +268,18 @@ FULL_FROM_LEVEL = 3
 
 def check(session: Verification) -> Outcome:
     """Every configuration agrees with the reference; what padding does to a shorter row is reported."""
-    small = session.bundled
-    loaded, checkpoint = small.model, small.checkpoint
-    others = [components.load(checkpoint, small.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
+    bundled = session.bundled
+    loaded, checkpoint = bundled.model, bundled.checkpoint
+    others = [components.load(checkpoint, bundled.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
     pair = Pair(loaded, Reference(checkpoint, "float64"), session.seed)
     full = session.context.level >= FULL_FROM_LEVEL
-    rows = measure(pair, others, small.reference, small.inputs, full=full)
+    rows = measure(pair, others, bundled.reference, bundled.inputs, full=full)
     if full and not session.layer_by_layer:
         rows += siblings(session.model, session.inputs)
-    data = {"rows": [row.as_json() for row in rows]}
-    wrong = [row.said for row in rows if not row.passed]
-    if wrong:
-        return Outcome(Status.FAIL, "; ".join(wrong), data, small.signature())
-    judged = [row for row in rows if row.limit is not None]
-    return Outcome(Status.PASS, f"{len(judged)} configurations as the reference has them", data, small.signature())
+    figures = ConfigurationsFigures(rows=rows)
+    problems = [row.summary for row in rows if row.passed is False]
+    if problems:
+        return failed(problems, figures, bundled.signature())
+    count = sum(row.passed is True for row in rows)
+    reason = _("{count} configurations as the reference has them", count=count)
+    return passed(reason, figures, bundled.signature())

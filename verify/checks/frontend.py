@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from env.errors import InputError, InstallError
-from env.language import Message, _, joined
+from env.language import Message, _
 from env.stack import ROOT
 from env.toml import load_toml
 from model import audio
@@ -29,7 +29,8 @@ from model.signature import Signature
 from verify.checks.speech import CLIPS, MANIFEST
 from verify.reference import mel, numerics
 from verify.reference.numerics import Array, Comparison
-from verify.run.records import Outcome, Status
+from verify.run.figures.frontend import FrontendFigures
+from verify.run.records import Outcome, failed, passed, skipped
 from verify.run.verification import Verification
 from verify.speech import manifest
 
@@ -54,9 +55,7 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     checkpoint = session.checkpoint
     missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
     if missing:
-        return Outcome(
-            Status.SKIP, _("{checkpoint} lacks {files}: it cannot hear", checkpoint=checkpoint.name, files=missing)
-        )
+        return skipped(_("{checkpoint} lacks {files}: it cannot hear", checkpoint=checkpoint.name, files=missing))
     clips = choose(folder / MANIFEST)
     with TemporaryDirectory(prefix="frontend-") as place:
         truths = Path(place)
@@ -65,7 +64,7 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
         features = [_features(extract, clip, truths) for clip in clips]
         resampled = [_resampled(mel.recording_at(truths, rate), truths) for rate in mel.RATES[: len(clips)]]
     limits = load_toml(LIMITS)
-    data = figures(features, resampled, limits)
+    measured = figures(features, resampled, limits)
     problems = [
         *problems_of(features, limits["features"], FEATURES, "librosa"),
         *problems_of(resampled, limits["resampled"], RESAMPLED, "scipy"),
@@ -73,16 +72,16 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     used = {**{name: version(name) for name in COMPUTED_BY}, **versions}
     signature = Signature(versions=used, n=len(features))
     if problems:
-        return Outcome(Status.FAIL, joined(*problems), data, signature)
+        return failed(problems, measured, signature)
     reason = _(
         "features of {n} recordings are librosa's up to {rel_l2:.1e}, {resampled} resampled ones a polyphase filter's "
         "up to {resampled_rel_l2:.1e}",
         n=len(features),
-        rel_l2=data["features_rel_l2"],
+        rel_l2=measured.features_rel_l2,
         resampled=len(resampled),
-        resampled_rel_l2=data["resampled_rel_l2"],
+        resampled_rel_l2=measured.resampled_rel_l2,
     )
-    return Outcome(Status.PASS, reason, data, signature)
+    return passed(reason, measured, signature)
 
 
 def choose(path: Path) -> list[Path]:
@@ -185,13 +184,8 @@ def problems_of(readings: Sequence[Reading], limits: Mapping[str, Any], what: Me
 
 def figures(
     features: Sequence[Reading], resampled: Sequence[Reading], limits: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """The check's data, flat. A worst difference is None where one could not be taken: shapes differ, or a NaN.
-
-    clips: names of the recordings whose features were compared; rates: those that were resampled, in Hz.
-    features_max_abs, features_rel_l2, resampled_rel_l2: the worst, each with ..._limit and ..._worst, the recording.
-    limit_sources: where the limits come from.
-    """
+) -> FrontendFigures:
+    """The worst differences, with the limits and the recordings that they are of."""
     data: dict[str, Any] = {
         "clips": [reading.name for reading in features],
         "rates": list(mel.RATES[: len(resampled)]),
@@ -203,4 +197,4 @@ def figures(
             data[f"{kind}_{measure}"] = value if np.isfinite(value) else None
             data[f"{kind}_{measure}_limit"] = limits[kind][measure]
             data[f"{kind}_{measure}_worst"] = farthest.name
-    return data | {"limit_sources": [limits[kind]["source"] for kind in ("features", "resampled")]}
+    return FrontendFigures(**data, limit_sources=[limits[kind]["source"] for kind in ("features", "resampled")])

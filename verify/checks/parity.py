@@ -10,22 +10,23 @@ the table is held to what ideal devices of the dtype are off by on these very in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from typing import Any
 
+import torch
+from msgspec import structs
+
+from env.language import _
 from model import components
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 from model.reference import Reference
 from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
-from verify.run.records import Outcome, Status
+from verify.reference.values import Expected
+from verify.run.figures.components import AgreementFigures, ParityFigures, ParityReference
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
-
-if TYPE_CHECKING:
-    import torch
-
-    from verify.reference.values import Expected
-
 
 CLASSES = ("ctc_head", "language_model", "end_to_end")  # whose last axis holds scores
 # A run must not be its own reference, so the reference is one step wider than what is verified.
@@ -36,10 +37,10 @@ LAYER_OF = {"encoder": "encoder", "projector": "projector", "language_model": "l
 IDEAL = "what ideal devices of the dtype are off by on these inputs, end to end (verify/reference/bounds.py)"
 
 
-def measure(loaded: Loaded, inputs: Inputs, expected: Callable[[], Expected] | None = None) -> dict[str, Any]:
-    """{"reference": ..., "components": {name: figures, limits, passed, problems}}, as the parity record holds it.
+def measure(loaded: Loaded, inputs: Inputs, expected: Callable[[], Expected] | None = None) -> ParityFigures:
+    """Every component against the reference.
 
-    `expected` is asked only where a component is beyond the table's limits.
+    `expected` is made only where a component is beyond the table's limits.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
@@ -53,15 +54,15 @@ def measure(loaded: Loaded, inputs: Inputs, expected: Callable[[], Expected] | N
         "language_model": loaded.architecture.text.num_hidden_layers,
         "end_to_end": loaded.architecture.text.num_hidden_layers,
     }
-    found = {}
-    for name, actual, wanted in _pairs(loaded, inputs, Reference(loaded.checkpoint, reference)):
+    agreement = {}
+    for name, actual, wide in _pairs(loaded, inputs, Reference(loaded.checkpoint, reference)):
         classes = name in CLASSES
         limits = numerics.limits_for(loaded.device.kind, loaded.dtype, name, layers=depth[name], classes=classes)
-        found[name] = judged(as_array(actual), as_array(wanted), limits, classes=classes)
-        if expected is not None and not found[name]["passed"] and name in LAYER_OF:
+        agreement[name] = judged(as_array(actual), as_array(wide), limits, classes=classes)
+        if expected is not None and not agreement[name].passed and name in LAYER_OF:
             limits = numerics.widened(limits, _ideal_error(loaded, name, expected()), IDEAL)
-            found[name] = judged(as_array(actual), as_array(wanted), limits, classes=classes)
-    return {"reference": {"device": "cpu", "dtype": reference}, "components": found}
+            agreement[name] = judged(as_array(actual), as_array(wide), limits, classes=classes)
+    return ParityFigures(reference=ParityReference(device="cpu", dtype=reference), components=agreement)
 
 
 def _ideal_error(loaded: Loaded, component: str, expected: Expected) -> float:
@@ -72,25 +73,23 @@ def _ideal_error(loaded: Loaded, component: str, expected: Expected) -> float:
     return bounds.bound(bounds.arithmetic(loaded), loaded.dtype, "end_to_end", kind, noise).rel_l2
 
 
-def judged(actual: Any, expected: Any, limits: numerics.Limits, *, classes: bool) -> dict[str, Any]:
-    """One component's figures with the limits they were held to."""
+def judged(actual: Any, expected: Any, limits: numerics.Limits, *, classes: bool) -> AgreementFigures:
+    """One component's figures with the limits they are held to."""
     try:
         comparison = numerics.compare(actual, expected, classes=classes)
         problems = numerics.judge(comparison, limits)
     except ValueError as error:
-        comparison, problems = numerics.Comparison(finite=True, identical=False), [str(error)]
-    return {
-        **comparison.as_json(),
-        "limits": dict(limits.values),
-        "limit_source": limits.source,
-        "problems": problems,
-        "passed": not problems,
-    }
+        comparison, problems = numerics.Comparison(finite=True, identical=False), [error.args[0]]
+    return AgreementFigures(
+        **structs.asdict(comparison.figures),
+        limits=dict(limits.values),
+        limit_source=limits.source,
+        problems=problems,
+        passed=not problems,
+    )
 
 
 def _pairs(loaded: Loaded, inputs: Inputs, reference: Reference) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    import torch
-
     model, dtype = loaded.model, loaded.torch_dtype
 
     def there(tensor: torch.Tensor) -> torch.Tensor:
@@ -113,11 +112,20 @@ def _pairs(loaded: Loaded, inputs: Inputs, reference: Reference) -> Iterator[tup
         yield "end_to_end", logits, reference.language_model(merged)
 
 
+def _and(one: str, other: str) -> str:
+    """Two problems of one component."""
+    return _("{one}, {other}", one=one, other=other)
+
+
 def check(session: Verification) -> Outcome:
     """Every component agrees with a wider CPU reference of the same weights, within the dtype's limits."""
-    data = measure(session.model, session.inputs, lambda: session.reference)
-    wrong = [f"{name}: {', '.join(e['problems'])}" for name, e in data["components"].items() if not e["passed"]]
-    if wrong:
-        return Outcome(Status.FAIL, "; ".join(wrong), data, session.signature())
-    worst = max(entry["rel_l2"] for entry in data["components"].values())
-    return Outcome(Status.PASS, f"relative error at most {worst:.1e}", data, session.signature())
+    figures = measure(session.model, session.inputs, lambda: session.reference)
+    problems = [
+        _("{component}: {problem}", component=name, problem=reduce(_and, entry.problems))
+        for name, entry in figures.components.items()
+        if not entry.passed
+    ]
+    if problems:
+        return failed(problems, figures, session.signature())
+    worst = max(entry.rel_l2 or 0.0 for entry in figures.components.values())
+    return passed(_("relative error at most {error:.1e}", error=worst), figures, session.signature())

@@ -22,7 +22,8 @@ from env.npu_emulator.build import build
 from env.npu_emulator.guard import real_npu
 from env.npu_emulator.options import TORCH_NPU
 from verify.report.campaign import FAULTS_FILE, SCHEMA, Campaign, FaultOutcome, Project, Summary, count
-from verify.run.engine import now, project
+from verify.run.engine import now
+from verify.run.provenance import project
 
 from . import cases, clean
 from .run import Folders, Job, Row, Runner, starter

@@ -51,7 +51,7 @@ def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> FaultOutcom
         caught=caught,
         check=first.check if first else None,
         level=first.level if first else None,
-        reason=first.reason if first else "",
+        reason=str(first.reason) if first else "",
         named=None if case.layer is None or not caught else named_layer in (case.layer, *case.also),
         named_layer=named_layer,
         seconds=None if bad is None else round(sum(record.seconds for record in records[: bad + 1]), 3),

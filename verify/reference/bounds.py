@@ -9,7 +9,6 @@ float32 sum) is the factor, which `python -m verify.reference.calibrate` measure
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ else:
     import tomli as tomllib
 
 from model import device as devices
+from verify.reference.figures import Bound
 
 if TYPE_CHECKING:
     from model.components import Loaded
@@ -30,14 +30,6 @@ UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
 # Where an ideal device makes no error at all (a row of an embedding, positions that float32 holds), a real one may
 # still be a rounding off.
 LEAST_NOISE = 0.25  # unit roundoffs
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a point's error is expected to stay below."""
-
-    rel_l2: float
-    worst_element: float
 
 
 @cache

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from env.language import _
+from verify.reference.figures import ComparisonFigures
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,14 +44,14 @@ class Comparison:
     top1: float | None = None  # share of positions with the same largest entry; None where not asked for
     top1_regret: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The figures as JSON can hold them: an infinity becomes None."""
-        names = ("rel_l2", "max_abs", "mean_abs", "cosine", "worst_element", "top1", "top1_regret")
-        figures = {name: getattr(self, name) for name in names}
-        finite = {
-            name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()
+    @property
+    def figures(self) -> ComparisonFigures:
+        """As a record holds it: JSON has no infinity, which becomes None."""
+        values: dict[str, Any] = {
+            name: value if value is None or isinstance(value, bool) or math.isfinite(value) else None
+            for name, value in asdict(self).items()
         }
-        return {"finite": self.finite, "identical": self.identical, **finite}
+        return ComparisonFigures(**values)
 
 
 def as_array(tensor: torch.Tensor) -> Array:
@@ -144,8 +147,8 @@ def kl_divergence(actual: Array, reference: Array) -> float:
 
 def _log_softmax(values: Array) -> Array:
     shifted = values - values.max(axis=-1, keepdims=True)
-    found: Array = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
-    return found
+    logarithms: Array = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    return logarithms
 
 
 def _largest(values: Array) -> float:
@@ -160,7 +163,7 @@ def compare(actual: ArrayLike, reference: ArrayLike, *, classes: bool = False) -
     """
     a, r = np.asarray(actual, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if a.shape != r.shape:
-        raise ValueError(f"shape {list(a.shape)}, {list(r.shape)} expected")
+        raise ValueError(_("shape {shape}, {expected} expected", shape=str(list(a.shape)), expected=str(list(r.shape))))
     if a.size == 0:
         raise ValueError(f"nothing to compare: shape {list(a.shape)}")
     if not (np.isfinite(a).all() and np.isfinite(r).all()):
@@ -198,11 +201,11 @@ def beyond(measure: str, value: float | None, limit: float) -> str:
     if measure not in MEASURES or not math.isfinite(limit) or limit < 0 or (lower and limit > 1):
         raise ValueError(f"no limit on {measure}: {limit}")
     if value is None or math.isnan(value):
-        return f"{measure} is not a number"
+        return _("{measure} is not a number", measure=measure)
     if lower and value < limit:
-        return f"{measure} {value:.6f}, at least {limit:.6f} required"
+        return _("{measure} {value:.6f}, at least {limit:.6f} required", measure=measure, value=value, limit=limit)
     if not lower and not 0 <= value <= limit:
-        return f"{measure} {value:.3g}, at most {limit:.3g} allowed"
+        return _("{measure} {value:.3g}, at most {limit:.3g} allowed", measure=measure, value=value, limit=limit)
     return ""
 
 
@@ -215,9 +218,9 @@ def judge(comparison: Comparison, limits: Limits) -> list[str]:
     if not limits.values:
         raise ValueError("no limits to judge by")
     if not comparison.finite:
-        return ["holds NaN or infinity"]
-    found = (beyond(measure, getattr(comparison, measure), limit) for measure, limit in limits.values.items())
-    return [problem for problem in found if problem]
+        return [_("holds NaN or infinity")]
+    problems = (beyond(measure, getattr(comparison, measure), limit) for measure, limit in limits.values.items())
+    return [problem for problem in problems if problem]
 
 
 @cache

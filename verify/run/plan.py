@@ -19,8 +19,8 @@ COMPONENTS = ("encoder", "ctc_head", "projector", "splice", "language_model", "e
 class Check:
     """One check, verify/checks/<name>.py; the limits are in seconds, for small and for full-size weights.
 
-    `essential`: the level means nothing without it. A skip of such a check, or a run of chosen checks without it,
-    leaves the run incomplete; any other check may be skipped with a reason, which the verdict line then names.
+    `essential`: the level means nothing without it. A skip of such a check, or a run that leaves it out, leaves
+    the run incomplete; any other check may be skipped with a reason, which the verdict line then names.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Check:
 
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
 # Not essential: `machine` (the host), `frontend` (on the CPU, the same for every device), `benchmark` and `soak` (how
-# fast, how long), `configurations` (other lengths, batches and caches). All others together say whether what the run
-# is of is computed rightly.
+# fast, how long), `configurations` (lengths, batches and caches beside the run's own). All others together decide
+# whether the run's own work is computed rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
     Check("packages", 1, 60, essential=True),

@@ -1,4 +1,4 @@
-"""What a check is given: the session under verification, what was asked of the run, and the reference values."""
+"""What a check takes: the session under verification, the run's options, and the reference values."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Verification(Session):
     @cached_property
     def bundled(self) -> Verification:
         """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer."""
-        small = Verification(self.context.of_bundled(load_stack().stand_in))
-        small.device = self.device
-        return small
+        bundled = Verification(self.context.of_bundled(load_stack().stand_in))
+        bundled.device = self.device
+        return bundled
 
     @property
     def layer_by_layer(self) -> bool:

@@ -14,7 +14,6 @@ from env.language import _
 from model import audio, prompts, windows
 from model.audio import AudioFile
 from model.captions import Segment
-from model.console import as_message
 from model.decoding import Reader
 from model.prompts import Prompt
 from model.transcribe import decode_windows, segments
@@ -78,7 +77,7 @@ def _hear_together(
         try:
             pieces, known = _read(utterance, limit_seconds)
         except InputError as error:
-            pieces, known = [], Heard((), 0.0, error=as_message(error))
+            pieces, known = [], Heard((), 0.0, error=error.message)
         heard.append(known)
         group += pieces
         owners += [index] * len(pieces)
@@ -97,7 +96,7 @@ def _hear_long(reader: Reader, utterance: Utterance, instruction: Prompt, limit_
                 raise file.damage
             return Heard(decoded, decoded[-1].end, tuple(file.notes))
     except InputError as error:
-        return Heard((), 0.0, error=as_message(error))
+        return Heard((), 0.0, error=error.message)
 
 
 def _digest(path: Path) -> str | None:

@@ -84,8 +84,8 @@ def test_what_is_beyond_a_limit_is_named(readings: list[Reading], problems: list
 def test_what_cannot_be_compared_is_the_worst_and_has_no_number(bad: Reading) -> None:
     limits = {"features": LIMITS, "resampled": {"rel_l2": 1.0, "source": "a test"}}
     data = figures([reading("a", 9.0), bad], [reading("8000 Hz")], limits)
-    assert (data["features_rel_l2"], data["features_rel_l2_worst"]) == (None, "bad")
-    assert data["resampled_rel_l2"] == 0.0
+    assert (data.features_rel_l2, data.features_rel_l2_worst) == (None, "bad")
+    assert data.resampled_rel_l2 == 0.0
     assert problems_of([bad], LIMITS, frontend.FEATURES, "librosa")
 
 

@@ -20,16 +20,39 @@ EVENT = Case("an event", "a family", "something", "npu", ({"at": "module", "kind
 ENDED = {"exit_code": 30, "seconds": 9.0}
 
 
+RECORDS = Path(__file__).resolve().parents[2] / "data" / "report" / "npu-verified" / "records"
+DIFFERENCE = {"run": 2, "name": LAYER, "layer": LAYER}
+TENSOR = {"name": f"{LAYER}.weight", "what": "is zero", "values": 1}
+NOW = "2026-01-01T00:00:00+00:00"
+
+
 def departure(layer: str) -> dict[str, Any]:
-    return {"isolated": {"first_departure": {"layer": layer}, "missing": []}}
+    point = stored("layers")["isolated"]["closest"][0]
+    return {"isolated": {"first_departure": {**point, "layer": layer}, "missing": []}}
+
+
+def stored(check: str) -> dict[str, Any]:
+    """The figures of a check that passed."""
+    data: dict[str, Any] = json.loads((RECORDS / f"{check}.json").read_text(encoding="utf-8"))["data"]
+    return data
+
+
+def merged(figures: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with some of them, at any depth, replaced."""
+    inner = {
+        name: merged(figures[name], value) if isinstance(figures.get(name), dict) and isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    return {**figures, **inner}
 
 
 def run(folder: Path, *records: tuple[str, Status, Mapping[str, Any]], effect: float | None = 30.0) -> Path:
     """A run's folder with these records, a second each."""
     planned = tuple(name for name, _, _ in records)
-    write_run(folder, Run("run", "2026-01-01T00:00:00+00:00", 2, "npu:0", "stand-in", "auto", 42, planned, "", {}))
+    write_run(folder, Run("run", NOW, 2, "npu:0", "stand-in", "auto", 42, planned, "nox", {}))
     for name, status, data in records:
-        write_record(folder, Record(name, 2, status, f"{name} says", "", 1.0, data, {}, ""))
+        figures = merged(stored(name), data) if data or status is Status.PASS else {}
+        write_record(folder, Record(name, 2, status, f"{name} says", NOW, 1.0, figures, {}, "nox"))
     (folder / outcome.EFFECT).write_text(json.dumps({"float32": {"effect": effect, "where": "encoder"}}))
     return folder
 
@@ -49,10 +72,10 @@ def run(folder: Path, *records: tuple[str, Status, Mapping[str, Any]], effect: f
             "sharp", 1.0, LAYER, True,
         ),
         (
-            [("repeatability", Status.FAIL, {"repeats_sharp": {"first_difference": {"layer": LAYER}}})],
+            [("repeatability", Status.FAIL, {"repeats_sharp": {"first_difference": DIFFERENCE}})],
             "repeatability", 1.0, LAYER, True,
         ),
-        ([("weights", Status.FAIL, {"differing": [{"name": f"{LAYER}.weight"}]})], "weights", 1.0, LAYER, True),
+        ([("weights", Status.FAIL, {"differing": [TENSOR]})], "weights", 1.0, LAYER, True),
     ],
 )  # fmt: skip
 def test_the_first_record_that_did_not_pass_saw_it_and_the_first_that_names_a_layer_names_it(

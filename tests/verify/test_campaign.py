@@ -307,13 +307,8 @@ def test_a_folder_that_takes_no_file_is_a_storage_error(run: Path) -> None:
 def test_a_campaign_damaged_later_is_said_to_be_and_the_documents_stand(run: Path, language: Language) -> None:
     (run / FAULTS_FILE).write_text(changed("summary.caught", 7), encoding="utf-8")
     text = appendix_of(attached(run), language)
-    assert (
-        translate(
-            _("{name}: {counted} required by the rows, {present} found", name="summary.caught", counted=6, present=7),
-            language,
-        )
-        in text
-    )
+    reason = _("summary.{name}: {total} required by the rows, {stated} found", name="caught", total=6, stated=7)
+    assert translate(reason, language) in text
     assert str(run) not in text
     assert len(text.splitlines()) == 3
     (run / FAULTS_FILE).unlink()

@@ -35,8 +35,10 @@ def test_what_is_not_in_step_is_named(translated: dict[str, str], expected: list
 
 
 def test_messages_come_from_code_templates_and_tables(tmp_path: Path) -> None:
-    for folder in ("env/audit", "model", "verify", "templates"):
-        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("env/audit", "model", "verify", "templates", *(Path(name).parent for name in catalogue.TABLES)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name in catalogue.TABLES:
+        (tmp_path / name).touch()
     for name in ("noxfile.py", "inference.py", "eval.py"):
         (tmp_path / name).write_text(f"print(_('in {name}'))")
     (tmp_path / "verify/x.py").write_text("_('{n} of ' '{m}', n=1, m=2); say('not this'); _(variable)")

@@ -109,8 +109,10 @@ def ask_oracle(clips: Sequence[Path], folder: Path, limit: float = ORACLE_LIMIT_
         InstallError: it did not, within `limit` seconds.
     """
     command = [sys.executable, "-m", "verify.reference.mel", "--folder", str(folder), *map(str, clips)]
-    # Nothing of librosa that is used here is compiled, and compiling the rest takes 20 s where it cannot be kept.
-    environ = dict(os.environ, NUMBA_DISABLE_JIT="1", TORCH_DEVICE_BACKEND_AUTOLOAD="0")
+    # librosa compiles what it imports, 20 s of CPU the first time. (NUMBA_DISABLE_JIT=1 spares that only where it was
+    # compiled before: without a kept result numba 0.68 fails in guvectorize.)
+    kept = os.environ.get("NUMBA_CACHE_DIR") or str(ROOT / ".cache" / "numba")
+    environ = dict(os.environ, NUMBA_CACHE_DIR=kept, TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=limit, check=False

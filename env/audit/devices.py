@@ -77,22 +77,22 @@ def driver_not_loaded(subject: Subject) -> Iterator[Fields]:
 
 
 def nodes_missing(subject: Subject) -> Iterator[Fields]:
-    """Each device's own node, a manager, and the two that all devices share; chips of the 950 line need one only."""
+    """Each device's own node, a manager, and what its family of chips shares; see chips.toml."""
     subject.must_be_answered()
     host = subject.host
     if host.driver is None or not (host.nodes or (host.modules and not host.system.container)):
         raise NotApplicableError(_("no driver, not loaded, or nothing passed on: another rule's finding"))
     try:
-        own = {node for kind in subject.chip_kinds for node in kind.nodes}
+        shared = {node for kind in subject.chip_kinds for node in kind.nodes}
     except NotApplicableError:
         if host.pci:  # a chip of no known kind: nobody says which nodes it needs
             raise
-        own = set()
+        shared = set(SHARED_NODES)
     paths = {node.path for node in host.nodes}
-    missing = sorted((own or set(SHARED_NODES)) - paths)
-    if not own and not paths.intersection(MANAGERS):
+    missing = sorted(shared - paths)
+    if not paths.intersection(MANAGERS):
         missing.insert(0, MANAGERS[0])
-    if not own and not host.davinci:
+    if not host.davinci:
         missing.insert(0, "/dev/davinci0")
     if missing:
         yield {"missing": ", ".join(missing)}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import TypeVar
 
-from env.audit.compat import ChipKind, Compat, load_compat
+from env.audit.compat import Compat, load_compat
+from env.chips import ChipKind
 from env.language import _
 from env.npu_smi import Chip
 from env.probe.host import Distribution, Driver, Host, Toolkit

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from env.toml import load_toml
 from env.versions import base, parse
@@ -79,9 +80,9 @@ def load_chips() -> tuple[ChipKind, ...]:
     """The table. It is ours: a fault in it is a bug, and raises as one."""
     data = load_toml(CHIPS)
     sources: dict[str, str] = data["sources"]
-    rows = []
+    rows: list[ChipKind] = []
     for row in data["chip"]:
-        fields = {
+        fields: dict[str, Any] = {
             key.replace("-", "_"): tuple(value) if isinstance(value, list) else value for key, value in row.items()
         }
         fields["source"] = "; ".join(sources[name] for name in fields.pop("sources"))

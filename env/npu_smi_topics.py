@@ -175,7 +175,7 @@ class Topics:
             return False
         npu, phy = (int(node[2]), None) if node[1] == "NPU" else (None, int(node[2]))
         links = dict(zip(self.nodes, cells[1:], strict=True))
-        self.linked.append(Chip(npu, None, phy, *[None] * 8, other=links))
+        self.linked.append(Chip(npu, None, phy, None, None, None, None, None, None, None, None, other=links))
         return True
 
 

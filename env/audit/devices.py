@@ -266,7 +266,7 @@ def _free_mb(chip: Chip) -> int | None:
 def hbm_in_use(subject: Subject) -> Iterator[Fields]:
     """More memory in use than an idle chip of the kind uses (an idle 910B shows 2.6 to 3.5 GB)."""
     chips = _chips(subject)
-    running: dict[tuple[int, int], list[Message]] = {}
+    running: dict[tuple[int | None, int | None], list[Message]] = {}
     for process in subject.host.npu_smi.processes:
         name = process.name or _("(another container)")
         shown = _("{pid} {name}", pid=process.pid, name=name)

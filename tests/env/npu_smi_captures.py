@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from env.npu_smi import Kind
 
 TABLE, FAILURE, NEITHER = Kind.TABLE, Kind.FAILURE, Kind.NEITHER
@@ -45,10 +47,10 @@ def answer(kind: Kind, *chips: tuple[int | None, int | None], driver: str | None
     """An answer to an option; `figures` are those of its chips that a table would have, None unless they are named."""
     names = ("phy", "name", "health", "power", "temp", "used", "total")
     fields = [figures.get(name) for name in names]
-    each = [
+    each: list[Any] = [
         tuple(field[place] if isinstance(field, list) else field for field in fields) for place in range(len(chips))
     ]
-    return kind, None, driver, dict(zip(chips, each, strict=True)), [], (), 0  # type: ignore[return-value]
+    return kind, None, driver, dict(zip(chips, each, strict=True)), [], (), 0
 
 
 def cards(name: str, rows: str, total: int) -> Chips:

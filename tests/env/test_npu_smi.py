@@ -61,7 +61,9 @@ def test_chip_name_with_a_dash_used_without_a_space_and_health_words_are_read() 
         0, 0, None, "910B4-1", "OK", 91.4, 41.0, "0000:C1:00.0", 37.0, 28417, 65536, 0, 0, other=HUGEPAGES
     )
     assert [chip.health for chip in reading.chips] == ["OK", "Warning", "Alarm", "UNKNOWN"]
-    assert replace(reading.chips[3], other={}) == Chip(3, 0, None, "910B4-1", "UNKNOWN", *[None] * 6)
+    assert replace(reading.chips[3], other={}) == Chip(
+        3, 0, None, "910B4-1", "UNKNOWN", None, None, None, None, None, None
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
         machine = _("this machine") if arguments.root == "/" else arguments.root
         title = _("audit of {machine}: {stack}", machine=machine, stack=_shown(stack))
         profile = "npu" if host.ascend or arguments.device.startswith("npu") else "host"
-        judgements = judge(Subject(host, declared, profile, arguments.checkpoint_bytes))
+        _npu, _colon, card = arguments.device.partition(":")
+        device = int(card) if card.isdecimal() else None
+        judgements = judge(Subject(host, declared, profile, arguments.checkpoint_bytes, device=device))
         facts = {"host": asdict(host), "ascend_host": host.ascend}
     suggestions = suggest(stack, declared) if arguments.suggest else None
     if arguments.junit:

@@ -11,6 +11,7 @@ from typing import Any
 from env import npu_emulator
 from env.audit import ANY, Finding, audit, counted, judge, sort
 from env.audit.registry import Subject
+from env.device_name import DeviceName
 from env.probe import probe
 from env.probe.host import Host
 from env.stack import ROOT, load_stack
@@ -38,7 +39,8 @@ def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:
         said = judge(Subject(host, load_stack(), profile, size), (ANY,))
         findings = sort(finding for judgement in said for finding in judgement.findings)
     else:
-        findings = audit(host, load_stack(), profile=profile, checkpoint_bytes=size)
+        card = DeviceName.parse(context.device).index if npu else None
+        findings = audit(host, load_stack(), profile=profile, checkpoint_bytes=size, device=card)
     data = {"host": summary(host), "findings": [shown(finding) for finding in findings], "ascend_host": host.ascend}
     errors = [finding for finding in findings if finding.severity == "error"]
     reason = _reason(findings) + ("; the NPU is emulated, its host was not judged" if emulated and npu else "")

@@ -28,8 +28,8 @@ KINDS = {kind.name: kind for kind in load_chips()}
     ],
 )  # fmt: skip
 def test_a_name_tells_the_family(name: str | None, kind: str | None) -> None:
-    found = chip_named(name)
-    assert (found.name if found else None) == kind
+    kind_of_name = chip_named(name)
+    assert (kind_of_name.name if kind_of_name else None) == kind
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Literal
 
-from env.audit import cann, devices, environment, memory_and_disk, pairing
+from env.audit import cann, chips, devices, environment, memory_and_disk, pairing
 from env.audit.registry import Fields, NotApplicableError, Rule, Subject, listed
 from env.language import Message, _
 from env.probe.host import Host
@@ -21,6 +21,7 @@ __all__ = ["RULES", "Finding", "Judgement", "audit", "judge"]
 RULES: Mapping[str, Rule] = {
     **memory_and_disk.RULES,
     **devices.RULES,
+    **chips.RULES,
     **cann.RULES,
     **pairing.RULES,
     **environment.RULES,
@@ -102,12 +103,15 @@ def _apply(text: Text, subject: Subject) -> Judgement:
         return Judgement(text.id, skipped=error.reason)
 
 
-def audit(host: Host, stack: Stack, *, profile: str, checkpoint_bytes: int | None = None) -> list[Finding]:
+def audit(
+    host: Host, stack: Stack, *, profile: str, checkpoint_bytes: int | None = None, device: int | None = None
+) -> list[Finding]:
     """Every finding on a machine, errors first.
 
-    `profile` is "npu" or "host"; `checkpoint_bytes` the size of the weights, where it is known.
+    `profile` is "npu" or "host"; `checkpoint_bytes` the size of the weights, where it is known; `device` the card that
+    is to be used, as torch counts them.
     """
-    judgements = judge(Subject(host, stack, profile, checkpoint_bytes))
+    judgements = judge(Subject(host, stack, profile, checkpoint_bytes, device=device))
     return sort(finding for judgement in judgements for finding in judgement.findings)
 
 

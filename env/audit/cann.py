@@ -13,6 +13,7 @@ from env.versions import parse
 HOME = "ASCEND_HOME_PATH"
 OPP = "ASCEND_OPP_PATH"
 ATB = "ATB_HOME_PATH"
+UNKNOWN_PACKAGES = ("Ascend-cann-<chip>-ops", "Ascend-cann-kernels-<chip>")  # since CANN 8.5, and before
 TORCH_ABI = "cxx_abi_1"  # torch._C._GLIBCXX_USE_CXX11_ABI is True since torch 2.6's manylinux_2_28 wheels
 
 
@@ -97,14 +98,12 @@ def cann_ops_chip(subject: Subject) -> Iterator[Fields]:
 def _ops_package(subject: Subject) -> str:
     """The name of the package with the operator binaries, as this CANN's generation calls it."""
     try:
-        chip = subject.chip_kinds[0].kernels.removeprefix("ascend")
+        packages = subject.chip_kinds[0].package
     except NotApplicableError:
-        chip = "<chip>"
-    chip = "A3" if chip == "910_93" else chip
+        packages = ()
+    new, old = packages if len(packages) == 2 else (*packages[:1], *UNKNOWN_PACKAGES[len(packages) :])
     release = subject.toolkit.release
-    if release is not None and parse(release) < parse("8.5"):
-        return f"Ascend-cann-kernels-{chip}"
-    return f"Ascend-cann-{chip}-ops"
+    return old if release is not None and parse(release) < parse("8.5") else new
 
 
 def cann_arch(subject: Subject) -> Iterator[Fields]:

@@ -52,8 +52,10 @@ def main(argv: Sequence[str]) -> int:
         stack = machine_stack(host)
         machine = _("this machine") if arguments.root == "/" else arguments.root
         title = _("audit of {machine}: {stack}", machine=machine, stack=_shown(stack))
-        profile = "npu" if host.ascend or DeviceName.parse(arguments.device).kind == "npu" else "host"
-        judgements = judge(Subject(host, declared, profile, arguments.checkpoint_bytes))
+        device_name = DeviceName.parse(arguments.device)
+        profile = "npu" if host.ascend or device_name.kind == "npu" else "host"
+        card = device_name.index if device_name.kind == "npu" and device_name.has_index else None
+        judgements = judge(Subject(host, declared, profile, arguments.checkpoint_bytes, device=card))
         facts = {"host": asdict(host), "ascend_host": host.ascend}
     suggestions = suggest(stack, declared) if arguments.suggest else None
     if arguments.junit:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from env.chips import ChipKind, find_chip, load_chips
 from env.toml import load_toml
 from env.versions import in_series, parse
 
@@ -49,19 +50,6 @@ class DriverPair:
 
 
 @dataclass(frozen=True)
-class ChipKind:
-    """A family of chips: the beginning of its name in npu-smi, its operator folder, its PCI id."""
-
-    name: str
-    kernels: str
-    source: str
-    pci: str | None = None
-    idle_mb: int | None = None  # the most that an idle chip of it was seen to use
-    unknown_to: tuple[str, ...] = ()  # torch-npu releases that do not know it
-    nodes: tuple[str, ...] = ()  # the nodes that it needs beside its own, where they are not the usual ones
-
-
-@dataclass(frozen=True)
 class Need:
     """A distribution that CANN's Python parts need, since a CANN release; `python` limits the interpreters."""
 
@@ -84,7 +72,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Compat:
-    """All of compat.toml."""
+    """All of compat.toml, and the chips."""
 
     releases: tuple[Release, ...]
     pairs: tuple[Pair, ...]
@@ -114,13 +102,9 @@ class Compat:
         rows = [row for row in self.drivers if parse(row.cann).release(2) == series]
         return next((row for row in rows if row.confidence == "high"), None)
 
-    def chip(self, name: str | None, pci: str | None) -> ChipKind | None:
-        """The family of a chip: by its PCI id where that is known, else by the longest beginning of its name."""
-        by_pci = next((row for row in self.chips if row.pci is not None and row.pci == pci), None)
-        # Some tools write Ascend910B4 for 910B4; Ascend910 alone is the name of A3.
-        short = name.removeprefix("Ascend") if name and name != "Ascend910" else name
-        named = [row for row in self.chips if short and short.startswith(row.name)]
-        return by_pci or max(named, key=lambda row: len(row.name), default=None)
+    def chip(self, name: str | None, pci: str | None, board_memory: bool | None = None) -> ChipKind | None:
+        """The family of a chip: see `find_chip`."""
+        return find_chip(self.chips, name, pci, board_memory)
 
 
 T = TypeVar("T")
@@ -139,7 +123,7 @@ def load_compat() -> Compat:
         releases=rows("release", Release),
         pairs=rows("pair", Pair),
         drivers=rows("driver", DriverPair),
-        chips=rows("chip", ChipKind),
+        chips=load_chips(),
         needs=rows("cann-python", Need),
         spaces=rows("environment", Space),
     )

@@ -1,20 +1,18 @@
-"""Rules on the driver and what it serves: nodes, npu-smi, counts, health, memory, visible devices."""
+"""Rules on the driver and what it serves: mounts, nodes, npu-smi, and who counts how many devices."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
-from itertools import pairwise
 
 from env.audit.registry import Fields, NotApplicableError, Rule, Subject, listed
-from env.language import Message, _, joined
-from env.npu_smi import Chip
-from env.probe.driver import roots
+from env.chips import ChipKind
+from env.language import _, joined
+from env.probe.driver import DCMI, TAKEN, roots
+from env.probe.host import NpuSmi
 
 MANAGERS = ("/dev/davinci_manager", "/dev/davinci_manager_docker")
 SHARED_NODES = ("/dev/devmm_svm", "/dev/hisi_hdc")
-HEALTHY = "OK"
-MINOR = "Warning"
-MB = 1 << 20
 NOT_CAPTURED = "not captured"
 
 
@@ -39,24 +37,52 @@ def driver_missing(subject: Subject) -> Iterator[Fields]:
         yield {"evidence": listed(evidence)}
 
 
-def container_mounts(subject: Subject) -> Iterator[Fields]:
-    """A container that has a part of an Ascend host and lacks the rest of what must be mounted."""
+def _in_container(subject: Subject) -> str:
+    """The driver's root, for the rules on what a container with a part of an Ascend host lacks."""
     host = subject.host
     if not host.system.container or not (host.nodes or host.toolkits or host.driver):
         raise NotApplicableError(_("not a container with a part of an Ascend host"))
+    return roots(host.install)[0]
+
+
+def _mounts(missing: list[str]) -> Fields:
+    flags = " ".join(f"--device {path}" if path.startswith("/dev/") else f"-v {path}:{path}:ro" for path in missing)
+    return {"missing": ", ".join(missing), "flags": flags}
+
+
+def container_mounts(subject: Subject) -> Iterator[Fields]:
+    """What no program runs without: the driver's libraries and the nodes."""
+    root, host = _in_container(subject), subject.host
+    missing = [f"{root}/driver/lib64"] if host.driver is None or host.driver.libraries is False else []
+    if not host.nodes:
+        kinds = _kinds(subject)
+        shared = {node for kind in kinds for node in kind.nodes} if kinds else set(SHARED_NODES)
+        missing += ["/dev/davinci0", MANAGERS[0], *sorted(shared)]
+    if missing:
+        yield _mounts(missing)
+
+
+def container_tools(subject: Subject) -> Iterator[Fields]:
+    """What only tools and this audit read: the driver's release, npu-smi and the library that it asks."""
+    root, host = _in_container(subject), subject.host
     missing = []
-    root = roots(host.install)[0]
-    if host.driver is None or host.driver.libraries is False:
-        missing.append(f"{root}/driver/lib64")
     if host.driver is None or (host.driver.release is None and host.driver.libraries is not None):
         missing.append(f"{root}/driver/version.info")
     if host.npu_smi.status == "missing":
         missing.append("/usr/local/bin/npu-smi")
-    if not host.nodes:
-        missing += ["/dev/davinci0", MANAGERS[0], *SHARED_NODES]
+    asks_dcmi = any(word in (host.npu_smi.error or "") for word in (posixpath.basename(DCMI), TAKEN))
+    if not host.dcmi and (host.npu_smi.status == "missing" or asks_dcmi):
+        missing.append(posixpath.dirname(DCMI))
     if missing:
-        flags = " ".join(f"--device {path}" if path.startswith("/dev/") else f"-v {path}:{path}:ro" for path in missing)
-        yield {"missing": ", ".join(missing), "flags": flags}
+        yield _mounts(missing)
+
+
+def _kinds(subject: Subject) -> tuple[ChipKind, ...]:
+    """The known families of this machine's chips; none where none is known."""
+    try:
+        return subject.chip_kinds
+    except NotApplicableError:
+        return ()
 
 
 def driver_incomplete(subject: Subject) -> Iterator[Fields]:
@@ -77,22 +103,20 @@ def driver_not_loaded(subject: Subject) -> Iterator[Fields]:
 
 
 def nodes_missing(subject: Subject) -> Iterator[Fields]:
-    """Each device's own node, a manager, and the two that all devices share; chips of the 950 line need one only."""
+    """Each device's own node, a manager, and what its family of chips shares; see chips.toml."""
     subject.must_be_answered()
     host = subject.host
     if host.driver is None or not (host.nodes or (host.modules and not host.system.container)):
         raise NotApplicableError(_("no driver, not loaded, or nothing passed on: another rule's finding"))
-    try:
-        own = {node for kind in subject.chip_kinds for node in kind.nodes}
-    except NotApplicableError:
-        if host.pci:  # a chip of no known kind: nobody says which nodes it needs
-            raise
-        own = set()
+    kinds = _kinds(subject)
+    if not kinds and (host.pci or host.npu_smi.chips):
+        raise NotApplicableError(_("the chip is in no table: nobody says which nodes it needs"))
+    shared = {node for kind in kinds for node in kind.nodes} if kinds else set(SHARED_NODES)
     paths = {node.path for node in host.nodes}
-    missing = sorted((own or set(SHARED_NODES)) - paths)
-    if not own and not paths.intersection(MANAGERS):
+    missing = sorted(shared - paths)
+    if not paths.intersection(MANAGERS):
         missing.insert(0, MANAGERS[0])
-    if not own and not host.davinci:
+    if not host.davinci:
         missing.insert(0, "/dev/davinci0")
     if missing:
         yield {"missing": ", ".join(missing)}
@@ -124,34 +148,49 @@ def npu_smi_missing(subject: Subject) -> Iterator[Fields]:
         yield {"path": path}
 
 
-def npu_smi_failed(subject: Subject) -> Iterator[Fields]:
+def _npu_smi(subject: Subject) -> NpuSmi:
     smi = subject.host.npu_smi
     if smi.status in (NOT_CAPTURED, "missing"):
         raise NotApplicableError(_("npu-smi: {status}", status=smi.status))
-    if smi.status != "ok":
-        yield {"error": smi.error or _("no message"), "status": smi.status}
+    return smi
 
 
-def _chips(subject: Subject) -> tuple[Chip, ...]:
-    if not subject.host.npu_smi.chips:
-        raise NotApplicableError(_("npu-smi showed no chip"))
-    return subject.host.npu_smi.chips
+def _counted_without_it(subject: Subject) -> bool:
+    """Whether nodes and the driver's library answer though npu-smi does not: the devices can be used."""
+    return bool(subject.host.davinci and subject.host.hal.count)
 
 
-def _named(chip: Chip) -> Message:
-    return _("NPU {npu} chip {chip} ({name})", npu=chip.npu, chip=chip.chip, name=chip.name or _("no name"))
+def npu_smi_failed(subject: Subject) -> Iterator[Fields]:
+    smi = _npu_smi(subject)
+    if smi.status in ("ok", "unreadable") or (smi.status == "timeout" and _counted_without_it(subject)):
+        return
+    yield {"error": smi.error or _("no message"), "status": smi.status}
 
 
-def chip_unhealthy(subject: Subject) -> Iterator[Fields]:
-    for chip in _chips(subject):
-        if chip.health is not None and chip.health not in (HEALTHY, MINOR):
-            yield {"chip": _named(chip), "health": chip.health, "npu": str(chip.npu)}
+def npu_smi_timeout(subject: Subject) -> Iterator[Fields]:
+    smi = _npu_smi(subject)
+    if smi.status == "timeout" and _counted_without_it(subject):
+        yield {"error": smi.error or _("no message"), "count": str(subject.host.hal.count)}
 
 
-def chip_warning(subject: Subject) -> Iterator[Fields]:
-    for chip in _chips(subject):
-        if chip.health == MINOR:
-            yield {"chip": _named(chip), "health": chip.health, "npu": str(chip.npu)}
+def npu_smi_unread(subject: Subject) -> Iterator[Fields]:
+    """It answered, and this reader does not know the layout: that says nothing of the driver."""
+    smi = _npu_smi(subject)
+    if smi.status == "unreadable":
+        yield {"code": str(smi.returncode)}
+
+
+def devices_held(subject: Subject) -> Iterator[Fields]:
+    """Who owns the devices that npu-smi calls taken."""
+    if TAKEN not in (subject.host.npu_smi.error or ""):
+        raise NotApplicableError(_("npu-smi calls no device taken"))
+    holders = subject.host.holders
+    if holders:
+        shown = [
+            _("process {process} (devices {ids})", process=each.process, ids=", ".join(map(str, each.devices)) or "?")
+            for each in holders
+        ]
+        yield {"holders": listed(shown), "process": str(holders[0].process)}
 
 
 def counts_disagree(subject: Subject) -> Iterator[Fields]:
@@ -164,6 +203,8 @@ def counts_disagree(subject: Subject) -> Iterator[Fields]:
     counts: list[tuple[str, int]] = []
     buses = {chip.bus.lower() for chip in chips if chip.bus}
     whole = host.npu_smi.status == "ok" and not any(each.where == "npu-smi info" for each in host.unread)
+    if host.system.container and host.davinci and len(host.davinci) == host.hal.count and len(chips) > host.hal.count:
+        whole = False  # npu-smi shows the host's cards, the container has fewer: what it has agrees
     on_bus = whole and chips and all(chip.bus for chip in chips)
     off_bus = sorted({device.address for device in host.pci} - buses) if on_bus else []
     if host.davinci:
@@ -203,118 +244,20 @@ def devlib_stub(subject: Subject) -> Iterator[Fields]:
         yield {"library": loaded}
 
 
-def visible_devices(value: str, count: int) -> list[int]:
-    """The devices that torch_npu makes of ASCEND_RT_VISIBLE_DEVICES where the HAL counts `count`.
-
-    As `_parse_visible_devices` and `_device_count_ascend_hal` of torch_npu (tag v7.3.1-pytorch2.9.0) do: reading stops
-    at the first character that is neither digit nor comma, an empty text is no device, ids that do not ascend
-    strictly are no device, and the list is cut at the first id that is not there.
-    """
-    kept = value
-    for place, character in enumerate(value):
-        if character not in "0123456789,":
-            kept = value[:place]
-            break
-    ids = [int(word) for word in kept.split(",") if word]
-    if any(low >= high for low, high in pairwise(ids)):
-        return []
-    usable: list[int] = []
-    for device in ids:
-        if device >= count:
-            break
-        usable.append(device)
-    return usable
-
-
-def _visible(subject: Subject) -> tuple[str, int, list[int]]:
-    value = subject.host.environ.get("ASCEND_RT_VISIBLE_DEVICES")
-    if value is None:
-        raise NotApplicableError(_("ASCEND_RT_VISIBLE_DEVICES is not set"))
-    count = subject.host.hal.count or len(subject.host.npu_smi.chips) or len(subject.host.davinci)
-    if not count:
-        raise NotApplicableError(_("the number of devices is not known"))
-    return value, count, visible_devices(value, count)
-
-
-def visible_none(subject: Subject) -> Iterator[Fields]:
-    value, count, usable = _visible(subject)
-    if not usable:
-        yield {"value": value, "count": str(count)}
-
-
-def visible_cut(subject: Subject) -> Iterator[Fields]:
-    value, count, usable = _visible(subject)
-    listed_ids = [word for word in value.split(",") if word.strip()]
-    if usable and len(usable) < len(listed_ids):
-        yield {"value": value, "usable": ",".join(map(str, usable)), "count": str(count)}
-
-
-def visible_docker(subject: Subject) -> Iterator[Fields]:
-    value = subject.host.environ.get("ASCEND_VISIBLE_DEVICES")
-    if value is None or subject.host.system.container:
-        raise NotApplicableError(_("ASCEND_VISIBLE_DEVICES is not set, or this is a container"))
-    if "ASCEND_RT_VISIBLE_DEVICES" not in subject.host.environ:
-        yield {"value": value}
-
-
-def _free_mb(chip: Chip) -> int | None:
-    if chip.hbm_used_mb is None or chip.hbm_total_mb is None:
-        return None
-    return chip.hbm_total_mb - chip.hbm_used_mb
-
-
-def hbm_in_use(subject: Subject) -> Iterator[Fields]:
-    """More memory in use than an idle chip of the kind uses (an idle 910B shows 2.6 to 3.5 GB)."""
-    chips = _chips(subject)
-    running: dict[tuple[int, int], list[Message]] = {}
-    for process in subject.host.npu_smi.processes:
-        name = process.name or _("(another container)")
-        shown = _("{pid} {name}", pid=process.pid, name=name)
-        running.setdefault((process.npu, process.chip), []).append(shown)
-    for chip in chips:
-        kind = subject.chip_kind(chip)
-        idle = kind.idle_mb if kind else None
-        processes = running.get((chip.npu, chip.chip), [])
-        used = chip.hbm_used_mb
-        if processes or (used is not None and idle is not None and used > idle):
-            yield {
-                "chip": _named(chip),
-                "used": "?" if used is None else str(used),
-                "total": str(chip.hbm_total_mb or "?"),
-                "processes": listed(processes) if processes else _("none shown (another container's do not show)"),
-                "npu": str(chip.npu),
-            }
-
-
-def hbm_too_small(subject: Subject) -> Iterator[Fields]:
-    """No chip has room for the weights."""
-    if subject.checkpoint_bytes is None:
-        raise NotApplicableError(_("the size of the checkpoint is not known"))
-    free = [(left, chip) for chip in _chips(subject) if (left := _free_mb(chip)) is not None]
-    if not free:
-        raise NotApplicableError(_("no chip shows its memory"))
-    left, chip = max(free, key=lambda pair: pair[0])
-    if left * MB < subject.checkpoint_bytes:
-        yield {"chip": _named(chip), "free": str(left), "needed": str(-(-subject.checkpoint_bytes // MB))}
-
-
 RULES: dict[str, Rule] = {
     "driver-missing": driver_missing,
     "container-mounts": container_mounts,
+    "container-tools": container_tools,
     "driver-incomplete": driver_incomplete,
     "driver-not-loaded": driver_not_loaded,
     "nodes-missing": nodes_missing,
     "node-permission": node_permission,
     "npu-smi-missing": npu_smi_missing,
     "npu-smi-failed": npu_smi_failed,
-    "chip-unhealthy": chip_unhealthy,
-    "chip-warning": chip_warning,
+    "npu-smi-timeout": npu_smi_timeout,
+    "npu-smi-unread": npu_smi_unread,
+    "devices-held": devices_held,
     "counts-disagree": counts_disagree,
     "hal-failed": hal_failed,
     "devlib-stub": devlib_stub,
-    "visible-devices": visible_none,
-    "visible-devices-cut": visible_cut,
-    "visible-devices-docker": visible_docker,
-    "hbm-in-use": hbm_in_use,
-    "hbm-too-small": hbm_too_small,
 }

@@ -244,8 +244,9 @@ def cann_python_needs(subject: Subject) -> Iterator[Fields]:
 
 
 def chip_unsupported(subject: Subject) -> Iterator[Fields]:
+    subject.installed(TORCH_NPU)  # of one that is only declared: chip-unsupported-declared
     for kind in subject.chip_kinds:
-        if subject.torch_npu in kind.unknown_to:
+        if kind.served_by(subject.torch_npu) is False:
             yield {"chip": kind.name, "torch_npu": subject.torch_npu_shown, "source": kind.source}
 
 

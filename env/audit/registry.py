@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import TypeVar
 
-from env.audit.compat import ChipKind, Compat, load_compat
+from env.audit.compat import Compat, load_compat
+from env.chips import ChipKind
 from env.language import _
 from env.npu_smi import Chip
 from env.probe.host import Distribution, Driver, Host, Toolkit
@@ -36,6 +37,7 @@ class Subject:
     profile: str  # "npu", "host"
     checkpoint_bytes: int | None = None
     compat: Compat = field(default_factory=load_compat)
+    device: int | None = None  # the card that is to be used, as torch counts them; None: any of the visible ones
 
     @property
     def driver(self) -> Driver:
@@ -77,7 +79,8 @@ class Subject:
     def chip_kind(self, chip: Chip) -> ChipKind | None:
         """The family of one chip. The bus tells families apart that npu-smi calls alike, where all cards are alike."""
         pci = {device.device for device in self.host.pci}
-        return self.compat.chip(chip.name, next(iter(pci)) if len(pci) == 1 else None)
+        board_memory = None if chip.ddr_total_mb is None else chip.ddr_total_mb > 0
+        return self.compat.chip(chip.name, next(iter(pci)) if len(pci) == 1 else None, board_memory)
 
     @property
     def chip_kinds(self) -> tuple[ChipKind, ...]:

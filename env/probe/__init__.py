@@ -58,6 +58,7 @@ def collect(
     install = driver.install(tree)
     places = driver.roots(install)
     installed = driver.driver(tree, places)
+    smi = driver.run_npu_smi(tree, places, commands)
     facts = Host(
         root=str(tree.root),
         system=system(tree, snapshot),
@@ -69,11 +70,13 @@ def collect(
         driver=installed,
         firmware=driver.firmware(tree, places, commands),
         toolkits=cann.toolkits(tree, places, environ, snapshot.home),
-        nnal=cann.nnal(tree, places),
+        nnal=cann.nnal(tree, places, environ, snapshot.home),
         nodes=snapshot.nodes,
         modules=driver.kernel_modules(tree),
         pci=driver.pci(tree),
-        npu_smi=driver.run_npu_smi(tree, places, commands),
+        npu_smi=smi,
+        dcmi=tree.exists(driver.DCMI),
+        holders=driver.holders(tree, smi),
         hal=driver.count_by_hal(installed, commands),
         libraries=cann.libraries(tree, environ),
         sites=sites,

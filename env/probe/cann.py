@@ -19,14 +19,11 @@ _KERNELS = "built-in/op_impl/ai_core/tbe/kernel"
 
 def toolkits(tree: Tree, places: Sequence[str], environ: Mapping[str, str], home: str) -> tuple[Toolkit, ...]:
     """Every CANN that is installed, each once, however many links lead to it; and which one is active."""
-    roots = [*places]
     record = vendor.assignments(tree.read(CANN_RECORD) or "")
-    roots += [record["Install_Path"].rstrip("/")] if record.get("Install_Path") else []
-    roots += [f"{home.rstrip('/')}/Ascend"] if home else []
     chosen = environ.get("ASCEND_HOME_PATH") or environ.get("ASCEND_TOOLKIT_HOME")
     # Whoever comes first is taken as the default when no variable chooses: the links that set_env.sh goes by.
     candidates = [record[key].rstrip("/") for key in ("Toolkit_InstallPath",) if record.get(key)]
-    for root in dict.fromkeys(roots):
+    for root in _roots(record, places, home):
         candidates += [f"{root}/cann", f"{root}/ascend-toolkit/latest"]
         candidates += [f"{root}/{name}" for name in tree.names(root, "cann-[0-9]*")]
         candidates += [f"{root}/ascend-toolkit/{name}" for name in tree.names(f"{root}/ascend-toolkit", "[0-9]*")]
@@ -36,6 +33,14 @@ def toolkits(tree: Tree, places: Sequence[str], environ: Mapping[str, str], home
             places_of.setdefault(identity, path)
     active = _identity(tree, chosen) if chosen else next(iter(places_of), None)
     return tuple(_toolkit(tree, path, identity, identity == active) for identity, path in places_of.items())
+
+
+def _roots(record: Mapping[str, str], places: Sequence[str], home: str) -> list[str]:
+    """Where CANN and NNAL may be installed: beside the driver, where the record says, or in this user's home."""
+    roots = [*places]
+    roots += [record["Install_Path"].rstrip("/")] if record.get("Install_Path") else []
+    roots += [f"{home.rstrip('/')}/Ascend"] if home else []
+    return list(dict.fromkeys(roots))
 
 
 def _info_files(tree: Tree, path: str) -> list[str]:
@@ -128,11 +133,15 @@ def _set_env(tree: Tree, path: str, identity: str) -> str | None:
     return None
 
 
-def nnal(tree: Tree, places: Sequence[str]) -> tuple[Nnal, ...]:
-    """NNAL's ATB of every root: `atb/latest`, and the versions beside it."""
+def nnal(tree: Tree, places: Sequence[str], environ: Mapping[str, str], home: str) -> tuple[Nnal, ...]:
+    """NNAL's ATB wherever a toolkit may be, and where ATB_HOME_PATH leads: `atb/latest`, and the versions beside it."""
     versions: dict[str, Nnal] = {}
-    for place in places:
-        folder = f"{place}/nnal/atb"
+    record = vendor.assignments(tree.read(CANN_RECORD) or "")
+    folders = [f"{root}/nnal/atb" for root in _roots(record, places, home)]
+    chosen = environ.get("ATB_HOME_PATH", "").rstrip("/")  # <version>/atb/cxx_abi_1
+    version = posixpath.dirname(posixpath.dirname(tree.real(chosen))) if chosen.startswith("/") else ""
+    folders += [posixpath.dirname(version)] if posixpath.basename(posixpath.dirname(chosen)) == "atb" else []
+    for folder in dict.fromkeys(folders):
         for name in ("latest", *tree.names(folder, "[0-9]*")):
             path = tree.real(f"{folder}/{name}")
             text = tree.read(f"{path}/version.info")

@@ -11,17 +11,22 @@ from collections.abc import Sequence
 from env import npu_smi
 from env.language import _
 from env.probe import vendor
-from env.probe.host import HUAWEI_PCI_VENDOR, Driver, Firmware, Hal, Install, NpuSmi, PciDevice
+from env.probe.host import HUAWEI_PCI_VENDOR, Driver, Firmware, Hal, Holder, Install, NpuSmi, PciDevice
 from env.probe.snapshot import NOT_CAPTURED, Commands
 from env.probe.tree import Tree
 from env.runner import NOT_FOUND, TIMED_OUT
 
 DEFAULT_ROOT = "/usr/local/Ascend"
 INSTALL_RECORD = "/etc/ascend_install.info"
+DCMI = "/usr/local/dcmi/libdcmi.so"
+NAMESPACES = "/proc/uda/namespace_node"
+TAKEN = "-8020"  # DCMI: another mount namespace owns the device
+HOSTS_OWN = 128  # namespaces from here on own no device by themselves
 NPU_SMI_SECONDS = 20.0  # a healthy 16-die host answers in a few seconds; a hung driver never does
 HAL_SECONDS = 10.0
 
 _MODULES = re.compile(r"(drv_\w+|ascend_\w+|asdrv_\w+|davinci\w*|ts_agent)\Z")
+_NAMESPACE = re.compile(r"ns_id ([0-9]{1,9}) .{0,80}?root_tgid ([0-9]{1,9}) ")
 _ACCELERATOR = "0x1200"  # PCI class 12.00; Kunpeng hosts are full of other devices of the same vendor
 
 # Called in a child process: a stub or a broken driver may crash or hang whoever loads it. The name alone comes first,
@@ -177,7 +182,7 @@ def run_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
         status = "failed"  # as JSON has it: in Chinese the word is the verdict's
         error = error or next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), _("no output"))
     else:
-        status, error = _("unreadable"), _("neither a table nor a known message")
+        status, error = _("unreadable"), _("not read: neither a table nor a known message")
     return NpuSmi(
         status,
         answered.returncode,
@@ -187,6 +192,21 @@ def run_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
         reading.processes,
         error,
     )
+
+
+def holders(tree: Tree, answered: NpuSmi) -> tuple[Holder, ...]:
+    """Who owns the devices that npu-smi calls taken, by the driver's table of mount namespaces."""
+    if TAKEN not in (answered.error or ""):
+        return ()
+    owners: list[Holder] = []
+    owns = False
+    for line in (tree.read(NAMESPACES) or "").splitlines():
+        if match := _NAMESPACE.match(line.strip()):
+            owns = int(match[1]) < HOSTS_OWN
+            owners += [Holder(int(match[2]))] if owns else []
+        elif owns and len(ids := line.split()) == 2 and all(map(str.isdigit, ids)):
+            owners[-1] = Holder(owners[-1].process, (*owners[-1].devices, int(ids[1])))
+    return tuple(owners)
 
 
 def count_by_hal(installed: Driver | None, command: Commands) -> Hal:

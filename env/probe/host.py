@@ -159,6 +159,14 @@ class NpuSmi:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """A mount namespace that owns devices: the process that it began with, and the devices by their physical ids."""
+
+    process: int
+    devices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Hal:
     """drvGetDevNum, called in a child process, as torch_npu calls it. `library`: the libascend_hal.so that answered."""
 
@@ -230,6 +238,8 @@ class Host:
     modules: tuple[str, ...] = ()  # loaded kernel modules of the driver
     pci: tuple[PciDevice, ...] = ()  # Huawei's processing accelerators
     npu_smi: NpuSmi = NpuSmi(_("not captured"))
+    dcmi: bool = False  # /usr/local/dcmi holds the library that npu-smi asks
+    holders: tuple[Holder, ...] = ()  # read only where npu-smi says that devices are taken
     hal: Hal = Hal()
     libraries: tuple[Library, ...] = ()
     sites: tuple[str, ...] = ()

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from env.audit import RULES, texts
+from env.audit.chips import visible_devices
 from env.audit.command import main
 from env.audit.compat import load_compat
-from env.audit.devices import visible_devices
 from env.audit.pairing_query import answer, judge_stack, read_stack, suggest
 from env.errors import HostError, InputError, UsageError
 from env.stack import ROOT, load_stack

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from env.probe import Host, driver, packages, probe
+from env.probe import Host, cann, driver, packages, probe
 from env.probe.command import main
-from env.probe.host import Firmware
+from env.probe.host import Firmware, Holder, NpuSmi
 from env.probe.tree import Tree
 from env.runner import Completed
 from tests.env import machines
@@ -151,3 +151,56 @@ def test_facts_of_another_shape_are_noted_with_their_place(value: object, messag
 def test_facts_of_another_schema_are_noted(machine: Path) -> None:
     (machine / ".capture/manifest.json").write_text('{"schema": 2}')
     assert [note.why for note in probe(machine).unread] == ["schema 1 required, 2 found"]
+
+
+NAMESPACES = """
+ns_id 128 identify 0 root_tgid 1 dev_num 2 namespace 00000000a1b2c3d4(#), udev list:
+logic_devid udevid
+       0        0
+       1        1
+
+
+ns_id 5 identify 7a00 root_tgid 91 dev_num 1 namespace 00000000b2c3d4e5, udev list:
+logic_devid udevid
+       0        3
+
+
+ns_id 9 identify 7b00 root_tgid 250 dev_num 0 namespace 00000000c2c3d4e5, udev list:
+logic_devid udevid
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("the device is used. ret is -8020", (Holder(91, (3,)), Holder(250))),
+        ("ret is -8005", ()),  # nobody is asked who holds what where nothing is held
+        (None, ()),
+    ],
+)
+def test_who_holds_the_devices_is_read_of_the_drivers_table(
+    error: str | None, expected: tuple[Holder, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "proc/uda").mkdir(parents=True)
+    (tmp_path / "proc/uda/namespace_node").write_text(NAMESPACES, encoding="utf-8")
+    assert driver.holders(Tree(tmp_path), NpuSmi("failed", error=error)) == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "variables", "home"),
+    [
+        ("/usr/local/Ascend", {}, ""),
+        ("/home/dev/Ascend", {}, "/home/dev"),
+        ("/data/sw", {"ATB_HOME_PATH": "/data/sw/nnal/atb/latest/atb/cxx_abi_1"}, ""),
+        ("/data/sw", {"ATB_HOME_PATH": "/data/sw/nnal/atb/8.5.1/atb/cxx_abi_1/"}, "/root"),
+    ],
+)
+def test_nnal_is_read_wherever_a_toolkit_may_be(
+    place: str, variables: dict[str, str], home: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / place.lstrip("/") / "nnal/atb"
+    (folder / "8.5.1/atb/cxx_abi_1").mkdir(parents=True)
+    (folder / "8.5.1/version.info").write_text("    Ascend-cann-atb : 8.5.1\n", encoding="utf-8")
+    (folder / "latest").symlink_to("8.5.1")
+    (nnal,) = cann.nnal(Tree(tmp_path), ("/usr/local/Ascend",), variables, home)
+    assert (nnal.path, nnal.release, nnal.abis) == (f"{place}/nnal/atb/8.5.1", "8.5.1", ("cxx_abi_1",))

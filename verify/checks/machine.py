@@ -53,7 +53,8 @@ def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:
         judgements = judge(Subject(host, load_stack(), profile, size), (ANY,))
         findings = sort(finding for judgement in judgements for finding in judgement.findings)
     else:
-        findings = audit(host, load_stack(), profile=profile, checkpoint_bytes=size)
+        card = DeviceName.parse(context.device).index if npu else None
+        findings = audit(host, load_stack(), profile=profile, checkpoint_bytes=size, device=card)
     figures = MachineFigures(host=facts(host), findings=list(map(shown, findings)), ascend_host=host.ascend)
     reason = _reason(findings)
     if emulated and npu:

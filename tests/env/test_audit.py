@@ -122,7 +122,7 @@ def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
         ("torch-npu=2.7.1 cann=8.2.RC1 driver=25.0.rc1.1", "yes", []),
         ("torch-npu=2.7.1.dev20250724 cann=8.2.RC1 driver=25.0.rc1", "yes", []),  # a second project ships the pair
         ("torch-npu=2.7.1.dev20250724 cann=8.1.RC1", "not as published", ["torch-npu-cann"]),  # and that is all
-        ("torch-npu=2.7.1rc1 cann=8.2.RC1", "not known", []),
+        ("torch-npu=2.7.1rc1 cann=8.2.RC1", "not as published", ["torch-npu-cann-near"]),  # only an alpha of it is
         ("torch-npu=2.9.1 cann=8.5.1", "not known", []),
         ("torch-npu=2.9.0.post7 cann=9.2.0", "not known", []),  # a beta is no release of its series
         ("torch-npu=2.9.0 cann=8.5.0 driver=25.3.rc1 python=3.10", "yes", []),

@@ -169,6 +169,14 @@ def audit(session: nox.Session) -> None:
     call(session, sys.executable, "env", "audit", *session.posargs)
 
 
+@nox.session(name="compat-check", venv_backend="none", default=False)
+def compat_check(session: nox.Session) -> None:
+    """Compare env/audit/compat.toml with the vendor's published tables, saved as files: `-- FILE...`."""
+    here = Path(session.invoked_from)
+    files = [str(here / file) if (here / file).exists() else file for file in session.posargs]
+    call(session, sys.executable, "env", "compat-check", *files)
+
+
 @nox.session(venv_backend="none", default=False)
 def lock(session: nox.Session) -> None:
     """Write the hashed locks anew from requirements/*.in and stack.toml."""

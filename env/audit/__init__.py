@@ -61,7 +61,16 @@ class Text:
 
     def finding(self, fields: Fields) -> Finding:
         what, why, show, fix = (_filled(text, fields) for text in (self.what, self.why, self.show, self.fix))
-        return Finding(self.id, self.severity, what, why, show, fix, self.source.format(**fields))
+        severity = _borne(self.severity, fields.get("confidence", "high"))
+        return Finding(self.id, severity, what, why, show, fix, self.source.format(**fields))
+
+
+MOST: Mapping[str, Severity] = {"high": "error", "medium": "warning", "low": "note"}  # that evidence bears
+
+
+def _borne(severity: Severity, confidence: str) -> Severity:
+    """As much severity as the evidence bears: only high confidence makes an error, and low no more than a note."""
+    return max(severity, MOST[confidence], key=SEVERITIES.index)
 
 
 def _filled(text: str, fields: Fields) -> Message:

@@ -11,8 +11,9 @@ from typing import Any
 from env.arguments import Parser
 from env.atomic import write_text
 from env.audit import judge, render
-from env.audit.pairing_query import answer, judge_stack, machine_stack, read_stack, suggest
+from env.audit.pairing_query import answer, judge_stack, machine_stack, read_stack, unjudged
 from env.audit.registry import TORCH_NPU, Subject
+from env.audit.suggest import suggest
 from env.device_name import DeviceName
 from env.errors import HostError
 from env.language import Message, _, translate
@@ -43,10 +44,17 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     declared = load_stack()
     facts: dict[str, Any]
+    remarks: list[Message] = []
     if arguments.stack:
         stack = read_stack(arguments.stack)
-        judgements, facts = judge_stack(stack, declared), {"stack": stack}
-        title = _pairing_title(stack, declared.packages[TORCH_NPU], answer(judgements))
+        judgements = judge_stack(stack, declared)
+        reply, missing = answer(stack, judgements), unjudged(stack, judgements)
+        facts = {"stack": stack, "answer": reply, "unjudged": missing}
+        title = _pairing_title(stack, declared.packages[TORCH_NPU], reply)
+        remarks = [
+            _("not judged: {part} {version} ({reason})", part=part, version=stack[part], reason=reason)
+            for part, reason in missing.items()
+        ]
     else:
         host = read_machine(arguments)
         stack = machine_stack(host)
@@ -64,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(render.as_json(facts, judgements, suggestions), indent=2, ensure_ascii=False))
     else:
         lines = [
-            *render.page(title, judgements),
+            *render.page(title, judgements, remarks),
             *(() if suggestions is None else render.suggestions_page(suggestions)),
         ]
         print("\n".join(map(translate, lines)))

@@ -8,11 +8,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from env.audit.compat import Need
+from env.audit.compat import Need, cited
 from env.audit.registry import TORCH_NPU, Fields, NotApplicableError, Rule, Subject, listed
+from env.audit.verdict import Verdict, older
 from env.language import Message, _
 from env.probe import vendor
-from env.versions import base, inside, parse, public
+from env.stack import MACHINES
+from env.versions import base, inside, parse, public, stem
 
 
 def torch_npu_unknown(subject: Subject) -> Iterator[Fields]:
@@ -33,6 +35,9 @@ def torch_npu_torch(subject: Subject) -> Iterator[Fields]:
 def torch_cpu_build(subject: Subject) -> Iterator[Fields]:
     """What torch-npu's own metadata requires of torch; on x86_64 that is the +cpu build."""
     torch = subject.installed("torch").version
+    machine = subject.host.system.machine
+    if machine and machine not in MACHINES:
+        raise NotApplicableError(_("torch-npu has no wheels for {machine}", machine=machine))
     for text in subject.installed(TORCH_NPU).requires:
         try:
             required = Requirement(text)
@@ -62,88 +67,87 @@ def torch_npu_python(subject: Subject) -> Iterator[Fields]:
             "torch_npu": subject.torch_npu_shown,
             "python": subject.python,
             "pythons": ", ".join(release.pythons),
-            "source": release.source,
+            "confidence": release.confidence,
+            "source": cited(release),
         }
 
 
-def _cann_fields(subject: Subject) -> tuple[bool, bool, Fields]:
-    """Whether torch-npu pairs with the active CANN, whether with another release of its series, and the texts."""
-    rows = subject.compat.canns(subject.torch_npu)
-    if not rows:
+def _cann_verdict(subject: Subject) -> Verdict:
+    verdict = subject.compat.cann_verdict(subject.torch_npu, subject.cann)
+    if verdict.word == "unknown":
         raise NotApplicableError(_("no CANN is listed for torch-npu {version}", version=subject.torch_npu))
-    cann = parse(subject.cann)
-    exact = any(cann == parse(row.cann) for row in rows)
-    # A row that names a series ("9.0") takes any release of it.
-    series = any(cann.release(2) == parse(row.cann).release(2) and row.cann.count(".") == 1 for row in rows)
-    near = any(cann.release(2) == parse(row.cann).release(2) for row in rows)
+    return verdict
+
+
+def _cann_fields(subject: Subject, verdict: Verdict) -> Fields:
     build = subject.toolkit.innerversion
-    return (
-        exact or series,
-        near,
-        {
-            "torch_npu": subject.torch_npu_shown,
-            "cann": f"{subject.cann} ({build})" if build else subject.cann,
-            "canns": ", ".join(row.cann for row in rows),
-            "source": "; ".join(dict.fromkeys(f"{row.source} [{row.confidence}]" for row in rows)),
-        },
-    )
+    return {
+        "torch_npu": subject.torch_npu_shown,
+        "cann": f"{subject.cann} ({build})" if build else subject.cann,
+        "canns": ", ".join(verdict.listed),
+        "confidence": verdict.confidence,
+        "source": verdict.cited,
+    }
 
 
 def torch_npu_cann(subject: Subject) -> Iterator[Fields]:
-    paired, near, fields = _cann_fields(subject)
-    if not paired and not near:
-        yield fields
+    """The vendor says no, or the CANN is older than all that the package is listed with."""
+    verdict = _cann_verdict(subject)
+    if verdict.word in ("no", "older"):
+        yield _cann_fields(subject, verdict)
 
 
 def torch_npu_cann_near(subject: Subject) -> Iterator[Fields]:
-    paired, near, fields = _cann_fields(subject)
-    if not paired and near:
-        yield fields
+    verdict = _cann_verdict(subject)
+    if verdict.word == "unlisted":
+        yield _cann_fields(subject, verdict)
 
 
-def _oldest(hdk: tuple[str, ...]) -> str:
-    return min(hdk, key=parse)
+def _driver_verdict(subject: Subject) -> Verdict:
+    driver, cann = subject.driver_release, subject.cann
+    verdict = subject.compat.driver_verdict(driver, cann)
+    if verdict.word == "unknown":
+        raise NotApplicableError(_("no driver is listed for CANN {version}", version=cann))
+    return verdict
 
 
-def _older(driver: str, named: str) -> bool:
-    """Whether a driver is older than everything that a release or a series names: 24.1.0 than "25.0"."""
-    parts = named.count(".") + 1
-    if parts < 3:
-        return parse(driver).release(parts) < parse(named).release(parts)
-    return parse(driver) < parse(named)
+def _driver_fields(subject: Subject, verdict: Verdict) -> Fields:
+    return {
+        "driver": subject.driver_release,
+        "cann": subject.cann,
+        "hdk": ", ".join(verdict.listed),
+        "oldest": min(verdict.listed, key=lambda entry: parse(stem(entry)), default="?"),
+        "confidence": verdict.confidence,
+        "source": verdict.cited,
+    }
 
 
 def driver_too_old(subject: Subject) -> Iterator[Fields]:
-    """Older than every driver that the CANN release, or the release note of its series, names."""
-    rows = [row for row in (subject.compat.driver_row(subject.cann), subject.compat.series_row(subject.cann)) if row]
-    if not rows:
-        raise NotApplicableError(_("no driver is listed for CANN {version}", version=subject.cann))
-    driver = subject.driver_release
-    if all(_older(driver, _oldest(row.hdk)) for row in rows):
-        row = rows[-1]
-        yield {
-            "driver": driver,
-            "cann": subject.cann,
-            "hdk": ", ".join(rows[0].hdk),
-            "oldest": _oldest(row.hdk),
-            "source": f"{row.source} [{row.confidence}]",
-        }
+    """Older than every driver that the CANN release is listed with."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "older":
+        yield _driver_fields(subject, verdict)
+
+
+def driver_refused(subject: Subject) -> Iterator[Fields]:
+    """The vendor's own table says no to the two."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "no":
+        yield _driver_fields(subject, verdict)
 
 
 def driver_unlisted(subject: Subject) -> Iterator[Fields]:
-    """Not named for this CANN release, and yet not older than everything that its series names."""
-    row = subject.compat.driver_row(subject.cann)
-    if row is None:
-        raise NotApplicableError(_("no driver is listed for CANN {version}", version=subject.cann))
-    driver = subject.driver_release
-    if row.lists(driver) or any(driver_too_old(subject)):
-        return
-    yield {
-        "driver": driver,
-        "cann": subject.cann,
-        "hdk": ", ".join(row.hdk),
-        "source": f"{row.source} [{row.confidence}]",
-    }
+    """Not named for this CANN release, and yet not older than everything that is."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "unlisted":
+        yield _driver_fields(subject, verdict)
+
+
+def driver_evidence(subject: Subject) -> Iterator[Fields]:
+    """Named beside this CANN release, and not as a pair."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "yes" and verdict.confidence == "low":
+        yield _driver_fields(subject, verdict)
 
 
 def driver_cann_family(subject: Subject) -> Iterator[Fields]:
@@ -198,11 +202,13 @@ def driver_firmware(subject: Subject) -> Iterator[Fields]:
 
 def _needs(subject: Subject) -> list[Need]:
     """What the active CANN's Python parts need of this interpreter."""
-    cann, python = parse(subject.cann), subject.python
+    cann, python = parse(stem(subject.cann)), subject.python
     needs = [
         need
         for need in subject.compat.needs
-        if parse(need.since) <= cann and (not need.python or SpecifierSet(need.python).contains(python))
+        if parse(need.since) <= cann
+        and (not need.until or cann < parse(need.until))
+        and (not need.python or SpecifierSet(need.python).contains(python))
     ]
     if not needs:
         raise NotApplicableError(_("nothing is listed for CANN {version}", version=subject.cann))
@@ -219,9 +225,18 @@ def _meets(version: str, need: Need) -> bool:
 def numpy_cann(subject: Subject) -> Iterator[Fields]:
     subject.installed(TORCH_NPU)
     numpy = subject.installed("numpy").version
-    for need in _needs(subject):
-        if need.name == "numpy" and not _meets(numpy, need):
-            yield {"numpy": numpy, "needed": need.version, "cann": subject.cann, "source": need.source}
+    needs = [need for need in _needs(subject) if need.name == "numpy"]
+    if not needs:
+        raise NotApplicableError(_("nothing is listed for CANN {version}", version=subject.cann))
+    for need in needs:
+        if not _meets(numpy, need):
+            yield {
+                "numpy": numpy,
+                "needed": need.version,
+                "cann": subject.cann,
+                "confidence": need.confidence,
+                "source": cited(need),
+            }
 
 
 def cann_python_needs(subject: Subject) -> Iterator[Fields]:
@@ -239,15 +254,44 @@ def cann_python_needs(subject: Subject) -> Iterator[Fields]:
             "packages": listed(list(unmet.values())),
             "names": " ".join(f"'{package}'" for package in unmet),
             "cann": subject.cann,
-            "source": _needs(subject)[0].source,
+            "source": cited(_needs(subject)[0]),
         }
 
 
 def chip_unsupported(subject: Subject) -> Iterator[Fields]:
     subject.installed(TORCH_NPU)  # of one that is only declared: chip-unsupported-declared
     for kind in subject.chip_kinds:
-        if kind.served_by(subject.torch_npu) is False:
-            yield {"chip": kind.name, "torch_npu": subject.torch_npu_shown, "source": kind.source}
+        for row in subject.compat.chip_since:
+            if row.chip != kind.name:
+                continue
+            release = subject.compat.release(subject.torch_npu)
+            if release is None or not release.line:
+                raise NotApplicableError(
+                    _("the TorchNPU release of torch-npu {version} is not known", version=subject.torch_npu)
+                )
+            if older(release.line, row.line):
+                yield {
+                    "chip": kind.name,
+                    "torch_npu": subject.torch_npu_shown,
+                    "confidence": row.confidence,
+                    "source": cited(row),
+                }
+
+
+def transformers_logits(subject: Subject) -> Iterator[Fields]:
+    """Releases whose forward pass leaves out this model's logits_scaling."""
+    version = subject.installed("transformers").version
+    row = subject.compat.transformers_row(version)
+    if row is None:
+        raise NotApplicableError(_("nothing is known of transformers {version}", version=version))
+    if not row.right:
+        yield {
+            "transformers": version,
+            "since": row.since,
+            "until": row.until,
+            "confidence": row.confidence,
+            "source": cited(row),
+        }
 
 
 def declared_stack(subject: Subject) -> Iterator[Fields]:
@@ -280,11 +324,14 @@ RULES: dict[str, Rule] = {
     "torch-npu-cann": torch_npu_cann,
     "torch-npu-cann-near": torch_npu_cann_near,
     "driver-too-old": driver_too_old,
+    "driver-refused": driver_refused,
     "driver-unlisted": driver_unlisted,
+    "driver-evidence": driver_evidence,
     "driver-cann-family": driver_cann_family,
     "driver-firmware": driver_firmware,
     "numpy-cann": numpy_cann,
     "cann-python-needs": cann_python_needs,
     "chip-unsupported": chip_unsupported,
+    "transformers-logits": transformers_logits,
     "declared-stack": declared_stack,
 }

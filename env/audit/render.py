@@ -10,14 +10,15 @@ from env.audit import Finding, Judgement, counted, sort
 from env.language import Message, _
 
 if TYPE_CHECKING:
-    from env.audit.pairing_query import Suggestion
+    from env.audit.suggest import Suggestion
 
 SCHEMA = 1
 
 
-def page(title: str, judgements: Sequence[Judgement]) -> Iterator[str]:
+def page(title: str, judgements: Sequence[Judgement], remarks: Sequence[str] = ()) -> Iterator[str]:
     """Every finding with its reason and its two commands; then one line that counts. Lines are messages."""
     yield title
+    yield from remarks
     for finding in findings_of(judgements):
         yield ""
         yield _headed(finding)

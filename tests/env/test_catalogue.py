@@ -35,7 +35,7 @@ def test_what_is_not_in_step_is_named(translated: dict[str, str], expected: list
 
 
 def test_messages_come_from_code_templates_and_tables(tmp_path: Path) -> None:
-    for folder in ("env/audit", "model", "verify", "templates", *(Path(name).parent for name in catalogue.TABLES)):
+    for folder in ("env/audit", "model", "verify", "templates", *(str(Path(name).parent) for name in catalogue.TABLES)):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for name in catalogue.TABLES:
         (tmp_path / name).touch()

@@ -48,7 +48,7 @@ class NpuSmiFacts(Facts, frozen=True, kw_only=True):
 class ChipFacts(Facts, frozen=True, kw_only=True):
     """One chip as npu-smi lists it; memory in MB."""
 
-    npu: int
+    npu: int | None
     chip: int | None
     name: str | None
     health: str | None

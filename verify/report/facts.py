@@ -18,7 +18,7 @@ DEPTH = 6  # of nested mappings that `figures` goes into
 def pick(value: object, *path: str) -> Any:
     """The value under nested keys, or None where a key is missing or something else than a mapping is on the way."""
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = value.get(key) if isinstance(value, Mapping) and isinstance(key, str) else None
     return value
 
 

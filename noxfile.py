@@ -11,6 +11,7 @@ Wiring only: each session calls a program of env/ or verify/, which works withou
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import secrets
 import signal
@@ -25,11 +26,16 @@ from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from env.language import _, translate
+
+if importlib.util.find_spec("msgspec") is None:  # a nox of another environment has nox and no more
+    print(translate(_("error: the Python that runs nox has no {package}", package="msgspec")), file=sys.stderr)
+    sys.exit(translate(_("  next: {next}", next="pip install -r requirements/nox.txt")))
+
 from env import builder
 from env.arguments import Parser
 from env.device_name import DeviceName
 from env.errors import BundleError, UsageError
-from env.language import _, translate
 from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
 from env.options import (
     APPENDIX,

@@ -19,7 +19,7 @@ from env.atomic import write_json
 from env.device_name import DeviceName
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
 from env.installer import Installer, Sources, choose, configured, local_and_absent, without_credentials
-from env.language import _, translate
+from env.language import Message, _, translate
 from env.options import NEAREST, SERVICE, SETUP_FILE, main_job_parser, repeating, run_folder
 from env.probe.host import Host
 from env.stack import UnlockedPin, load_stack, this_machine, this_python
@@ -239,14 +239,14 @@ def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     clock = time.monotonic()
     data: dict[str, Any] = {}
-    status, reason = "error", "stopped before it ended"
+    status, reason = "error", _("stopped before it ended")
 
     def keep() -> None:
         if folder is not None:
             record = {
                 "schema": SCHEMA,
                 "status": status,
-                "reason": reason,
+                "reason": reason.as_json(),
                 "started": started,
                 "seconds": round(time.monotonic() - clock, 3),
                 "command": command,
@@ -258,12 +258,12 @@ def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
     try:
         for figures in prepare(request):
             data |= figures
-        status, reason = "pass", ""
+        status, reason = "pass", Message("")
     except BundleError as error:
-        status, reason = "fail", str(error)
+        status, reason = "fail", error.message
         raise
     except KeyboardInterrupt:
-        reason = "interrupted"
+        reason = _("interrupted")
         raise
     finally:
         keep()

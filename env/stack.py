@@ -16,6 +16,15 @@ MACHINES = ("x86_64", "aarch64")
 
 
 @dataclass(frozen=True)
+class PublishedWheel:
+    """A wheel that its maker publishes outside any index, for one Python and architecture."""
+
+    python: str
+    machine: str
+    url: str
+
+
+@dataclass(frozen=True)
 class UnlockedPin:
     """A pin that no public index has, so no lock: installed after the lock, with --no-deps."""
 
@@ -23,6 +32,12 @@ class UnlockedPin:
     version: str
     machines: tuple[str, ...]
     reason: str
+    image: str = ""  # a container image that has it
+    wheels: tuple[PublishedWheel, ...] = ()
+
+    def wheel_for(self, python: str, machine: str) -> str | None:
+        """Where its maker publishes the wheel for that interpreter. Nothing is fetched from there unasked."""
+        return next((wheel.url for wheel in self.wheels if (wheel.python, wheel.machine) == (python, machine)), None)
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,8 @@ def load_stack(path: Path = REQUIREMENTS / "stack.toml") -> Stack:
                     version=data["packages"][pin["name"]] + (f"+{pin['local']}" if "local" in pin else ""),
                     machines=tuple(pin["machines"]),
                     reason=pin["reason"],
+                    image=pin.get("image", ""),
+                    wheels=tuple(PublishedWheel(**wheel) for wheel in pin.get("wheels", ())),
                 )
                 for pin in table.get("apart", ())
             ),

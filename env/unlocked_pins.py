@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import re
+import shlex
 import shutil
 import site
 import sys
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
 import msgspec
@@ -31,6 +31,7 @@ from env.errors import InstallError, ResolutionError, WheelhouseError
 from env.installer import Sources
 from env.language import _, concatenated
 from env.options import NEAREST
+from env.probe.indexes import index_versions
 from env.runner import Runner, run
 from env.stack import UnlockedPin
 
@@ -123,7 +124,7 @@ def _folders(find_links: Sequence[str]) -> list[Path]:
 def _fits(path: Path, pin: UnlockedPin, python: str, machine: str) -> bool:
     """Whether a wheel's name says it is this pin for this Python and machine."""
     try:
-        name, version, _build, tags = parse_wheel_filename(path.name)
+        name, version, _build, tags = parse_wheel_filename(unquote(path.name))
     except InvalidWheelFilename:
         return False
     if name != canonicalize_name(pin.name) or not same_release(pin.version, str(version)):
@@ -176,6 +177,8 @@ def in_folders(pin: UnlockedPin, find_links: Sequence[str], python: str, machine
     for folder in _folders(find_links):
         for path in sorted(folder.glob("*.whl")):
             if _fits(path, pin, python, machine):
+                if unquote(path.name) != path.name:  # as a browser or curl saves the wheel of a +git build
+                    raise _quoted(path)
                 name, version = wheel_metadata(path)
                 if name != canonicalize_name(pin.name) or not same_release(pin.version, version):
                     raise _renamed(path, f"{name} {version}")
@@ -183,6 +186,14 @@ def in_folders(pin: UnlockedPin, find_links: Sequence[str], python: str, machine
                     raise _renamed(path, _("a wheel for another machine"))
                 return Located(pin.name, pin.version, version, "wheel", str(path), file_sha256(path))
     return None
+
+
+def _quoted(path: Path) -> WheelhouseError:
+    return WheelhouseError(
+        _("{name} is the wheel, under a name that pip refuses", name=path.name),
+        why=_("its name was saved as its address spells it, with %2B for +"),
+        next=shlex.join(["mv", str(path), str(path.with_name(unquote(path.name)))]),
+    )
 
 
 def _renamed(path: Path, holds: str) -> WheelhouseError:
@@ -201,15 +212,12 @@ def published(name: str, sources: Sources, runner: Runner = run) -> list[str]:
     """
     if sources.offline:
         return []
-    command = [sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check"]
-    command += sources.arguments()
-    listing = runner(command, timeout=60.0)
-    if "No module named pip" in listing.stderr:  # where uv made the environment that nox runs in
+    listing = index_versions(name, sources.arguments(), runner=runner)
+    if "No module named pip" in (listing.error or ""):  # where uv made the environment that nox runs in
         raise InstallError(
             _("{python} has no pip, which asks the index", python=sys.executable), next="python -m ensurepip"
         )
-    match = re.search(r"Available versions: (.+)", listing.stdout)
-    return [version.strip() for version in match[1].split(",")] if match else []
+    return list(listing.versions)
 
 
 def nearest(pinned: str, versions: Sequence[str]) -> list[str]:
@@ -257,7 +265,7 @@ def locate(
                 _("no configured source has {pin}", pin=first), *(_(", and none has {pin}", pin=pin) for pin in others)
             ),
             why=_("looked in the base interpreter's site-packages, the --find-links folders and the configured index"),
-            next=_ways_out(pins, machine),
+            next=_ways_out(pins, python, machine),
         )
     return located
 
@@ -304,12 +312,21 @@ def _explain_missing(pin: UnlockedPin, versions: Sequence[str], explain: Callabl
     return concatenated(head, "\n    ", published)
 
 
-def _ways_out(pins: Sequence[UnlockedPin], machine: str) -> str:
-    ways = [
-        _("run inside a CANN 8.5.1 image, whose Python has torch-npu preinstalled"),
-        "nox -s setup -- --device npu:0 --find-links FOLDER_WITH_THE_WHEELS",
-        _("nox -s setup -- --device npu:0 --allow-substitute VERSION   (the record and the documents then say so)"),
-    ]
+def _ways_out(pins: Sequence[UnlockedPin], python: str, machine: str) -> str:
+    ways: list[str] = []
+    for pin in pins:
+        if url := pin.wheel_for(python, machine):
+            ways.append(
+                _(
+                    "{download} && nox -s setup -- --device npu:0 --find-links wheels   (where its maker publishes it)",
+                    download=f"python -m pip download --no-deps -d wheels '{url}'",
+                )
+            )
+    ways.append("nox -s setup -- --device npu:0 --find-links FOLDER_WITH_THE_WHEELS")
+    ways += [_("run inside an image that has it: {image}", image=pin.image) for pin in pins if pin.image]
+    ways.append(
+        _("nox -s setup -- --device npu:0 --allow-substitute VERSION   (the record and the documents then say so)")
+    )
     if any(pin.version.endswith("+cpu") for pin in pins):
         ways.append(
             _("on {machine}, for the +cpu builds: add --extra-index-url URL_OF_PYTORCH'S_CPU_INDEX", machine=machine)

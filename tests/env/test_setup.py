@@ -16,6 +16,7 @@ from env import builder, unlocked_pins
 from env import setup as env_setup
 from env.errors import InstallError, StorageError, UsageError
 from env.installer import Sources
+from env.language import Message
 from env.options import repeating, run_folder
 from env.setup import SetupRequest, canns, main, make_parser, profile_for
 from env.stack import load_stack, this_machine
@@ -76,7 +77,8 @@ def test_setup_leaves_its_record_however_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException | None, status: str, reason: str
 ) -> None:
     record = run_setup(tmp_path, monkeypatch, end)
-    assert (record["status"], record["reason"], record["data"]) == (status, reason, {"profile": "host"})
+    said = Message.from_json(record["reason"])
+    assert (record["status"], said, record["data"]) == (status, reason, {"profile": "host"})
     assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path}"
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from packaging.utils import parse_wheel_filename
 
 from env.errors import InstallError, ResolutionError, WheelhouseError
 from env.installer import Sources
 from env.options import NEAREST
 from env.runner import Completed
-from env.stack import UnlockedPin
-from env.unlocked_pins import Located, installed, locate, nearest, same_release
+from env.stack import UnlockedPin, load_stack
+from env.unlocked_pins import Located, _ways_out, installed, locate, nearest, same_release
 from tests.env.wheels import make_wheel
 
 PIN = UnlockedPin("torch-npu", "2.9.0.post1", ("aarch64",), "not on the public index")
@@ -77,10 +80,39 @@ def test_post1_pin_explains_itself_when_the_index_lacks_it(tmp_path: Path) -> No
         "    published instead: 2.9.0 (CANN 8.5.0), 2.9.0.post2 (CANN 9.0.0), 2.9.0.post9\n"
         "  why:  looked in the base interpreter's site-packages, the --find-links folders and the configured index\n"
         "  next: one of\n"
-        "    run inside a CANN 8.5.1 image, whose Python has torch-npu preinstalled\n"
         "    nox -s setup -- --device npu:0 --find-links FOLDER_WITH_THE_WHEELS\n"
         "    nox -s setup -- --device npu:0 --allow-substitute VERSION   (the record and the documents then say so)"
     )
+
+
+def test_the_way_to_a_published_wheel_is_the_one_for_this_python_and_machine() -> None:
+    pin = next(pin for pin in load_stack().profiles["npu"].unlocked if pin.name == "torch-npu")
+    for python, machine in [("3.10", "aarch64"), ("3.11", "x86_64")]:
+        url = pin.wheel_for(python, machine)
+        shown = _ways_out([pin], python, machine)
+        assert url is not None
+        assert url in shown
+        assert len(re.findall("https://", shown)) == 1
+        assert "run inside an image that has it: vllm-ascend:v0.18.0" in shown
+    assert "https://" not in _ways_out([pin], "3.12", "aarch64")
+
+
+def test_every_published_wheel_of_the_stack_is_its_pin_for_the_python_and_machine_that_it_says() -> None:
+    for pin in load_stack().profiles["npu"].unlocked:
+        for wheel in pin.wheels:
+            name, version, _build, tags = parse_wheel_filename(unquote(wheel.url.rpartition("/")[2]))
+            assert (name, same_release(pin.version, str(version))) == (pin.name, True)
+            interpreter = "cp" + wheel.python.replace(".", "")
+            assert {(tag.interpreter, tag.platform.endswith(wheel.machine)) for tag in tags} == {(interpreter, True)}
+
+
+def test_a_wheel_saved_with_its_address_s_spelling_is_told_how_to_be_renamed(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "torch-npu", "2.9.0.post1+git4c901a4", tag=TAG)
+    saved = wheel.rename(wheel.with_name(wheel.name.replace("+", "%2B")))
+    with pytest.raises(WheelhouseError) as stopped:
+        find(tmp_path)
+    assert "under a name that pip refuses" in stopped.value.what
+    assert stopped.value.next == f"mv {saved} {wheel}"
 
 
 def test_an_index_that_does_not_answer_is_said(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from model.architecture import Architecture, Encoder, Projector, Text
+from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded
 from model.reference import Reference
 from tests.conftest import load
@@ -22,8 +23,8 @@ Plant = Callable[[Any], None]
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_float32: Loaded) -> Pair:
-    return Pair(tiny_float32, Reference(tiny_float32.checkpoint, "float64"), seed=7)
+def pair(tiny_float32: Loaded, tiny_expected: Expected) -> Pair:
+    return Pair(tiny_float32, Reference(tiny_float32.checkpoint, "float64"), 7, tiny_expected)
 
 
 def planted(pair: Pair, plant: Plant) -> Pair:
@@ -163,11 +164,25 @@ def test_a_row_without_a_number_fails_and_one_without_a_limit_never_does(
     assert Row("group", "name", "against", "rel_l2", value, limit).passed is passed
 
 
-def test_a_large_checkpoint_is_held_against_its_own_siblings(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:
-    found = list(configurations.siblings(tiny_bfloat16, tiny_inputs))
-    assert [row.group for row in found] == ["batch", "attention", "cache"]
-    assert all(row.passed for row in found)
+def test_a_large_checkpoint_is_held_against_its_own_siblings(
+    tiny_bfloat16: Loaded, tiny_expected: Expected, tiny_inputs: Inputs
+) -> None:
+    pairs = list(configurations.siblings(tiny_bfloat16, tiny_expected, tiny_inputs))
+    assert [row.group for row in pairs] == ["batch", "attention", "cache"]
+    assert all(row.passed for row in pairs)
     wrong = copy.deepcopy(tiny_bfloat16.model)
     _eager_scaled(wrong, 1.5)
-    found = list(configurations.siblings(replace(tiny_bfloat16, model=wrong), tiny_inputs))
-    assert [row.passed for row in found] == [True, False, True]
+    pairs = list(configurations.siblings(replace(tiny_bfloat16, model=wrong), tiny_expected, tiny_inputs))
+    assert [row.passed for row in pairs] == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_limit_in_a_dtype_without_ideal_devices_follows_from_another_s(
+    tiny_checkpoint: Checkpoint, tiny_expected: Expected, dtype: str
+) -> None:
+    """The bundled checkpoint's reference has the noise of float32 alone."""
+    loaded = load(tiny_checkpoint, dtype)
+    description = replace(tiny_expected.description, dtypes=("float32",))
+    alone = replace(tiny_expected, description=description, noise_of={"float32": tiny_expected.noise_of["float32"]})
+    own, derived = (configurations.limits(loaded, expected)["rel_l2"] for expected in (tiny_expected, alone))
+    assert derived == pytest.approx(own, rel=0.3)

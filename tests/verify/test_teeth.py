@@ -19,11 +19,11 @@ from model import components, generation
 from model.components import Inputs, Loaded, run_parts
 from model.reference import Reference
 from tests.verify.wrong_models import FF2, NORM, UP_PROJ, WRONG
-from verify.checks import configurations, layers, repeatability, tokens, weights
+from verify.checks import configurations, generate, layers, parity, repeatability, tokens, weights
 from verify.checks import repeatability as repeats
 from verify.checks.configurations import Pair
 from verify.checks.repeatability import Repeats
-from verify.reference import bounds, numerics
+from verify.reference import bounds, numerics, pairs
 from verify.reference.bounds import Bound
 from verify.reference.values import Expected
 
@@ -167,24 +167,43 @@ def a_row_in_its_place(given: Subjects) -> list[str]:
 
 
 def a_length(given: Subjects) -> list[str]:
-    pair = Pair(scaled(given.float32, FF2, 1.001), Reference(given.float32.checkpoint, "float64"), seed=1)
+    wrong = scaled(given.float32, FF2, 1.001)
+    pair = Pair(wrong, Reference(given.float32.checkpoint, "float64"), 1, given.expected)
     inputs = pair.inputs(21)
     row = pair.compare("length", "21", components.forward, inputs.features, inputs.input_ids)
     return [] if row.passed else [row.name]
 
 
 def a_static_cache(given: Subjects) -> list[str]:
-    pair = Pair(
-        scaled(given.float32, "language_model.lm_head", 1.0001), Reference(given.float32.checkpoint, "float64"), 1
-    )
+    wrong = scaled(given.float32, "language_model.lm_head", 1.0001)
+    pair = Pair(wrong, Reference(given.float32.checkpoint, "float64"), 1, given.expected)
     return [row.name for row in configurations.caches(pair, given.expected, given.inputs) if not row.passed]
+
+
+def a_component(given: Subjects) -> list[str]:
+    wrong = scaled(given.float32, "projector.linear", 1.0001)
+    components = parity.measure(wrong, given.inputs, given.expected)["components"]
+    return [name for name, entry in components.items() if not entry["passed"]]
+
+
+def a_cached_step(given: Subjects) -> list[str]:
+    decoded = generation.generate(given.float32, given.inputs, pairs.NEW_TOKENS, keep_logits=True)
+    assert decoded.logits is not None
+    decoded.logits[:, 3] *= 1.0001
+    limits = generate.cached_limits(given.float32, given.expected)
+    return [
+        problem
+        for step in pairs.of_decoding(given.float32, given.inputs, decoded)
+        for problem in numerics.judge(step, limits)
+    ]
 
 
 def margin_times_100(dtype: str) -> Callable[[Patch], None]:
     def weaken(patch: Patch) -> None:
-        table = copy.deepcopy(bounds.table())
-        table["margin"][dtype] *= 100
-        patch.setattr(bounds, "table", lambda: table)
+        table = copy.deepcopy(bounds.chosen())
+        for margins in table["margin"].values():
+            margins[dtype] *= 100
+        patch.setattr(bounds, "chosen", lambda: table)
 
     return weaken
 
@@ -235,14 +254,15 @@ def no_first_difference(patch: Patch) -> None:
     patch.setattr(repeats, "first_difference", lambda one, other: None)
 
 
-def configuration_limit_times_100(patch: Patch) -> None:
-    right = numerics.limits_for
+def limits_times_100(patch: Patch) -> None:
+    right = bounds.limits
 
-    def limits_for(*arguments: Any, **options: Any) -> numerics.Limits:
-        found = right(*arguments, **options)
-        return numerics.Limits({name: 100 * limit for name, limit in found.values.items()}, found.source)
+    def limits(*arguments: Any, **options: Any) -> numerics.Limits:
+        tight = right(*arguments, **options)
+        wide = {name: 100 * limit for name, limit in tight.values.items()}
+        return replace(tight, values=wide | {"cosine": numerics.cosine_of(wide["rel_l2"])})
 
-    patch.setattr(numerics, "limits_for", limits_for)
+    patch.setattr(bounds, "limits", limits)
 
 
 TEETH = [
@@ -262,7 +282,10 @@ TEETH = [
     Tooth("warm close, not the same", noise_once_warm, close_is_same(repeats)),
     Tooth("another process dropped", other_bits_in_another_process, no_first_difference),
     Tooth("rows of a batch x100", a_row_in_its_place, scores_bound_times_100),
-    Tooth("the limit of configurations x100", a_length, configuration_limit_times_100),
+    Tooth("the limit of configurations x100", a_length, limits_times_100),
+    Tooth("the limit of components x100", a_component, limits_times_100),
+    Tooth("the margin of components x100", a_component, margin_times_100("float32")),
+    Tooth("the limit of cached decoding x100", a_cached_step, limits_times_100),
     Tooth("the limit of caches x100", a_static_cache, scores_bound_times_100),
 ]
 

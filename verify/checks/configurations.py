@@ -7,8 +7,8 @@ They run on the small checkpoint, where limits can be tight. Lengths are neighbo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from model import components, generation
@@ -71,6 +71,7 @@ class Pair:
     loaded: Loaded
     reference: Reference
     seed: int
+    expected: Expected  # of the run's own inputs; the noise of others is much like theirs
 
     @property
     def architecture(self) -> Architecture:
@@ -79,9 +80,7 @@ class Pair:
     @property
     def limit(self) -> float:
         """How far the logits may be from the reference, as parity has it end to end."""
-        dtype, layers = self.loaded.dtype, self.architecture.text.num_hidden_layers
-        found = numerics.limits_for(self.loaded.device.kind, dtype, "end_to_end", layers=layers, classes=False)
-        return max(found.values["rel_l2"], bounds.floor(bounds.arithmetic(self.loaded), "end_to_end", dtype))
+        return limits(self.loaded, self.expected)["rel_l2"]
 
     def inputs(self, frames: int, batch: int = 1) -> Inputs:
         return make_inputs(self.architecture, batch, frames, self.seed)
@@ -107,6 +106,14 @@ class Pair:
         return judged(
             group, name, REFERENCE, self.ours(component, *tensors), self.theirs(component, *tensors), self.limit
         )
+
+
+def limits(loaded: Loaded, expected: Expected) -> Mapping[str, float]:
+    """The limits of the logits of a whole pass, also in a dtype whose noise `expected` does not hold."""
+    known = loaded.dtype if loaded.dtype in expected.noise_of else expected.description.dtypes[0]
+    noise = bounds.in_dtype(expected.noise_of[known].components["end_to_end"], known, loaded.dtype)
+    device = bounds.arithmetic(loaded)
+    return bounds.limits(device, loaded.dtype, "component", "end_to_end", noise, classes=True).values
 
 
 def judged(
@@ -223,7 +230,7 @@ def dtypes(others: list[Loaded], pair: Pair, expected: Expected, inputs: Inputs)
     """The checkpoint in every dtype."""
     wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
     for loaded in (pair.loaded, *others):
-        one = Pair(loaded, pair.reference, pair.seed)
+        one = replace(pair, loaded=loaded)
         logits = one.ours(components.forward, inputs.features, inputs.input_ids)
         yield judged("dtype", loaded.dtype, REFERENCE, logits, wanted, one.limit)
 
@@ -256,11 +263,10 @@ def long_audio(pair: Pair) -> Iterator[Row]:
     yield pair.compare("length", f"{frames} frames ({frames / FRAMES_PER_S:g} s)", _hear, repeated)
 
 
-def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
-    """The asked checkpoint at its own size, without a reference: two ways to the same result, each with its noise."""
-    layers = loaded.architecture.text.num_hidden_layers
-    limits = numerics.limits_for(loaded.device.kind, loaded.dtype, "end_to_end", layers=layers, classes=True).values
-    width = 2 * limits["rel_l2"]
+def siblings(loaded: Loaded, expected: Expected, inputs: Inputs) -> Iterator[Row]:
+    """The run's own checkpoint at its own size: two ways to the same result, each with its noise."""
+    allowed = limits(loaded, expected)
+    width = 2 * allowed["rel_l2"]
     alone = _forward(loaded, inputs)
     wide = Inputs(inputs.features.repeat(BATCH, 1, 1), inputs.input_ids.repeat(BATCH, 1))
     batch = _forward(loaded, wide)[: inputs.batch]
@@ -272,7 +278,7 @@ def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
     taken = generation.generate(loaded, inputs, STATIC_TOKENS, cache_implementation="static").tokens
     lost = numerics.regret(taken.numpy(), generation.score(loaded, inputs, taken))
     against = "an uncached pass"
-    yield Row("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, limits["top1_regret"])
+    yield Row("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, allowed["top1_regret"])
 
 
 def _forward(loaded: Loaded, inputs: Inputs) -> numerics.Array:
@@ -309,11 +315,11 @@ def check(session: Verification) -> Outcome:
     small = session.bundled
     loaded, checkpoint = small.model, small.checkpoint
     others = [components.load(checkpoint, small.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
-    pair = Pair(loaded, Reference(checkpoint, "float64"), session.seed)
+    pair = Pair(loaded, Reference(checkpoint, "float64"), session.seed, small.reference)
     full = session.context.level >= FULL_FROM_LEVEL
     rows = measure(pair, others, small.reference, small.inputs, full=full)
     if full and not session.layer_by_layer:
-        rows += siblings(session.model, session.inputs)
+        rows += siblings(session.model, session.reference, session.inputs)
     data = {"rows": [row.as_json() for row in rows]}
     wrong = [row.said for row in rows if not row.passed]
     if wrong:

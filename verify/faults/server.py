@@ -24,7 +24,7 @@ from env.errors import BundleError
 from verify.__main__ import main as verify
 from verify.faults.inject import MODEL_MODULE, Injection
 from verify.faults.spec import parse_rows
-from verify.reference import values as expected
+from verify.reference import file
 from verify.report.__main__ import main as report
 from verify.run import plan
 from verify.run.records import Status, read_evidence
@@ -65,7 +65,7 @@ def run(request: Mapping[str, Any]) -> int:
     """One request, in its fork: the effect of the faults, the phases of verify, the documents."""
     folder = Path(request["folder"])
     if "references" in request:
-        expected.FOLDER = Path(request["references"])
+        file.FOLDER = Path(request["references"])
     if "prepare" in request:
         effect.clean(request["prepare"], folder)
         return 0

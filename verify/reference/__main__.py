@@ -11,7 +11,8 @@ from env.stack import load_stack
 from model.components import DTYPES
 from model.session import Session
 from verify.options import resolve_model_dir
-from verify.reference import values
+from verify.reference import file, values
+from verify.reference.make import make
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,8 +32,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     session = Session("cpu", resolve_model_dir(options.model_dir), dtype=options.dtype, seed=options.seed)
-    description = values.about(session.checkpoint, session.digest, session.inputs, session.dtype, any_dtype=True)
-    values.save(values.make(session.checkpoint, session.inputs, description), options.output)
+    description = values.describe(session.checkpoint, session.digest, session.inputs, session.dtype, any_dtype=True)
+    file.save(make(session.checkpoint, session.inputs, description), options.output)
     size = options.output.stat().st_size / 1e6
     print(f"{options.output}: {size:.1f} MB, for {session.checkpoint.name} in {session.dtype}")
     return 0

@@ -112,13 +112,12 @@ def _reading(point: Point, here: torch.Tensor, reference: torch.Tensor, bound: B
 
 
 def described(expected: Expected) -> dict[str, Any]:
-    about = expected.about
     return {
         "device": "cpu",
-        "dtype": about["dtype"],
+        "dtype": expected.description.dtype,
         "sha256": expected.sha256,
         "depth": "every layer" if expected.deep else "parts of layers",
-        "versions": about["versions"],
+        "versions": dict(expected.description.versions),
     }
 
 

@@ -42,22 +42,22 @@ def test_a_bound_is_margin_times_factor_times_noise() -> None:
 
 @pytest.mark.usefixtures("tables")
 def test_the_limits_of_a_component_all_follow_from_its_bound() -> None:
-    limits = bounds.limits("cpu", "bfloat16", "component", "encoder", NOISE, classes=True)
+    limits = bounds.limits("cpu", "bfloat16", "encoder", NOISE, classes=True)
     assert limits.values == pytest.approx({"rel_l2": 3e-3, "cosine": math.sqrt(1 - 9e-6), "top1_regret": 24e-3})
     assert limits.source.startswith("bounds.toml, [component.bfloat16] encoder: ")
-    assert set(bounds.limits("cpu", "bfloat16", "component", "encoder", NOISE).values) == {"rel_l2", "cosine"}
+    assert set(bounds.limits("cpu", "bfloat16", "encoder", NOISE).values) == {"rel_l2", "cosine"}
 
 
 @pytest.mark.usefixtures("tables")
 def test_the_logits_have_the_floor_of_a_whole_pass_also_where_they_are_compared_as_a_component() -> None:
-    assert bounds.limits("npu", "bfloat16", "component", "encoder", NOISE).values["rel_l2"] == pytest.approx(3e-3)
-    assert bounds.limits("npu", "bfloat16", "component", "end_to_end", NOISE).values["rel_l2"] == 0.125
+    assert bounds.limits("npu", "bfloat16", "encoder", NOISE).values["rel_l2"] == pytest.approx(3e-3)
+    assert bounds.limits("npu", "bfloat16", "end_to_end", NOISE).values["rel_l2"] == 0.125
 
 
 @pytest.mark.usefixtures("tables")
 def test_a_component_without_a_row_is_an_error() -> None:
     with pytest.raises(KeyError, match="any"):
-        bounds.limits("cpu", "bfloat16", "component", "decoder", NOISE)
+        bounds.limits("cpu", "bfloat16", "decoder", NOISE)
 
 
 def test_what_only_moves_values_may_round_each_once() -> None:
@@ -75,16 +75,20 @@ def test_where_an_ideal_device_makes_no_error_a_rounding_is_still_allowed() -> N
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mode", ["isolated", "end_to_end", "component", "cached"])
+@pytest.mark.parametrize("mode", ["isolated", "end_to_end", "component"])
 def test_the_table_has_a_factor_for_every_kind_and_none_below_one(mode: str, dtype: str) -> None:
     rows = bounds.measured()[mode][dtype]
     assert all(1.0 <= factor < 50 for pair in rows.values() for factor in pair)
-    assert bounds.chosen()["margin"][mode][dtype] >= 1.4
-    kinds = {
-        "component": {"encoder", "ctc_head", "projector", "language_model", "end_to_end"},
-        "cached": {"language_model"},
-    }
-    assert set(rows) == kinds[mode] if mode in kinds else "any" in rows
+    assert bounds.chosen()["margin"][mode][dtype] >= 1.5
+    components = {"encoder", "ctc_head", "projector", "language_model", "end_to_end"}
+    assert set(rows) == components if mode == "component" else "any" in rows
+
+
+def test_one_step_of_cached_decoding_has_less_room_than_the_whole_model_and_more_with_every_layer() -> None:
+    assert bounds.cached_limit("cpu", "bfloat16", 4) == pytest.approx(6.7 * 2**-8)
+    assert bounds.cached_limit("cpu", "bfloat16", 16) == pytest.approx(13.4 * 2**-8)
+    assert bounds.cached_limit("npu", "float32", 4) == 9.6e-5
+    assert bounds.cached_limit("cpu", "float32", 4) < 4e-6
 
 
 def test_a_kind_is_where_the_point_is_and_what_made_it() -> None:
@@ -143,7 +147,7 @@ def test_what_is_written_is_what_is_read_and_never_less_than_was_measured() -> N
 def test_the_table_in_use_is_one_that_calibrate_writes_and_the_rows_of_a_mode_that_is_not_measured_are_kept() -> None:
     table, measured_on = calibrate.kept(())
     assert calibrate.text(table, measured_on) == bounds.BOUNDS.read_text(encoding="utf-8")
-    others, _ = calibrate.kept(("component", "cached"))
+    others, _ = calibrate.kept(("component",))
     assert set(others) == {"isolated", "end_to_end"}
 
 

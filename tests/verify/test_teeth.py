@@ -190,7 +190,7 @@ def a_cached_step(given: Subjects) -> list[str]:
     decoded = generation.generate(given.float32, given.inputs, pairs.NEW_TOKENS, keep_logits=True)
     assert decoded.logits is not None
     decoded.logits[:, 3] *= 1.0001
-    limits = generate.cached_limits(given.float32, given.expected)
+    limits = generate.cached_limits(given.float32)
     return [
         problem
         for step in pairs.of_decoding(given.float32, given.inputs, decoded)
@@ -245,6 +245,11 @@ def scores_bound_times_100(patch: Patch) -> None:
         patch.setattr(module, "logits_bound", logits_bound)
 
 
+def cached_limit_times_100(patch: Patch) -> None:
+    right = bounds.cached_limit
+    patch.setattr(bounds, "cached_limit", lambda *arguments: 100 * right(*arguments))
+
+
 def every_choice_a_tie(patch: Patch) -> None:
     right = tokens.choice
     patch.setattr(tokens, "choice", lambda *arguments: right(*arguments) | {"tie_below": float("inf")})
@@ -285,7 +290,7 @@ TEETH = [
     Tooth("the limit of configurations x100", a_length, limits_times_100),
     Tooth("the limit of components x100", a_component, limits_times_100),
     Tooth("the margin of components x100", a_component, margin_times_100("float32")),
-    Tooth("the limit of cached decoding x100", a_cached_step, limits_times_100),
+    Tooth("the limit of cached decoding x100", a_cached_step, cached_limit_times_100),
     Tooth("the limit of caches x100", a_static_cache, scores_bound_times_100),
 ]
 

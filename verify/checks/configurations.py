@@ -113,7 +113,7 @@ def limits(loaded: Loaded, expected: Expected) -> Mapping[str, float]:
     known = loaded.dtype if loaded.dtype in expected.noise_of else expected.description.dtypes[0]
     noise = bounds.in_dtype(expected.noise_of[known].components["end_to_end"], known, loaded.dtype)
     device = bounds.arithmetic(loaded)
-    return bounds.limits(device, loaded.dtype, "component", "end_to_end", noise, classes=True).values
+    return bounds.limits(device, loaded.dtype, "end_to_end", noise, classes=True).values
 
 
 def judged(

@@ -6,7 +6,6 @@ from model import generation
 from model.components import Loaded
 from verify.reference import bounds, numerics, pairs
 from verify.reference.pairs import NEW_TOKENS
-from verify.reference.values import Expected
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
 
@@ -24,7 +23,7 @@ def check(session: Verification) -> Outcome:
     again = generation.generate(loaded, inputs, NEW_TOKENS)
     assert first.logits is not None
     steps = pairs.of_decoding(loaded, inputs, first)
-    limits = cached_limits(loaded, session.reference)
+    limits = cached_limits(loaded)
     wrong = [(step, problem) for step, one in enumerate(steps) for problem in numerics.judge(one, limits)]
     data = {
         "prompt_tokens": inputs.positions,
@@ -47,11 +46,8 @@ def check(session: Verification) -> Outcome:
     return Outcome(Status.PASS, f"{NEW_TOKENS} tokens, repeatable", data, session.signature())
 
 
-def cached_limits(loaded: Loaded, expected: Expected) -> numerics.Limits:
-    """How far the logits of one cached step may be, in rel_l2, from those of an uncached pass on the same device.
-
-    Both are fed the same audio embeddings, so that they differ by what the language model's arithmetic adds.
-    """
-    noise = expected.noise_of[loaded.dtype].components[pairs.CACHED]
-    whole = bounds.limits(bounds.arithmetic(loaded), loaded.dtype, "cached", pairs.CACHED, noise)
-    return numerics.Limits({"rel_l2": whole.values["rel_l2"]}, whole.source)
+def cached_limits(loaded: Loaded) -> numerics.Limits:
+    """How far the logits of one cached step may be, in rel_l2, from those of an uncached pass on the same device."""
+    layers = loaded.architecture.text.num_hidden_layers
+    limit = bounds.cached_limit(bounds.arithmetic(loaded), loaded.dtype, layers)
+    return numerics.Limits({"rel_l2": limit}, "limits.toml, [cached]")

@@ -39,7 +39,6 @@ def limits(loaded: Loaded, expected: Expected, component: str) -> numerics.Limit
     return bounds.limits(
         bounds.arithmetic(loaded),
         loaded.dtype,
-        "component",
         component,
         expected.noise_of[loaded.dtype].components[component],
         classes=component in CLASSES,

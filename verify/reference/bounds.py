@@ -8,6 +8,7 @@ real arithmetic adds to it (a fused operator that rounds inside, the order of a 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,10 +90,8 @@ def floor(device: str, mode: str, dtype: str) -> float:
     return float(chosen()["floor"].get(device, {}).get(mode, {}).get(dtype, 0.0))
 
 
-def limits(
-    device: str, dtype: str, mode: str, component: str, noise: Noise, *, classes: bool = False
-) -> numerics.Limits:
-    """The limits of a component: in mode "component" from the reference, in mode "cached" from an uncached pass.
+def limits(device: str, dtype: str, component: str, noise: Noise, *, classes: bool = False) -> numerics.Limits:
+    """The limits of a component, or of the logits of a whole pass ("end_to_end").
 
     cosine follows from rel_l2: an error of relative size e turns a vector by an angle whose cosine is at least
     sqrt(1 - e^2). With `classes`, where the last axis holds scores of which the largest is chosen, so does top1_regret.
@@ -100,9 +99,15 @@ def limits(
     Raises:
         KeyError: as `bound`.
     """
-    rel = bound(device, dtype, mode, component, noise).rel_l2
-    source = f"bounds.toml, [{mode}.{dtype}] {component}: margin x factor x noise of ideal devices on these inputs"
+    rel = bound(device, dtype, "component", component, noise).rel_l2
+    source = f"bounds.toml, [component.{dtype}] {component}: margin x factor x noise of ideal devices on these inputs"
     return _following(rel, source, classes=classes)
+
+
+def cached_limit(device: str, dtype: str, layers: int) -> float:
+    """How far the logits of one cached decoding step may be, in rel_l2, from those of an uncached pass."""
+    error = float(chosen()["cached"][dtype]) * UNIT_ROUNDOFF[dtype] * math.sqrt(layers)
+    return max(error, floor(device, "cached", dtype))
 
 
 def one_rounding(dtype: str) -> numerics.Limits:

@@ -32,8 +32,8 @@ from verify.reference.values import MODES, OUTPUT, Expected, describe
 # Models and numbers of seeds. Of the small one every layer is watched; of the other, as of the real model, parts of
 # layers, at the real widths.
 MODELS = {"synthetic:tiny": 6, "synthetic:wide": 6, "model/data/stand-in": 6}
-COMPONENT, CACHED = "component", "cached"  # no points of a pass: each of their kinds has a row of its own
-ALL_MODES = (*MODES, COMPONENT, CACHED)
+COMPONENT = "component"  # no points of a pass: each component has a row of its own
+ALL_MODES = (*MODES, COMPONENT)
 ALIKE = 1.25  # a kind whose factor stays below this many times the usual one has no row of its own
 
 Pair = tuple[float, float]  # of rel_l2 and worst_element
@@ -70,8 +70,6 @@ def ratios(
 def _measured(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -> list[tuple[str, Pair]]:
     if mode == COMPONENT:
         return _of_components(loaded, inputs, expected)
-    if mode == CACHED:
-        return _of_decoding(loaded, inputs, expected)
     measured = []
     for reading in points.read_points(loaded, inputs, expected, mode):
         noise = expected.noise[loaded.dtype][mode][reading.point.key]
@@ -107,13 +105,6 @@ def _ratio(comparison: numerics.Comparison, dtype: str, noise: Pair) -> Pair:
     assert comparison.worst_element is not None
     rel, worst = bounds.least(dtype, noise)
     return comparison.rel_l2 / rel, comparison.worst_element / worst
-
-
-def _of_decoding(loaded: Loaded, inputs: Inputs, expected: Expected) -> list[tuple[str, Pair]]:
-    decoded = generation.generate(loaded, inputs, pairs.NEW_TOKENS, keep_logits=True)
-    noise = expected.noise_of[loaded.dtype].components[pairs.CACHED]
-    steps = pairs.of_decoding(loaded, inputs, decoded)
-    return [(pairs.CACHED, _ratio(step, loaded.dtype, noise)) for step in steps]
 
 
 def factors(everything: Ratios) -> Factors:

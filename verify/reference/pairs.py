@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # A run must not be its own reference, so the reference is one step wider than what is verified.
 WIDER = {"bfloat16": "float32", "float16": "float32", "float32": "float64"}
 NEW_TOKENS = 16
-CACHED = "language_model"  # where alone two decodings differ: what it is fed is the same
 
 
 def of_components(loaded: Loaded, inputs: Inputs) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:

@@ -189,11 +189,12 @@ def a_component(given: Subjects) -> list[str]:
 def a_cached_step(given: Subjects) -> list[str]:
     decoded = generation.generate(given.float32, given.inputs, pairs.NEW_TOKENS, keep_logits=True)
     assert decoded.logits is not None
-    decoded.logits[:, 3] *= 1.0001
+    logits = decoded.logits.clone()
+    logits[:, 3] *= 1.0001
     limits = generate.cached_limits(given.float32)
     return [
         problem
-        for step in pairs.of_decoding(given.float32, given.inputs, decoded)
+        for step in pairs.of_decoding(given.float32, given.inputs, replace(decoded, logits=logits))
         for problem in numerics.judge(step, limits)
     ]
 

@@ -37,8 +37,8 @@ def rows(pair: Pair, expected: Expected, inputs: Inputs) -> list[Row]:
     return configurations.measure(pair, [], expected, inputs, full=False)
 
 
-def failing(found: list[Row]) -> set[str]:
-    return {f"{row.group}: {row.name.partition(' (')[0]}" for row in found if not row.passed}
+def failing(measured: list[Row]) -> set[str]:
+    return {f"{row.group}: {row.name.partition(' (')[0]}" for row in measured if not row.passed}
 
 
 def test_the_real_model_is_tried_around_its_own_block_and_window() -> None:
@@ -51,11 +51,11 @@ def test_a_right_model_passes_everywhere_and_padding_is_measured_not_judged(
     pair: Pair, tiny_expected: Expected, tiny_inputs: Inputs, tiny_bfloat16: Loaded
 ) -> None:
     others = [tiny_bfloat16, load(tiny_bfloat16.checkpoint, "float16")]
-    found = configurations.measure(pair, others, tiny_expected, tiny_inputs, full=False)
-    assert failing(found) == set()
-    groups = {row.group for row in found}
+    measured = configurations.measure(pair, others, tiny_expected, tiny_inputs, full=False)
+    assert failing(measured) == set()
+    groups = {row.group for row in measured}
     assert groups == {"length", "batch", "prompt", "cache", "attention", "dtype"}  # HF32 is an NPU's
-    padding = next(row for row in found if row.name == "the padded row")
+    padding = next(row for row in measured if row.name == "the padded row")
     assert padding.limit is None
     assert padding.value is not None
     assert padding.value > 0.01

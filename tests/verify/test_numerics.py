@@ -15,12 +15,14 @@ def test_measures_agree_with_torch() -> None:
     generator = torch.Generator().manual_seed(0)
     r = torch.randn(7, 33, generator=generator, dtype=torch.float64)
     a = r + 0.01 * torch.randn(7, 33, generator=generator, dtype=torch.float64)
-    found = compare(a.numpy(), r.numpy(), classes=True)
-    assert found.rel_l2 == pytest.approx(float((a - r).norm() / r.norm()), rel=1e-12)
-    assert found.cosine == pytest.approx(float(torch.cosine_similarity(a.flatten(), r.flatten(), dim=0)), rel=1e-12)
-    assert found.max_abs == float((a - r).abs().max())
-    assert found.mean_abs == pytest.approx(float((a - r).abs().mean()), rel=1e-12)
-    assert found.top1 == float((a.argmax(-1) == r.argmax(-1)).double().mean())
+    comparison = compare(a.numpy(), r.numpy(), classes=True)
+    assert comparison.rel_l2 == pytest.approx(float((a - r).norm() / r.norm()), rel=1e-12)
+    assert comparison.cosine == pytest.approx(
+        float(torch.cosine_similarity(a.flatten(), r.flatten(), dim=0)), rel=1e-12
+    )
+    assert comparison.max_abs == float((a - r).abs().max())
+    assert comparison.mean_abs == pytest.approx(float((a - r).abs().mean()), rel=1e-12)
+    assert comparison.top1 == float((a.argmax(-1) == r.argmax(-1)).double().mean())
 
 
 EDGES: dict[str, tuple[list[float], list[float], float | None, float | None]] = {
@@ -38,10 +40,10 @@ EDGES: dict[str, tuple[list[float], list[float], float | None, float | None]] = 
 
 @pytest.mark.parametrize(("actual", "reference", "rel_l2", "cosine"), EDGES.values(), ids=EDGES)
 def test_edges(actual: list[float], reference: list[float], rel_l2: float | None, cosine: float | None) -> None:
-    found = compare(actual, reference)
-    assert found.rel_l2 == pytest.approx(rel_l2)
-    assert found.cosine == pytest.approx(cosine)
-    assert found.finite == (rel_l2 is not None)
+    comparison = compare(actual, reference)
+    assert comparison.rel_l2 == pytest.approx(rel_l2)
+    assert comparison.cosine == pytest.approx(cosine)
+    assert comparison.finite == (rel_l2 is not None)
 
 
 def test_infinities_become_none_in_json() -> None:
@@ -96,9 +98,12 @@ def test_a_limit_that_nothing_could_fail_is_refused(measure: str, limit: float) 
 
 
 def test_every_measure_that_is_beyond_is_reported() -> None:
-    found = Comparison(finite=True, identical=False, rel_l2=0.5, cosine=0.5, top1_regret=0.0)
+    error = Comparison(finite=True, identical=False, rel_l2=0.5, cosine=0.5, top1_regret=0.0)
     limits = Limits({"rel_l2": 0.1, "cosine": 0.9, "top1_regret": 0.1}, "a test")
-    assert judge(found, limits) == ["rel_l2 0.5, at most 0.1 allowed", "cosine 0.500000, at least 0.900000 required"]
+    assert judge(comparison, limits) == [
+        "rel_l2 0.5, at most 0.1 allowed",
+        "cosine 0.500000, at least 0.900000 required",
+    ]
 
 
 def test_nothing_is_judged_by_no_limits() -> None:

@@ -67,51 +67,51 @@ def planted(loaded: Loaded, name: str) -> Loaded:
     return replace(loaded, model=model)
 
 
-def of_layers(loaded: Loaded, given: Subjects) -> list[str]:
-    return layers.problems(layers.measure(loaded, given.inputs, given.expected))
+def of_layers(loaded: Loaded, subjects: Subjects) -> list[str]:
+    return layers.problems(layers.measure(loaded, subjects.inputs, subjects.expected))
 
 
-def one_layer_in_bfloat16(given: Subjects) -> list[str]:
-    return of_layers(scaled(given.bfloat16, UP_PROJ, 1.01), given)
+def one_layer_in_bfloat16(subjects: Subjects) -> list[str]:
+    return of_layers(scaled(subjects.bfloat16, UP_PROJ, 1.01), subjects)
 
 
-def one_channel_in_bfloat16(given: Subjects) -> list[str]:
-    return of_layers(planted(given.bfloat16, "a weight's top mantissa bit flipped"), given)
+def one_channel_in_bfloat16(subjects: Subjects) -> list[str]:
+    return of_layers(planted(subjects.bfloat16, "a weight's top mantissa bit flipped"), subjects)
 
 
-def one_layer_in_float32(given: Subjects) -> list[str]:
-    return of_layers(scaled(given.float32, NORM, 1 + 1e-5), given)
+def one_layer_in_float32(subjects: Subjects) -> list[str]:
+    return of_layers(scaled(subjects.float32, NORM, 1 + 1e-5), subjects)
 
 
-def one_layer_on_an_npu(given: Subjects) -> list[str]:
-    given.patch.setattr(bounds, "arithmetic", lambda loaded: "npu")
-    return of_layers(scaled(given.float32, FF2, 1.001), given)
+def one_layer_on_an_npu(subjects: Subjects) -> list[str]:
+    subjects.patch.setattr(bounds, "arithmetic", lambda loaded: "npu")
+    return of_layers(scaled(subjects.float32, FF2, 1.001), subjects)
 
 
-def the_second_pass(given: Subjects) -> list[str]:
-    return of_layers(scaled(given.float32, FF2, 1.01, passes=lambda n: n == 2), given)
+def the_second_pass(subjects: Subjects) -> list[str]:
+    return of_layers(scaled(subjects.float32, FF2, 1.01, passes=lambda n: n == 2), subjects)
 
 
-def a_layer_that_never_ran(given: Subjects) -> list[str]:
-    model = copy.deepcopy(given.float32.model)
+def a_layer_that_never_ran(subjects: Subjects) -> list[str]:
+    model = copy.deepcopy(subjects.float32.model)
     inner = model.encoder.layers[0].ff1
     inner.forward = lambda x: inner.down_proj(inner.silu(inner.up_proj(inner.pre_norm(x))))  # no dropout
-    return of_layers(replace(given.float32, model=model), given)
+    return of_layers(replace(subjects.float32, model=model), subjects)
 
 
-def the_last_bit_of_a_weight(given: Subjects) -> list[str]:
-    model = copy.deepcopy(given.float32.model)
+def the_last_bit_of_a_weight(subjects: Subjects) -> list[str]:
+    model = copy.deepcopy(subjects.float32.model)
     model.state_dict()["encoder.out.weight"].view(-1).view(torch.int32)[3] ^= 1
-    return [row["name"] for row in weights.measure(replace(given.float32, model=model))["differing"]]
+    return [row["name"] for row in weights.measure(replace(subjects.float32, model=model))["differing"]]
 
 
-def the_scores_of_decoding(given: Subjects) -> list[str]:
+def the_scores_of_decoding(subjects: Subjects) -> list[str]:
     return tokens.problems(
-        tokens.measure(scaled(given.float32, "language_model.lm_head", 1.0001), given.inputs, given.expected)
+        tokens.measure(scaled(subjects.float32, "language_model.lm_head", 1.0001), subjects.inputs, subjects.expected)
     )
 
 
-def second_best_token(given: Subjects) -> list[str]:
+def second_best_token(subjects: Subjects) -> list[str]:
     right = generation.decode
 
     def decode(*arguments: Any, **options: Any) -> Any:
@@ -120,11 +120,11 @@ def second_best_token(given: Subjects) -> list[str]:
         taken[0, 3] = int(np.argsort(scores[0, 3])[-2])
         return taken, scores
 
-    given.patch.setattr(generation, "decode", decode)
-    return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
+    subjects.patch.setattr(generation, "decode", decode)
+    return tokens.problems(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
 
 
-def second_best_token_where_forced(given: Subjects) -> list[str]:
+def second_best_token_where_forced(subjects: Subjects) -> list[str]:
     right = generation.score
 
     def score(*arguments: Any) -> Any:
@@ -133,68 +133,68 @@ def second_best_token_where_forced(given: Subjects) -> list[str]:
         scores[0, 3, [best, second]] = scores[0, 3, [second, best]]
         return scores
 
-    given.patch.setattr(generation, "score", score)
-    return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
+    subjects.patch.setattr(generation, "score", score)
+    return tokens.problems(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
 
 
-def noise(given: Subjects) -> list[str]:
-    device = scaled(given.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n % 2 == 0)
-    found = repeats.repeat(Repeats(device, given.inputs, deep=True), at_least=2, seconds=0)
-    return ["differs"] * found["differing"]
+def noise(subjects: Subjects) -> list[str]:
+    device = scaled(subjects.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n % 2 == 0)
+    repeated = repeats.repeat(Repeats(device, subjects.inputs, deep=True), at_least=2, seconds=0)
+    return ["differs"] * repeated["differing"]
 
 
-def noise_once_warm(given: Subjects) -> list[str]:
-    device = scaled(given.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n > 2)
-    return [name for name, same in repeats.warm(device.device, run_parts(device, given.inputs)).items() if not same]
+def noise_once_warm(subjects: Subjects) -> list[str]:
+    device = scaled(subjects.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n > 2)
+    return [name for name, same in repeats.warm(device.device, run_parts(device, subjects.inputs)).items() if not same]
 
 
-def other_bits_in_another_process(given: Subjects) -> list[str]:
-    here = Repeats(given.float32, given.inputs, deep=True).digests()
-    there = Repeats(scaled(given.float32, UP_PROJ, 1 + 1e-6), given.inputs, deep=True).digests()
+def other_bits_in_another_process(subjects: Subjects) -> list[str]:
+    here = Repeats(subjects.float32, subjects.inputs, deep=True).digests()
+    there = Repeats(scaled(subjects.float32, UP_PROJ, 1 + 1e-6), subjects.inputs, deep=True).digests()
     return [name] if (name := repeats.first_difference(here, there)) else []
 
 
-def a_row_in_its_place(given: Subjects) -> list[str]:
-    model = copy.deepcopy(given.float32.model)
+def a_row_in_its_place(subjects: Subjects) -> list[str]:
+    model = copy.deepcopy(subjects.float32.model)
     model.get_submodule(UP_PROJ).register_forward_hook(
         lambda module, args, output: torch.cat([output[:1], output[1:] * 1.001]) if len(output) > 1 else output
     )
-    one = Repeats(replace(given.float32, model=model), given.inputs, deep=True).at_every_place()
+    one = Repeats(replace(subjects.float32, model=model), subjects.inputs, deep=True).at_every_place()
     right = {"differing": 0}
     data = {"repeats": right, "repeats_sharp": right, "warm": {}, "process": {"first_difference": None},
-            "batch": one | {"limit": 2 * tokens.logits_bound(given.float32, given.expected).rel_l2}}  # fmt: skip
+            "batch": one | {"limit": 2 * tokens.logits_bound(subjects.float32, subjects.expected).rel_l2}}  # fmt: skip
     return repeatability.found_in(data)
 
 
-def a_length(given: Subjects) -> list[str]:
-    wrong = scaled(given.float32, FF2, 1.001)
-    pair = Pair(wrong, Reference(given.float32.checkpoint, "float64"), 1, given.expected)
+def a_length(subjects: Subjects) -> list[str]:
+    wrong = scaled(subjects.float32, FF2, 1.001)
+    pair = Pair(wrong, Reference(subjects.float32.checkpoint, "float64"), 1, subjects.expected)
     inputs = pair.inputs(21)
     row = pair.compare("length", "21", components.forward, inputs.features, inputs.input_ids)
     return [] if row.passed else [row.name]
 
 
-def a_static_cache(given: Subjects) -> list[str]:
-    wrong = scaled(given.float32, "language_model.lm_head", 1.0001)
-    pair = Pair(wrong, Reference(given.float32.checkpoint, "float64"), 1, given.expected)
-    return [row.name for row in configurations.caches(pair, given.expected, given.inputs) if not row.passed]
+def a_static_cache(subjects: Subjects) -> list[str]:
+    wrong = scaled(subjects.float32, "language_model.lm_head", 1.0001)
+    pair = Pair(wrong, Reference(subjects.float32.checkpoint, "float64"), 1, subjects.expected)
+    return [row.name for row in configurations.caches(pair, subjects.expected, subjects.inputs) if not row.passed]
 
 
-def a_component(given: Subjects) -> list[str]:
-    wrong = scaled(given.float32, "projector.linear", 1.0001)
-    components = parity.measure(wrong, given.inputs, given.expected)["components"]
+def a_component(subjects: Subjects) -> list[str]:
+    wrong = scaled(subjects.float32, "projector.linear", 1.0001)
+    components = parity.measure(wrong, subjects.inputs, subjects.expected)["components"]
     return [name for name, entry in components.items() if not entry["passed"]]
 
 
-def a_cached_step(given: Subjects) -> list[str]:
-    decoded = generation.generate(given.float32, given.inputs, pairs.NEW_TOKENS, keep_logits=True)
+def a_cached_step(subjects: Subjects) -> list[str]:
+    decoded = generation.generate(subjects.float32, subjects.inputs, pairs.NEW_TOKENS, keep_logits=True)
     assert decoded.logits is not None
     logits = decoded.logits.clone()
     logits[:, 3] *= 1.0001
-    limits = generate.cached_limits(given.float32)
+    limits = generate.cached_limits(subjects.float32)
     return [
         problem
-        for step in pairs.of_decoding(given.float32, given.inputs, replace(decoded, logits=logits))
+        for step in pairs.of_decoding(subjects.float32, subjects.inputs, replace(decoded, logits=logits))
         for problem in numerics.judge(step, limits)
     ]
 
@@ -297,18 +297,18 @@ TEETH = [
 
 
 @pytest.fixture
-def given(
+def subjects(
     tiny_float32: Loaded, tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected, monkeypatch: Patch
 ) -> Subjects:
     return Subjects(tiny_float32, tiny_bfloat16, tiny_inputs, tiny_expected, monkeypatch)
 
 
 @pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
-def test_the_fault_is_seen(tooth: Tooth, given: Subjects) -> None:
-    assert tooth.seen(given)
+def test_the_fault_is_seen(tooth: Tooth, subjects: Subjects) -> None:
+    assert tooth.seen(subjects)
 
 
 @pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
-def test_weakened_the_fault_goes_unseen(tooth: Tooth, given: Subjects) -> None:
-    tooth.weaken(given.patch)
-    assert not tooth.seen(given)
+def test_weakened_the_fault_goes_unseen(tooth: Tooth, subjects: Subjects) -> None:
+    tooth.weaken(subjects.patch)
+    assert not tooth.seen(subjects)

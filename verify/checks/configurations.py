@@ -117,10 +117,10 @@ def limits(loaded: Loaded, expected: Expected) -> Mapping[str, float]:
 
 
 def judged(
-    group: str, name: str, against: str, actual: numerics.Array, wanted: numerics.Array, limit: float | None
+    group: str, name: str, against: str, actual: numerics.Array, reference: numerics.Array, limit: float | None
 ) -> Row:
     try:
-        value = numerics.compare(actual, wanted).as_json()["rel_l2"]
+        value = numerics.compare(actual, reference).as_json()["rel_l2"]
     except ValueError:  # another shape
         value = None
     return Row(group, name, against, "rel_l2", value, limit)
@@ -129,12 +129,12 @@ def judged(
 def edges(architecture: Architecture) -> dict[int, str]:
     """Frames to try, and why: around the edges of the window and of the block, the shortest and the longest audio."""
     block, window = architecture.encoder.context_size, architecture.window_size
-    found = {SHORTEST: "the shortest"}
+    frames = {SHORTEST: "the shortest"}
     for size, what in ((window, "window"), (block, "block")):
-        found |= {size - 1: f"{what} - 1", size: f"one {what}", size + 1: f"{what} + 1"}
-    found |= {2 * block - 1: "2 blocks - 1", 2 * block + 1: "2 blocks + 1"}
-    found |= {LONGEST * block: f"{LONGEST} blocks"}
-    return dict(sorted(found.items()))
+        frames |= {size - 1: f"{what} - 1", size: f"one {what}", size + 1: f"{what} + 1"}
+    frames |= {2 * block - 1: "2 blocks - 1", 2 * block + 1: "2 blocks + 1"}
+    frames |= {LONGEST * block: f"{LONGEST} blocks"}
+    return dict(sorted(frames.items()))
 
 
 def lengths(pair: Pair) -> Iterator[Row]:
@@ -179,8 +179,8 @@ def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     mask[:batch, :PADDING] = 0
     place = (mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = pair.ours(components.language_model, torch.cat([padded, longer]), mask, place)[:batch, PADDING:]
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
-    yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, wanted, pair.limit)
+    reference = as_array(expected.values[LOGITS, "out of", 0, 0])
+    yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, reference, pair.limit)
 
     last = pair.architecture.text.max_position_embeddings
     count = min(FAR, positions, last)
@@ -207,11 +207,11 @@ def caches(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
 
 def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """Both implementations of attention that the language model has."""
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    reference = as_array(expected.values[LOGITS, "out of", 0, 0])
     for name in ("sdpa", "eager"):
         with attention(pair.loaded, name):
             logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
-        yield judged("attention", name, REFERENCE, logits, wanted, pair.limit)
+        yield judged("attention", name, REFERENCE, logits, reference, pair.limit)
 
 
 @contextlib.contextmanager
@@ -228,11 +228,11 @@ def attention(loaded: Loaded, name: str) -> Iterator[None]:
 
 def dtypes(others: list[Loaded], pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """The checkpoint in every dtype."""
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    reference = as_array(expected.values[LOGITS, "out of", 0, 0])
     for loaded in (pair.loaded, *others):
         one = replace(pair, loaded=loaded)
         logits = one.ours(components.forward, inputs.features, inputs.input_ids)
-        yield judged("dtype", loaded.dtype, REFERENCE, logits, wanted, one.limit)
+        yield judged("dtype", loaded.dtype, REFERENCE, logits, reference, one.limit)
 
 
 def hf32(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
@@ -242,13 +242,13 @@ def hf32(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     if pair.loaded.device.kind != "npu":
         return
     switch = torch.npu.conv  # type: ignore[attr-defined]
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    reference = as_array(expected.values[LOGITS, "out of", 0, 0])
     before = switch.allow_hf32
     try:
         for allowed, limit in ((False, pair.limit), (True, None)):
             switch.allow_hf32 = allowed
             logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
-            yield judged("HF32", f"conv.allow_hf32 = {allowed}", REFERENCE, logits, wanted, limit)
+            yield judged("HF32", f"conv.allow_hf32 = {allowed}", REFERENCE, logits, reference, limit)
     finally:
         switch.allow_hf32 = before
 

@@ -126,7 +126,7 @@ def _pair(level: list[float]) -> Noise:
     return float(rel), float(worst)
 
 
-def require(expected: Expected, wanted: Description, path: Path) -> None:
+def require(expected: Expected, needed: Description, path: Path) -> None:
     """Refuse a file that is not of this checkpoint and these inputs, or that is not wide enough for this dtype.
 
     Raises:
@@ -134,12 +134,12 @@ def require(expected: Expected, wanted: Description, path: Path) -> None:
     """
     there = expected.description
     wrong = [
-        _other(field, getattr(there, field), getattr(wanted, field))
+        _other(field, getattr(there, field), getattr(needed, field))
         for field in IDENTITY
-        if getattr(there, field) != getattr(wanted, field)
+        if getattr(there, field) != getattr(needed, field)
     ]
-    wrong += [f"nothing for {dtype}" for dtype in wanted.dtypes if dtype not in there.dtypes]
-    if wanted.dtype == "float64" != there.dtype:
+    wrong += [f"nothing for {dtype}" for dtype in needed.dtypes if dtype not in there.dtypes]
+    if needed.dtype == "float64" != there.dtype:
         wrong.append(f"values in {there.dtype}, float64 needed")
     if wrong:
         raise _unfit(path, wrong)

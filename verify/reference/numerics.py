@@ -29,7 +29,7 @@ class Comparison:
     mean_abs: float | None = None
     cosine: float | None = None
     worst_element: float | None = None
-    top1: float | None = None  # share of positions with the same largest entry; None where not asked for
+    top1: float | None = None  # share of positions with the same largest entry; None where there are no classes
     top1_regret: float | None = None
 
     def as_json(self) -> dict[str, Any]:

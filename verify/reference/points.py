@@ -33,10 +33,10 @@ class Reading:
     @property
     def excess(self) -> float:
         """The larger of error over bound; above 1 is beyond it. Infinite where the point holds NaN or infinity."""
-        found = self.comparison
-        if self.trouble or found.rel_l2 is None or found.worst_element is None:
+        error = self.comparison
+        if self.trouble or error.rel_l2 is None or error.worst_element is None:
             return float("inf")
-        return max(found.rel_l2 / self.bound.rel_l2, found.worst_element / self.bound.worst_element)
+        return max(error.rel_l2 / self.bound.rel_l2, error.worst_element / self.bound.worst_element)
 
     @property
     def beyond(self) -> bool:
@@ -45,13 +45,13 @@ class Reading:
     @property
     def said(self) -> str:
         """What is wrong there: encoder.layers.7.conv.depth_conv, rel 3.1e-02, expected below 4.0e-03."""
-        found, bound = self.comparison, self.bound
-        if self.trouble or found.rel_l2 is None or found.worst_element is None:
+        error, bound = self.comparison, self.bound
+        if self.trouble or error.rel_l2 is None or error.worst_element is None:
             return f"{self.point.name}, {self.trouble}"
-        if found.rel_l2 > bound.rel_l2:
-            return f"{self.point.name}, rel {found.rel_l2:.1e}, expected below {bound.rel_l2:.1e}"
+        if error.rel_l2 > bound.rel_l2:
+            return f"{self.point.name}, rel {error.rel_l2:.1e}, expected below {bound.rel_l2:.1e}"
         return (
-            f"{self.point.name}, worst element off by {found.worst_element:.1e}, "
+            f"{self.point.name}, worst element off by {error.worst_element:.1e}, "
             f"expected below {bound.worst_element:.1e}"
         )
 

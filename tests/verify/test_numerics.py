@@ -100,7 +100,7 @@ def test_a_limit_that_nothing_could_fail_is_refused(measure: str, limit: float) 
 def test_every_measure_that_is_beyond_is_reported() -> None:
     error = Comparison(finite=True, identical=False, rel_l2=0.5, cosine=0.5, top1_regret=0.0)
     limits = Limits({"rel_l2": 0.1, "cosine": 0.9, "top1_regret": 0.1}, "a test")
-    assert judge(comparison, limits) == [
+    assert judge(error, limits) == [
         "rel_l2 0.5, at most 0.1 allowed",
         "cosine 0.500000, at least 0.900000 required",
     ]

@@ -48,6 +48,13 @@ def test_the_real_model_is_tried_around_its_own_block_and_window() -> None:
     assert configurations.edges(real)[401] == "2 blocks + 1"
 
 
+def test_a_length_is_a_message_whose_reason_is_one_too(pair: Pair) -> None:
+    row = next(configurations.lengths(pair))
+    assert row.name == "5 frames (0.1 s, the shortest)"
+    assert row.as_json()["name"]["fields"]["why"] == {"message": "the shortest", "fields": {}}
+    assert (row.group, row.against) == ("length", "float64 on CPU")
+
+
 def test_a_right_model_passes_everywhere_and_padding_is_measured_not_judged(
     pair: Pair, tiny_expected: Expected, tiny_inputs: Inputs, tiny_bfloat16: Loaded
 ) -> None:

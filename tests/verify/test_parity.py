@@ -22,7 +22,8 @@ from verify.reference import bounds
 from verify.reference.make import make
 from verify.reference.numerics import Limits, as_array
 from verify.reference.values import Expected, describe
-from verify.run.figures.components import ParityReference
+from verify.run.damage import DamageError, convert
+from verify.run.figures.components import AgreementFigures, ParityReference
 
 ALL = {"encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end"}
 
@@ -223,6 +224,22 @@ def test_a_wrong_shape_is_a_failure_with_a_reason() -> None:
     assert not entry.passed
     assert entry.problems == ["shape [1, 9], [1, 10] expected"]
     assert entry.rel_l2 is None
+
+
+def test_where_a_limit_comes_from_is_a_message_that_a_record_keeps_with_its_fields(
+    tiny_bfloat16: Loaded, tiny_expected: Expected
+) -> None:
+    limits = parity.limits(tiny_bfloat16, tiny_expected, "encoder")
+    entry = parity.judged(np.ones(4), np.ones(4), limits, classes=False).as_json()
+    assert entry["limit_source"]["fields"] == {"dtype": "bfloat16", "component": "encoder"}
+    source = convert(entry, AgreementFigures).limit_source
+    assert source == limits.source
+    assert source.template == entry["limit_source"]["message"]
+    entry["limit_source"] = "a sentence of an earlier version"
+    assert convert(entry, AgreementFigures).limit_source == "a sentence of an earlier version"
+    entry["limit_source"] = ""
+    with pytest.raises(DamageError, match="a limit has a source"):
+        convert(entry, AgreementFigures)
 
 
 def test_values_are_compared_on_the_cpu_in_float64() -> None:

@@ -82,7 +82,7 @@ def test_a_common_factor_changes_nothing(pair: tuple[Array, Array], power: int) 
 
 @given(pairs(st.floats(0.5, 1.0)), st.floats(0.0, 0.9))
 def test_cosine_follows_from_the_relative_error(pair: tuple[Array, Array], size: float) -> None:
-    """The cosine is at least sqrt(1 - e^2) where e = rel_l2 < 1: what numerics.limits_for derives its limit from."""
+    """The cosine is at least sqrt(1 - e^2) where e = rel_l2 < 1: what bounds.limits derives its limit from."""
     noise, r = pair
     a = r + size * (noise - 0.75)
     error = relative_l2(a, r)

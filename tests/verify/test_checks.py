@@ -22,6 +22,7 @@ from model.components import Loaded
 from model.device import Device
 from model.safetensors_format import read_header
 from verify.checks import benchmark, checkpoint, determinism, device, generate, load, parity, shapes, splice
+from verify.reference.values import Expected
 from verify.run.context import Context
 from verify.run.figures.benchmark import FloorsFigures
 from verify.run.plan import CHECKS
@@ -38,9 +39,11 @@ def session_of(folder: Path, loaded: Loaded | None = None, level: int = 2) -> Ve
 
 
 @pytest.fixture
-def session(tiny_float32: Loaded) -> Verification:
+def session(tiny_float32: Loaded, tiny_expected: Expected) -> Verification:
     """A worker that has loaded synthetic:tiny in float32; each test runs the components anew."""
-    return session_of(tiny_float32.checkpoint.folder, tiny_float32)
+    session = session_of(tiny_float32.checkpoint.folder, tiny_float32)
+    session.reference = tiny_expected
+    return session
 
 
 CHECK_FUNCTIONS: dict[str, Callable[[Verification], Outcome]] = {

@@ -14,8 +14,8 @@ from tests.conftest import load
 from tests.verify.wrong_models import UP_PROJ, WRONG, Wrong
 from verify.checks import layers
 from verify.reference import points
-from verify.reference import values as expected
-from verify.reference.values import Expected
+from verify.reference.make import make
+from verify.reference.values import Expected, describe
 
 
 def wrong(loaded: Loaded, fault: Wrong) -> Loaded:
@@ -57,7 +57,7 @@ def test_in_bfloat16_what_rounding_does_not_hide_is_named_too(
 def test_a_clean_model_raises_no_alarm(tmp_path: Path, seed: int, dtype: str) -> None:
     found = checkpoint.inspect(stand_in.folder_of("synthetic:tiny", seed, parent=tmp_path))
     inputs = components.make_inputs(found.architecture, batch=2, seq_len=33, seed=seed)
-    values = expected.make(found, inputs, expected.about(found, "", inputs, dtype) | {"dtypes": [dtype], "tokens": 1})
+    values = make(found, inputs, replace(describe(found, "", inputs, dtype), tokens=1))
     data = layers.measure(load(found, dtype), inputs, values)
     assert layers.problems(data) == []
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from env.language import _
 from model import generation
-from verify.reference import numerics
+from model.components import Loaded
+from verify.reference import bounds, numerics, pairs
+from verify.reference.pairs import NEW_TOKENS
 from verify.run.figures.tokens import GenerateFigures
 from verify.run.records import Outcome, failed, passed, skipped
 from verify.run.verification import Verification
-
-NEW_TOKENS = 16
 
 
 def check(session: Verification) -> Outcome:
@@ -31,11 +31,8 @@ def check(session: Verification) -> Outcome:
     first = generation.generate(loaded, inputs, NEW_TOKENS, keep_logits=True)
     again = generation.generate(loaded, inputs, NEW_TOKENS)
     assert first.logits is not None
-    cached = numerics.as_array(first.logits)
-    uncached = numerics.as_array(generation.uncached_logits(loaded, inputs, first.tokens))
-    steps = [numerics.compare(cached[:, step], uncached[:, step]) for step in range(NEW_TOKENS)]
-    limit = numerics.cached_limit(loaded.device.kind, loaded.dtype, loaded.architecture.text.num_hidden_layers)
-    limits = numerics.Limits({"rel_l2": limit}, "tolerances.toml, [cached]")
+    steps = pairs.of_decoding(loaded, inputs, first)
+    limits = cached_limits(loaded)
     wrong = [(step, problem) for step, one in enumerate(steps) for problem in numerics.judge(one, limits)]
     figures = GenerateFigures(
         prompt_tokens=inputs.positions,
@@ -43,7 +40,7 @@ def check(session: Verification) -> Outcome:
         token_ids=first.tokens[0].tolist(),
         repeatable=bool((first.tokens == again.tokens).all()),
         cached_rel_l2=[step.figures.rel_l2 for step in steps],
-        cached_rel_l2_limit=limit,
+        cached_rel_l2_limit=limits.values["rel_l2"],
     )
     problems = []
     if not figures.repeatable:
@@ -57,3 +54,10 @@ def check(session: Verification) -> Outcome:
     if problems:
         return failed(problems, figures, session.signature())
     return passed(_("{tokens} tokens, repeatable", tokens=NEW_TOKENS), figures, session.signature())
+
+
+def cached_limits(loaded: Loaded) -> numerics.Limits:
+    """How far the logits of one cached step may be, in rel_l2, from those of an uncached pass on the same device."""
+    layers = loaded.architecture.text.num_hidden_layers
+    limit = bounds.cached_limit(bounds.arithmetic(loaded), loaded.dtype, layers)
+    return numerics.Limits({"rel_l2": limit}, "limits.toml, [cached]")

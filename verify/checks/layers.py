@@ -18,8 +18,8 @@ from model.hooks import Point
 from verify.reference import bounds
 from verify.reference.figures import ScoresFigures
 from verify.reference.numerics import as_array
-from verify.reference.points import LOGITS_POINT, Reading, described, read_points, scores
-from verify.reference.values import Expected, Key
+from verify.reference.points import Reading, described, read_points, scores
+from verify.reference.values import LOGITS_POINT, Expected, Key
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification

@@ -27,7 +27,7 @@ from model.hooks import Hooks, Point
 from verify.checks.tokens import logits_bound
 from verify.reference import numerics
 from verify.reference.numerics import as_array, same_bits
-from verify.reference.points import LOGITS_POINT
+from verify.reference.values import LOGITS_POINT
 from verify.run.context import Context
 from verify.run.figures.repeats import (
     BatchFigures,

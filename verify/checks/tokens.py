@@ -19,8 +19,8 @@ from model.components import Inputs, Loaded
 from verify.reference import bounds, numerics
 from verify.reference.figures import Bound
 from verify.reference.numerics import as_array
-from verify.reference.points import LOGITS_POINT, described, scores
-from verify.reference.values import Expected
+from verify.reference.points import described, scores
+from verify.reference.values import LOGITS_POINT, Expected
 from verify.run.figures.tokens import ChoiceFigures, ForcedRunFigures, FreeRunFigures, TokensFigures
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification

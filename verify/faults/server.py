@@ -22,7 +22,7 @@ from typing import Any
 from env.arguments import Parser
 from env.errors import BundleError
 from verify.__main__ import main as verify
-from verify.reference import values
+from verify.reference import file
 from verify.report.__main__ import main as report
 from verify.run import plan
 from verify.run.records import Status, read_evidence
@@ -65,7 +65,7 @@ def run(request: Mapping[str, Any]) -> int:
     """One request, in its fork: the effect of the faults, the phases of verify, the documents."""
     folder = Path(request["folder"])
     if "references" in request:
-        values.FOLDER = Path(request["references"])
+        file.FOLDER = Path(request["references"])
     if "prepare" in request:
         effect.clean(request["prepare"], folder)
         return 0

@@ -12,7 +12,8 @@ from env.options import BATCH_SIZE, DTYPE, MODEL_DIR, SEED, SEQ_LEN
 from model.location import resolve_model_dir
 from model.options import batch_size
 from model.session import Session
-from verify.reference import values
+from verify.reference import file, values
+from verify.reference.make import make
 
 
 def make_parser() -> Parser:
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         batch_size=batch_size(options) or 1,
         seq_len=options.seq_len,
     )
-    description = values.about(session.checkpoint, session.digest, session.inputs, session.dtype, any_dtype=True)
-    values.save(values.make(session.checkpoint, session.inputs, description), options.output)
+    description = values.describe(session.checkpoint, session.digest, session.inputs, session.dtype, any_dtype=True)
+    file.save(make(session.checkpoint, session.inputs, description), options.output)
     size = options.output.stat().st_size / 1e6
     print(
         translate(

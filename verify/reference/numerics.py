@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from env.language import _
 from verify.reference.figures import ComparisonFigures
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 if TYPE_CHECKING:
     import torch
 
 Array = NDArray[np.float64]
 
-TOLERANCES = Path(__file__).with_name("tolerances.toml")
 MEASURES = ("rel_l2", "cosine", "top1_regret")  # what is judged; cosine from below, the others from above
 
 
@@ -41,7 +32,7 @@ class Comparison:
     mean_abs: float | None = None
     cosine: float | None = None
     worst_element: float | None = None
-    top1: float | None = None  # share of positions with the same largest entry; None where not asked for
+    top1: float | None = None  # share of positions with the same largest entry; None where there are no classes
     top1_regret: float | None = None
 
     @property
@@ -223,53 +214,6 @@ def judge(comparison: Comparison, limits: Limits) -> list[str]:
     return [problem for problem in problems if problem]
 
 
-@cache
-def tolerances() -> dict[str, Any]:
-    """tolerances.toml."""
-    table: dict[str, Any] = tomllib.loads(TOLERANCES.read_text(encoding="utf-8"))
-    return table
-
-
-def limits_for(device: str, dtype: str, component: str, *, layers: int, classes: bool) -> Limits:
-    """The limits on a component that has `layers` layers; a row for the device's kind goes before one for any device.
-
-    rel_l2 = the row's `rel_l2`, times sqrt(layers) where the row says that the error grows with depth; cosine follows
-    from it: an error of relative size e turns a vector by an angle whose cosine is at least sqrt(1 - e^2); top1_regret
-    is the row's `regret` times rel_l2.
-
-    Raises:
-        KeyError: the table has no such row.
-    """
-    rows = {
-        row["device"]: row
-        for row in tolerances()["limit"]
-        if row["dtype"] == dtype and row["component"] == component and row["device"] in (device, "any")
-    }
-    if not rows:
-        raise KeyError(f"{TOLERANCES.name} has no row for {component} in {dtype}")
-    row = rows.get(device) or rows["any"]
-    error = float(row["rel_l2"]) * (math.sqrt(layers) if row["grows_with_depth"] else 1.0)
-    values = {"rel_l2": error, "cosine": _cosine_of(error)}
-    if classes:
-        values["top1_regret"] = float(row["regret"]) * error
-    return Limits(values, str(row["source"]))
-
-
-def _cosine_of(error: float) -> float:
+def cosine_of(error: float) -> float:
+    """The least cosine of the angle by which an error of relative size `error` turns a vector."""
     return math.sqrt(max(0.0, 1.0 - error * error))
-
-
-def widened(limits: Limits, error: float, source: str) -> Limits:
-    """The limits that go with a rel_l2 of `error` where that is the larger one: all grow with it."""
-    if error <= limits.values["rel_l2"]:
-        return limits
-    values = {"rel_l2": error, "cosine": _cosine_of(error)}
-    if "top1_regret" in limits.values:
-        values["top1_regret"] = limits.values["top1_regret"] / limits.values["rel_l2"] * error
-    return Limits(values, source)
-
-
-def cached_limit(device: str, dtype: str, layers: int) -> float:
-    """How far the logits of one cached decoding step may be, in rel_l2, from those of an uncached pass."""
-    end_to_end = limits_for(device, dtype, "end_to_end", layers=layers, classes=False).values["rel_l2"]
-    return float(tolerances()["cached"]["times_end_to_end"]) * end_to_end

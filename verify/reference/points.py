@@ -15,9 +15,7 @@ from model.hooks import Hooks, Point
 from verify.reference import bounds, numerics
 from verify.reference.figures import Bound, PointFigures, ReferenceFigures, ScoresFigures
 from verify.reference.numerics import as_array
-from verify.reference.values import Expected, Key
-
-LOGITS_POINT: Key = ("", "out of", 0, 0)  # what the model itself gives in its one pass
+from verify.reference.values import Expected
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,12 @@ def _reading(point: Point, here: torch.Tensor, reference: torch.Tensor, bound: B
 
 
 def described(expected: Expected) -> ReferenceFigures:
-    about = expected.about
     return ReferenceFigures(
         device="cpu",
-        dtype=about["dtype"],
+        dtype=expected.description.dtype,
         sha256=expected.sha256,
         depth="every layer" if expected.deep else "parts of layers",
-        versions=about["versions"],
+        versions=dict(expected.description.versions),
     )
 
 

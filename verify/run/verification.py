@@ -9,7 +9,7 @@ from env.stack import load_stack
 from model.components import Loaded
 from model.session import Session
 from model.size import FULL_SIZE
-from verify.reference import values
+from verify.reference import file, values
 from verify.reference.values import Expected
 from verify.run.context import Context
 
@@ -37,12 +37,12 @@ class Verification(Session):
             ReferenceFileError: that file is damaged or does not fit.
             StorageError: none can be kept.
         """
-        description = values.about(self.checkpoint, self.digest, self.inputs, self.dtype)
+        description = values.describe(self.checkpoint, self.digest, self.inputs, self.dtype)
         if self.context.reference is None:
-            return values.cached(self.checkpoint, self.inputs, description)
+            return file.cached(self.checkpoint, self.inputs, description)
         path = Path(self.context.reference)
-        expected = values.read(path)
-        values.require(expected, description, path)
+        expected = file.read(path)
+        file.require(expected, description, path)
         return expected
 
     @cached_property

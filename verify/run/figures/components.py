@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from env.language import _
-from verify.reference.figures import Count, Figures, Name, Several, Share, Size
+from env.language import Message, _
+from verify.reference.figures import Count, Figures, Several, Share, Size
 
 
 class ShapeFigures(Figures, frozen=True, kw_only=True):
@@ -70,9 +70,13 @@ class AgreementFigures(Figures, frozen=True, kw_only=True):
     top1: Share | None
     top1_regret: Size | None = None
     limits: Annotated[dict[str, float], Meta(min_length=1)]  # by measure
-    limit_source: Name
+    limit_source: Annotated[Message, Meta(extra_json_schema={"minLength": 1})]
     problems: list[str] = field(default_factory=list)
     passed: bool
+
+    def __post_init__(self) -> None:
+        if not self.limit_source:
+            raise ValueError("a limit has a source")
 
 
 class ParityReference(Figures, frozen=True, kw_only=True):

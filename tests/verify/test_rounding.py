@@ -39,26 +39,26 @@ def test_an_operator_is_exact_and_rounded_once(
 ) -> None:
     x = drawn(24, 24, dtype=dtype)
     with torch.inference_mode(), RoundOnce(torch.float64):
-        found = operator(x)
-    assert found.dtype == dtype
-    assert torch.equal(found, operator(x.double()).to(dtype))
+        result = operator(x)
+    assert result.dtype == dtype
+    assert torch.equal(result, operator(x.double()).to(dtype))
 
 
 def test_two_operators_round_twice() -> None:
     x = drawn(100, dtype=torch.bfloat16)
     with torch.inference_mode(), RoundOnce(torch.float64):
-        found = x * 0.6 - x
-    assert torch.equal(found, ((x.double() * 0.6).bfloat16().double() - x.double()).bfloat16())
-    assert not torch.equal(found, (x.double() * 0.6 - x.double()).bfloat16())
+        result = x * 0.6 - x
+    assert torch.equal(result, ((x.double() * 0.6).bfloat16().double() - x.double()).bfloat16())
+    assert not torch.equal(result, (x.double() * 0.6 - x.double()).bfloat16())
 
 
 def test_what_the_code_casts_to_float32_is_rounded_to_float32() -> None:
     x = drawn(7, 256, dtype=torch.bfloat16)
     with torch.inference_mode(), RoundOnce(torch.float64):
-        found = _rms_norm(x)
+        result = _rms_norm(x)
     exact = x.double() * torch.rsqrt(x.double().pow(2).mean(-1, keepdim=True) + 1e-6)
-    assert found.dtype == torch.bfloat16
-    assert (found != exact.bfloat16()).float().mean() < 1e-3
+    assert result.dtype == torch.bfloat16
+    assert (result != exact.bfloat16()).float().mean() < 1e-3
 
 
 def test_what_only_widens_or_moves_values_rounds_nothing() -> None:
@@ -76,14 +76,14 @@ def test_what_only_widens_or_moves_values_rounds_nothing() -> None:
 def test_views_stay_views_and_are_written_through() -> None:
     x = drawn(4, 6, dtype=torch.bfloat16)
     with torch.inference_mode(), RoundOnce(torch.float64):
-        found = x.clone()
-        part = found[:, 2:4].transpose(0, 1)
+        result = x.clone()
+        part = result[:, 2:4].transpose(0, 1)
         part += 0.3
         part.masked_fill_(part > 1, -1.0)
     expected = x.clone()
-    wanted = (expected[:, 2:4].double() + 0.3).bfloat16()
-    expected[:, 2:4] = wanted.masked_fill(wanted > 1, -1.0)
-    assert torch.equal(found, expected)
+    exact = (expected[:, 2:4].double() + 0.3).bfloat16()
+    expected[:, 2:4] = exact.masked_fill(exact > 1, -1.0)
+    assert torch.equal(result, expected)
 
 
 def test_what_an_operator_reads_is_never_written_and_whole_numbers_are_let_be() -> None:
@@ -117,8 +117,8 @@ def test_rounding_at_random_takes_a_neighbour_is_right_in_the_mean_and_has_twice
 def test_what_the_dtype_holds_is_left_as_it_is(dtype: torch.dtype) -> None:
     largest = torch.finfo(dtype).max
     exact = torch.tensor([0.0, -0.0, 1.0, -1.5, largest, -largest, torch.inf, torch.nan]).double()
-    found = stochastic(exact, dtype, torch.Generator().manual_seed(5))
-    assert torch.equal(found.nan_to_num(nan=7.0), exact.to(dtype).nan_to_num(nan=7.0))
+    result = stochastic(exact, dtype, torch.Generator().manual_seed(5))
+    assert torch.equal(result.nan_to_num(nan=7.0), exact.to(dtype).nan_to_num(nan=7.0))
 
 
 def test_a_seed_is_one_device_and_another_seed_another() -> None:

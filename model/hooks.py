@@ -17,7 +17,7 @@ import torch
 
 Edge = Literal["into", "out of"]
 
-WHOLE = "the whole model"
+WHOLE = "model"
 Visit = Callable[["Point", torch.Tensor], torch.Tensor | None]
 
 
@@ -38,10 +38,10 @@ class Point:
 
     @property
     def name(self) -> str:
-        """As a reader is told: "encoder.layers.1.conv", "encoder.layers.1.attn, what enters its to_out"."""
+        """As a reader is told, in any language: "encoder.layers.1.conv", "encoder.layers.1.attn > to_out"."""
         if self.edge == "out of":
             return self.layer or WHOLE
-        return f"{self.owner or WHOLE}, what enters its {_within(self.layer, self.owner)}"
+        return f"{self.owner or WHOLE} > {_within(self.layer, self.owner)}"
 
 
 def _within(layer: str, owner: str) -> str:

@@ -42,12 +42,12 @@ def points(model: Model) -> list[Point]:
 
 def test_points_come_in_the_order_in_which_they_are_computed_and_say_whose_code_made_them() -> None:
     assert [point.name for point in points(Model())][:9] == [
-        "the whole model, what enters its layers.0",
-        "layers.0, what enters its linear",
+        "model > layers.0",
+        "layers.0 > linear",
         "layers.0.linear",
-        "layers.0, what enters its norm",
+        "layers.0 > norm",
         "layers.0.norm",
-        "layers.0, what enters its norm",
+        "layers.0 > norm",
         "layers.0.norm",
         "layers.0",
         "layers.0",

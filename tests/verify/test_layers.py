@@ -80,13 +80,13 @@ def test_a_layer_that_never_ran_is_named(tiny_float32: Loaded, tiny_inputs: Inpu
     feed_forward.forward = lambda x: feed_forward.down_proj(feed_forward.up_proj(feed_forward.pre_norm(x)))
     data = layers.measure(replace(tiny_float32, model=model), tiny_inputs, tiny_expected)
     assert "encoder.layers.0.ff1.silu" in data.isolated.missing
-    assert any("never computed encoder.layers.0.ff1, what enters its silu" in text for text in layers.problems(data))
+    assert any("never computed encoder.layers.0.ff1 > silu" in text for text in layers.problems(data))
 
 
 def test_a_wrong_shape_is_a_departure(tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected) -> None:
     short = replace(tiny_inputs, features=tiny_inputs.features[:, :31])
     assert departures(tiny_float32, short, tiny_expected, "end_to_end")[0].problem == (
-        "the whole model, what enters its encoder, is [1, 31, 160], [1, 32, 160] expected"
+        "model > encoder, is [1, 31, 160], [1, 32, 160] expected"
     )
 
 

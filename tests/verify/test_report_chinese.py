@@ -92,7 +92,7 @@ def test_the_english_document_is_full_of_them(run: str) -> None:
         ("```text\nthe log of a worker\n```", []),
         ("| 日志行 | 原因 |\n| --- | --- |\n| the log of a worker | 内存不足 |", []),
         ("Granite-Speech-4.1-2B 适配与验证报告（Ascend NPU）", []),
-        ("language_model.model.layers.3, what enters its o_proj", []),
+        ("language_model.model.layers.3 > o_proj", []),
     ],
 )
 def test_four_english_words_in_a_row_are_a_sentence(markdown: str, expected: list[str]) -> None:

@@ -15,9 +15,9 @@ from verify.run.verdict import judge
 from .cases import Case
 from .clean import CleanSeed
 
+BETWEEN = " > "  # in the name of a point between layers (model/hooks.py), which needs torch
 DOCUMENTS = ("report.en.md", "report.zh.md")
 EFFECT = "effect.json"  # as effect.py writes it
-BETWEEN = ", what enters "  # in the name of a point between layers (model/hooks.py)
 PASSED = (Status.PASS, Status.SKIP)
 
 

@@ -79,7 +79,7 @@ class ScoresFigures(ComparisonFigures, frozen=True, kw_only=True):
 class PointFigures(Figures, frozen=True, kw_only=True):
     """One point of a forward pass against the reference's, and its bound. The comparison is as ComparisonFigures."""
 
-    name: str  # "encoder.layers.1.attn, what enters its to_out"
+    name: str  # "encoder.layers.1.attn > to_out": what attn computes and its to_out is given
     layer: str  # whose code computed it
     edge: str  # "into" or "out of"
     kind: str  # the row of bounds.toml that holds for it

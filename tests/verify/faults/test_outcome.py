@@ -68,7 +68,7 @@ def run(folder: Path, *records: tuple[str, Status, Mapping[str, Any]], effect: f
         ),
         ([("load", Status.PASS, {}), ("tokens", Status.FAIL, {})], "tokens", 2.0, None, False),
         (
-            [("sharp", Status.FAIL, {"isolated": {"missing": [f"{LAYER}, what enters its silu"]}})],
+            [("sharp", Status.FAIL, {"isolated": {"missing": [f"{LAYER} > silu"]}})],
             "sharp", 1.0, LAYER, True,
         ),
         (

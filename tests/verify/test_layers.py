@@ -52,6 +52,7 @@ def test_in_bfloat16_what_rounding_does_not_hide_is_named_too(
     assert {reading.point.owner for reading in found} == {fault.layer}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", components.DTYPES)
 @pytest.mark.parametrize("seed", [1001, 1002])  # none of the seeds that the bounds were measured with
 def test_a_clean_model_raises_no_alarm(tmp_path: Path, seed: int, dtype: str) -> None:

@@ -11,26 +11,47 @@ Wiring only: each session calls a program of env/ or verify/, which works withou
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import importlib.util
 import os
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import nox
 from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from env.language import _, translate
+
+if importlib.util.find_spec("msgspec") is None:  # a nox of another environment has nox and no more
+    print(translate(_("error: the Python that runs nox has no {package}", package="msgspec")), file=sys.stderr)
+    sys.exit(translate(_("  next: {next}", next="pip install -r requirements/nox.txt")))
+
 from env import builder
-from env.errors import BundleError
-from env.options import add_setup_options, add_target_options, run_folder
+from env.arguments import Parser
+from env.device_name import DeviceName
+from env.errors import BundleError, UsageError
+from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
+from env.options import (
+    APPENDIX,
+    DEVICE,
+    INVOKED_FROM,
+    MAIN_JOB,
+    MODEL_DIR,
+    PROFILE,
+    REPORT,
+    TARGET,
+    Option,
+    main_job_parser,
+    run_folder,
+    without,
+)
 from env.stack import load_stack
-from verify.options import add_appendix_option, add_report_options, add_verify_options
 
 nox.needs_version = ">=2026.7.11"
 nox.options.sessions = ["setup", "verify", "report"]
@@ -42,38 +63,36 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 INTERRUPT_S, TERMINATE_S = 30.0, 15.0  # nox's own 0.3 s would cut off a check that is being recorded
 
 RUN_ID = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)  # of all sessions of this call
-Adder = Callable[[argparse.ArgumentParser], None]
+# `nox -s emulated` shapes the device with --faults; the report's option of that name is left out there.
+EMULATED_JOB = {
+    **MAIN_JOB,
+    "report": tuple(option for option in REPORT if option is not APPENDIX),
+    _("emulated device"): (TORCH_NPU, *EMULATED_DEVICE),
+}
 
 
-def parse(session: nox.Session, adders: Sequence[Adder]) -> argparse.Namespace:
-    """The options after `--`. They reach every session, so all three share one strict parser."""
-    parser = argparse.ArgumentParser(prog="nox -s setup verify report --", allow_abbrev=False)
-    for add in adders:
-        add(parser)
-    said = io.StringIO()
+class RaisingParser(Parser):
+    """A parser whose refusal ends one session, where argparse's own would end nox itself and the sessions after."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse(session: nox.Session, groups: Mapping[str, Sequence[Option]] = MAIN_JOB) -> argparse.Namespace:
+    """The options after `--`. They reach every session, so all three share one strict grammar."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    parser = main_job_parser("nox -s setup verify report --", groups=groups, kind=RaisingParser)
     try:
-        with contextlib.redirect_stderr(said):
-            return parser.parse_args(session.posargs)
-    except SystemExit as stop:  # it would end nox itself, and the sessions after this one
-        if stop.code == 0:
-            session.skip("help shown")
-        session.error(said.getvalue().strip().splitlines()[-1])
+        return parser.parse_args(session.posargs)
+    except UsageError as error:
+        session.error(translate(error.what))
+    except SystemExit:  # --help: argparse would end nox, too
+        session.skip(translate(_("help shown")))
 
 
-def words(given: argparse.Namespace, adders: Sequence[Adder]) -> list[str]:
-    """`given` as the options of a program that knows only those of `adders`."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for add in adders:
-        add(parser)
-    result: list[str] = []
-    for action in parser._actions:
-        value = getattr(given, action.dest)
-        option = action.option_strings[0]
-        if value == action.default:
-            continue
-        for one in value if isinstance(value, list) else [value]:
-            result += [option] if one is True else [option, str(one)]
-    return result
+def run_option(options: argparse.Namespace) -> list[str]:
+    """The run of this call, for programs whose options name none."""
+    return [] if options.run else ["--run", RUN_ID]
 
 
 def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[str, str] | None = None) -> None:
@@ -83,87 +102,65 @@ def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[st
             str(python), "-m", *arguments, env=env, interrupt_timeout=INTERRUPT_S, terminate_timeout=TERMINATE_S
         )
     except CommandFailed as failure:
-        session.error(f"python -m {arguments[0]} ended with exit code {failure.return_code}")
+        session.error(
+            translate(
+                _("python -m {program} ended with exit code {code}", program=arguments[0], code=failure.return_code)
+            )
+        )
     if done is None:
-        session.error("nothing ran: --install-only has no meaning here")
+        session.error(translate(_("nothing ran: --install-only has no meaning here")))
 
 
-ALL: tuple[Adder, ...] = (add_target_options, add_setup_options, add_verify_options, add_report_options)
-
-
-def options(session: nox.Session, *more: Adder) -> argparse.Namespace:
-    """The options of this call, paths as they were meant where nox was called from."""
-    given = parse(session, (*ALL, *more))
-    given.run = given.run or RUN_ID
-    here = Path(session.invoked_from)
-    for name in ("wheelhouse", "model_dir", "reference", "output", "results", "run", "campaign"):
-        value = getattr(given, name, None)
-        if value and here != Path.cwd() and (here / value).exists():
-            setattr(given, name, str(here / value))
-    given.find_links = [str(here / place) if (here / place).exists() else place for place in given.find_links]
-    return given
-
-
-def tools(session: nox.Session, given: argparse.Namespace) -> Path:
-    """An interpreter with the tools, made in seconds, from the sources given, where setup did not come so far."""
+def tools(session: nox.Session) -> Path:
+    """An interpreter with the tools, made in seconds, from the user's sources, where setup did not come so far."""
     try:
         return builder.tools_python()
     except BundleError as missing:
-        session.log(f"{missing.what}: making it")
-        sources = words(given, (add_setup_options,))
-        call(session, sys.executable, "env", "setup", "--profile", "tools", *sources)
+        session.log(translate(_("{missing}: making it", missing=missing.what)))
+        call(session, sys.executable, "env", "setup", *without(session.posargs, TARGET), "--profile", "tools")
         return builder.tools_python()
 
 
 @nox.session(venv_backend="none")
 def setup(session: nox.Session) -> None:
     """Check driver, CANN, devices and Python, then build the pinned environment."""
-    given = options(session, add_appendix_option)
-    call(session, sys.executable, "env", "setup", *words(given, (add_target_options, add_setup_options)))
+    options = parse(session)
+    call(session, sys.executable, "env", "setup", *session.posargs, *run_option(options))
 
 
 @nox.session(venv_backend="none")
 def verify(session: nox.Session) -> None:
     """Run inference.py, eval.py and every check around them; record each; print the verdict."""
-    given = options(session, add_appendix_option)
-    call(session, tools(session, given), "verify", *words(given, (add_target_options, add_verify_options)))
+    options = parse(session)
+    call(session, tools(session), "verify", *session.posargs, *run_option(options))
 
 
 @nox.session(venv_backend="none")
 def report(session: nox.Session) -> None:
     """Render the adaptation document, Chinese and English, from the records."""
-    given = options(session, add_appendix_option)
-    folder = run_folder(given.results, given.run)
-    latest = given.run == RUN_ID and not folder.exists()
-    chosen = [] if latest else ["--run", str(folder)]
-    call(
-        session,
-        tools(session, given),
-        "verify.report",
-        "--results",
-        given.results,
-        *chosen,
-        *words(given, (add_report_options, add_appendix_option)),
-    )
+    options = parse(session)
+    begun = run_folder(options.results, RUN_ID).exists()  # by setup or verify; else the newest run is meant
+    call(session, tools(session), "verify.report", *session.posargs, *(run_option(options) if begun else []))
 
 
 @nox.session(venv_backend="none", default=False)
 def emulated(session: nox.Session) -> None:
     """Try the NPU path without an NPU: verify, report, inference.py, eval.py on the real torch-npu, device emulated."""
-    from env.npu_emulator.options import add_device_options, add_release_option
-
-    given = options(session, add_release_option, add_device_options)
-    given.device = given.device if given.device.startswith("npu") else "npu:0"
-    given.profile, given.model_dir = "host", given.model_dir or load_stack().stand_in
-    call(session, sys.executable, "env", "setup", "--profile", "host", *words(given, (add_setup_options,)))
+    options = parse(session, EMULATED_JOB)
+    shared = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
+    call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host")
     python = str(builder.VENVS / "host" / "bin" / "python")
-    device = words(given, (add_release_option, add_device_options))
-    on_device = ("env.npu_emulator", "run", "--python", python, *device, "--")
-    job = words(given, (add_target_options, add_verify_options, add_report_options))
-    call(session, sys.executable, *on_device, sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
+    device = options.device if DeviceName.parse(options.device).kind == "npu" else "npu:0"
+    model_dir = options.model_dir or load_stack().stand_in
+    shape = variables(options)
+    on_device = ("env.npu_emulator", "run", "--python", python, "--torch-npu", options.torch_npu, "--")
+    job = ["--device", device, "--profile", "host", "--model-dir", model_dir]
+    job += [*without(shared, (DEVICE, PROFILE, MODEL_DIR)), *run_option(options)]
+    nox_job = (sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
+    call(session, sys.executable, *on_device, *nox_job, env=shape)
+    recipe = ("--device", device, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
     for program in ("inference.py", "eval.py"):
-        asked = ("--device", given.device, "--model-dir", given.model_dir, "--dtype", given.dtype)
-        call(session, sys.executable, *on_device, python, program, *asked, "--seed", str(given.seed))
+        call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -176,6 +173,14 @@ def faults(session: nox.Session) -> None:
 def audit(session: nox.Session) -> None:
     """Judge this machine, a captured one (--root DIR) or a set of versions (--stack NAME=VERSION ...)."""
     call(session, sys.executable, "env", "audit", *session.posargs)
+
+
+@nox.session(name="compat-check", venv_backend="none", default=False)
+def compat_check(session: nox.Session) -> None:
+    """Compare env/audit/compat.toml with the vendor's published tables, saved as files: `-- FILE...`."""
+    here = Path(session.invoked_from)
+    files = [str(here / file) if (here / file).exists() else file for file in session.posargs]
+    call(session, sys.executable, "env", "compat-check", *files)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -236,8 +241,15 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def lint(session: nox.Session) -> None:
-    """Check style and format with ruff, types with mypy."""
+    """Check style and format with ruff, types with mypy, and the Chinese catalogue for what is not translated."""
     python = development(session)
     call(session, python, "ruff", "check", ".")
     call(session, python, "ruff", "format", "--check", ".")
     call(session, python, "mypy")
+    call(session, python, "env.catalogue", "--check")
+
+
+@nox.session(venv_backend="none", default=False)
+def messages(session: nox.Session) -> None:
+    """Bring the Chinese catalogue in step with the messages of code, templates and tables, and compile it."""
+    call(session, development(session), "env.catalogue", *session.posargs)

@@ -7,26 +7,31 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from env.arguments import speak
 from env.errors import UsageError, run_main
+from env.language import _, translate
 
 # name: (module of its `main(argv) -> exit code`, what it does)
 COMMANDS = {
-    "npu-smi": ("env.npu_smi", "read what npu-smi printed, in any of its layouts"),
-    "doctor": ("env.doctor", "find the known failures in a log: cause, check, fix, source"),
-    "setup": ("env.setup", "check the machine and build the pinned environment"),
-    "wheelhouse": ("env.wheelhouse.collect", "collect the locked wheels for a machine without network"),
-    "lock": ("env.lock", "write the hashed locks anew"),
-    "bench-setup": ("env.bench_setup", "time our setup beside venv and pip"),
-    "bench-doctor": ("env.bench_doctor", "time the doctor on a long log"),
-    "probe": ("env.probe.command", "the facts of this machine, or of a captured one"),
-    "capture": ("env.capture", "all that the probe looks at, in a file, without secrets"),
-    "audit": ("env.audit.command", "what is wrong with this machine, why, and how to fix it"),
+    "npu-smi": ("env.npu_smi_command", _("read what npu-smi printed, in any of its layouts")),
+    "doctor": ("env.doctor", _("find the known failures in a log: cause, check, fix, source")),
+    "setup": ("env.setup", _("check the machine and build the pinned environment")),
+    "wheelhouse": ("env.wheelhouse.collect", _("collect the locked wheels for a machine without network")),
+    "lock": ("env.lock", _("write the hashed locks anew")),
+    "bench-setup": ("env.bench_setup", _("time our setup beside venv and pip")),
+    "bench-doctor": ("env.bench_doctor", _("time the doctor on a long log")),
+    "probe": ("env.probe.command", _("the facts of this machine, or of a captured one")),
+    "capture": ("env.capture", _("all that the probe looks at, in a file, without secrets")),
+    "audit": ("env.audit.command", _("what is wrong with this machine, why, and how to fix it")),
+    "compat-check": ("env.audit.compat_check", _("where compat.toml differs from the vendor's published tables")),
 }
 
 
 def usage() -> str:
-    lines = [f"  {name:<12} {summary}" for name, (_, summary) in COMMANDS.items()]
-    return "\n".join(("usage: python -m env COMMAND ...", "", *lines, "", "python -m env COMMAND --help tells more."))
+    """The commands, in the user's language."""
+    lines = [f"  {name:<12} {translate(summary)}" for name, (_module, summary) in COMMANDS.items()]
+    head, foot = _("usage: python -m env COMMAND ..."), _("python -m env COMMAND --help tells more.")
+    return "\n".join((translate(head), "", *lines, "", translate(foot)))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,11 +41,16 @@ def main(argv: Sequence[str]) -> int:
         UsageError: there is no such command.
     """
     if not argv or argv[0] in ("-h", "--help"):
+        speak(argv)
         print(usage())
         return 0 if argv else UsageError.exit_code
     if argv[0] not in COMMANDS:
-        raise UsageError(f"no command {argv[0]!r}", why=f"known: {', '.join(COMMANDS)}", next="python -m env --help")
-    module, _ = COMMANDS[argv[0]]
+        raise UsageError(
+            _("no command {name}", name=repr(argv[0])),
+            why=_("known: {names}", names=", ".join(COMMANDS)),
+            next="python -m env --help",
+        )
+    module, _summary = COMMANDS[argv[0]]
     code: int = import_module(module).main(argv[1:])
     return code
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from env.language import LANGUAGES, _, set_language, translate
@@ -42,6 +42,32 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def add_text(self, text: str | None) -> None:
         super().add_text(text if text is None else translate(text))
+
+
+class DefaultsFormatter(HelpFormatter):
+    """Shows each default, where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = super()._get_help_string(action)
+        if text is None or action.default in (None, False, [], argparse.SUPPRESS):
+            return text
+        return text + translate(_(" (default: %(default)s)"))
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `smallest`."""
+
+    def whole_number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = smallest - 1
+        if value < smallest:
+            refusal = _("{text} is not a whole number of at least {smallest}", text=repr(text), smallest=smallest)
+            raise argparse.ArgumentTypeError(translate(refusal))
+        return value
+
+    return whole_number
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import tempfile
@@ -10,7 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from env.arguments import Parser
 from env.doctor import scan
+from env.language import _, translate
 
 MIB = 1 << 20
 # Lines such as CANN's plog and Python's logging write, none of them a failure; the last line is one.
@@ -32,20 +33,26 @@ def write_log(path: Path, mebibytes: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m env bench-doctor", description="Time the doctor on a long log.", allow_abbrev=False
-    )
-    parser.add_argument("--mebibytes", type=int, default=200, help="size of the log (default: 200)")
+    parser = Parser(prog="python -m env bench-doctor", description=_("Time the doctor on a long log."))
+    parser.add_argument("--mebibytes", type=int, default=200, help=_("size of the log (default: 200)"))
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "log")
         write_log(path, arguments.mebibytes)
         wall, busy = time.perf_counter(), time.process_time()
         with path.open("rb") as file:
-            found = [diagnosis.failure.id for diagnosis in scan(file)]
+            failures = [diagnosis.failure.id for diagnosis in scan(file)]
         wall, busy = time.perf_counter() - wall, time.process_time() - busy
         size = path.stat().st_size / MIB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{size:.0f} MiB in {wall:.1f} s ({busy:.1f} s of one core), peak memory {peak:.0f} MiB; found {found}")
+    figures = _(
+        "{size:.0f} MiB in {wall:.1f} s ({busy:.1f} s of one core), peak memory {peak:.0f} MiB; found {failures}",
+        size=size,
+        wall=wall,
+        busy=busy,
+        peak=peak,
+        failures=repr(failures),
+    )
+    print(translate(figures))
     print(f"Python {sys.version.split()[0]}")
     return 0

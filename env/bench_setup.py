@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -13,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from env import builder
+from env.arguments import DefaultsFormatter, Parser
 from env.errors import InstallError
 from env.installer import Sources, choose, configured
+from env.language import _, translate
 from env.stack import ROOT
 
 
@@ -25,7 +26,7 @@ def stock(lock: Path, folder: Path, sources: Sources) -> float:
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*command, *sources.arguments(), "--requirement", str(lock)], check=False)
     if done.returncode != 0:
-        raise InstallError("pip could not install the lock", next=f"pip install -r {lock.relative_to(ROOT)}")
+        raise InstallError(_("pip could not install the lock"), next=f"pip install -r {lock.relative_to(ROOT)}")
     return time.perf_counter() - start
 
 
@@ -37,15 +38,17 @@ def ours(plan: builder.Plan, sources: Sources) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m env bench-setup", description="Time our setup beside venv and pip.", allow_abbrev=False
+    parser = Parser(
+        prog="python -m env bench-setup",
+        description=_("Time our setup beside venv and pip."),
+        formatter_class=DefaultsFormatter,
     )
-    parser.add_argument("--profile", default="host", choices=("host", "dev", "tools"), help="default: host")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--profile", default="host", choices=("host", "dev", "tools"), help=_("the environment"))
+    options = parser.parse_args(argv)
     sources = configured(Sources())
     # Beside .venvs, on the same file system as the caches, so that uv may link as it does in a real setup.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as folder:
-        plan = builder.plan(arguments.profile)
+        plan = builder.plan(options.profile)
         for part in ("warming", "timed"):  # the first round fills both caches
             mine = ours(replace(plan, path=Path(folder, f"ours-{part}")), sources)
             theirs = stock(plan.lock, Path(folder, f"stock-{part}"), sources)
@@ -53,7 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in seconds.items():
         print(f"{name:<24} {value:7.1f} s")
     print(
-        f"ratio {mine / theirs:.3f} (1/{theirs / mine:.1f}), "
-        f"{plan.lock.name}, Python {sys.version.split()[0]}, {os.cpu_count()} cores"
+        translate(
+            _(
+                "ratio {ratio:.3f} (1/{inverse:.1f}), {lock}, Python {python}, {cores} cores",
+                ratio=mine / theirs,
+                inverse=theirs / mine,
+                lock=plan.lock.name,
+                python=sys.version.split()[0],
+                cores=os.cpu_count(),
+            )
+        )
     )
     return 0

@@ -18,22 +18,26 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
 from packaging.requirements import Requirement
 
-from env import apart
+from env import unlocked_pins
 from env.atomic import write_json
+from env.digest import file_sha256
 from env.doctor import diagnose
 from env.errors import EnvironmentMissingError, InstallError, storage_error
 from env.installer import Installer, Sources
+from env.language import _, translate
 from env.lock import pins
 from env.runner import run
 from env.stack import REQUIREMENTS, ROOT, load_stack, lock_path, this_machine
+from env.unlocked_pins import Installed, Located
 
 BUILDER = 1  # raise it when the way environments are made changes: every one is then made anew
 STAMP = "ready.json"
@@ -41,7 +45,7 @@ VENVS = ROOT / ".venvs"
 TOOLS_IMPORTS = ("jinja2", "msgspec", "packaging", "rich")
 DEV_IMPORTS = ("pytest", "hypothesis", "mypy")  # beside the host profile's
 LAST_LINES = 30
-LAST_WORDS_S = 10.0  # how long an installer that was asked to end may take
+LAST_WORDS_S = 10.0  # how long an installer may take to end after SIGTERM
 IMPORTS_S = 900.0  # torch and transformers take 15 s on a warm disk; a network file system minutes
 
 # Run in the new interpreter: import everything, print name -> version of all that is installed.
@@ -49,23 +53,23 @@ CHECK = """
 import importlib, importlib.metadata, json, sys
 for name in sys.argv[1:]:
     importlib.import_module(name)
-found = {}
+versions = {}
 for one in importlib.metadata.distributions():
     if one.metadata["Name"]:  # a half-removed one has none
-        found.setdefault(one.metadata["Name"], one.version)  # the first on the path is what is imported
-print(json.dumps(found, sort_keys=True))
+        versions.setdefault(one.metadata["Name"], one.version)  # the first on the path is what is imported
+print(json.dumps(versions, sort_keys=True))
 """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One environment to be made: where, from which lock, what must import in it, what stands apart."""
+    """One environment to be made: where, from which lock, what must import in it, which pins no lock holds."""
 
     profile: str
     path: Path
     lock: Path
     imports: tuple[str, ...]
-    apart: tuple[apart.Found, ...] = ()
+    unlocked: tuple[Located, ...] = ()
     base_python: str = field(default_factory=lambda: os.path.realpath(sys.executable))
 
     @property
@@ -75,11 +79,34 @@ class Plan:
     def digest(self) -> str:
         """sha256 of everything that decides what the environment holds."""
         parts = [str(BUILDER), self.base_python, sys.version, self.lock.read_text(encoding="utf-8")]
-        parts += [f"{found.name}=={found.found} {found.source} {found.sha256}" for found in self.apart]
+        parts += [f"{pin.name}=={pin.version} {pin.source} {pin.sha256}" for pin in self.unlocked]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def plan(profile: str, found: Sequence[apart.Found] = (), venvs: Path = VENVS) -> Plan:
+class Stamp(msgspec.Struct, frozen=True):
+    """ready.json: what an environment was made from, and what is in it. An older one may lack fields."""
+
+    digest: str = ""
+    made: str = ""  # UTC, ISO 8601
+    profile: str = "host"
+    python: str = ""
+    machine: str = ""
+    lock: str | None = None  # its file's name
+    lock_sha256: str = ""
+    installer: str = ""
+    packages: dict[str, str] = {}
+    apart: tuple[Installed, ...] = ()  # the pins that no lock holds
+    planned: tuple[Located, ...] = ()  # those, as they were located before they were installed
+
+
+class Built(NamedTuple):
+    """The stamp of an environment, and whether it was made just now."""
+
+    stamp: Stamp
+    anew: bool
+
+
+def plan(profile: str, unlocked: Sequence[Located] = (), venvs: Path = VENVS) -> Plan:
     """The plan of "tools", "dev" or a declared profile on this machine and Python."""
     if profile == "tools":
         return Plan(profile, venvs / profile, REQUIREMENTS / "tools.txt", TOOLS_IMPORTS)
@@ -89,19 +116,19 @@ def plan(profile: str, found: Sequence[apart.Found] = (), venvs: Path = VENVS) -
         return Plan(profile, venvs / profile, lock, (*imports, *DEV_IMPORTS))
     if profile == "npu" and "ASCEND_HOME_PATH" in os.environ:
         imports = (*imports, "torch_npu")  # it loads CANN's libraries, so only where set_env.sh was sourced
-    return Plan(profile, venvs / profile, lock, imports, tuple(found))
+    return Plan(profile, venvs / profile, lock, imports, tuple(unlocked))
 
 
-def read_stamp(path: Path) -> dict[str, Any] | None:
+def read_stamp(path: Path) -> Stamp | None:
     """The stamp of an environment, or None where it is absent, damaged, or its interpreter is gone."""
     try:
-        stamp = json.loads((path / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamp = msgspec.json.decode((path / STAMP).read_bytes(), type=Stamp)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return stamp if isinstance(stamp, dict) and (path / "bin" / "python").exists() else None
+    return stamp if (path / "bin" / "python").exists() else None
 
 
-def require(profile: str, venvs: Path = VENVS) -> tuple[Path, dict[str, Any]]:
+def require(profile: str, venvs: Path = VENVS) -> tuple[Path, Stamp]:
     """The interpreter and the stamp of a finished environment made from today's lock.
 
     Raises:
@@ -111,14 +138,18 @@ def require(profile: str, venvs: Path = VENVS) -> tuple[Path, dict[str, Any]]:
     stamp = read_stamp(path)
     again = f"nox -s setup -- --profile {profile}"
     if stamp is None:
-        why = "it was never built" if not path.exists() else "building it did not finish"
-        raise EnvironmentMissingError(f"the {profile} environment is not there", why=why, next=again)
+        raise EnvironmentMissingError(
+            _("the {profile} environment is not there", profile=profile),
+            why=_("building it did not finish") if path.exists() else _("it was never built"),
+            next=again,
+        )
     if not is_built(profile, venvs):
         lock = plan(profile, venvs=venvs).lock.name
-        changed = stamp.get("lock") == lock
         raise EnvironmentMissingError(
-            f"the {profile} environment was built from another lock",
-            why=f"{lock} changed since" if changed else f"it was {stamp.get('lock')}; this Python's is {lock}",
+            _("the {profile} environment was built from another lock", profile=profile),
+            why=_("{lock} changed since", lock=lock)
+            if stamp.lock == lock
+            else _("it was {other}; this Python's is {lock}", other=stamp.lock, lock=lock),
             next=again,
         )
     return path / "bin" / "python", stamp
@@ -127,69 +158,81 @@ def require(profile: str, venvs: Path = VENVS) -> tuple[Path, dict[str, Any]]:
 def is_built(profile: str, venvs: Path = VENVS) -> bool:
     """Whether the environment stands, made from today's lock."""
     stamp = read_stamp(venvs / profile)
-    return stamp is not None and stamp.get("lock_sha256") == lock_sha256(plan(profile, venvs=venvs).lock)
+    return stamp is not None and stamp.lock_sha256 == file_sha256(plan(profile, venvs=venvs).lock)
 
 
-def lock_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def build(wanted: Plan, installer: Installer, sources: Sources, *, fresh: bool = False) -> tuple[dict[str, Any], bool]:
-    """Make `wanted` unless it is current; return its stamp and whether anything was done.
+def build(target: Plan, installer: Installer, sources: Sources, *, fresh: bool = False) -> Built:
+    """Make an environment unless it is current.
 
     Raises:
         InstallError: the installer failed, or what it installed does not import.
         StorageError: the disk is full or the folder cannot be written.
     """
-    if not fresh and (current := _current(wanted)) is not None:
-        return current, False  # no lock file: the environment may be another user's, and not ours to write
-    with _only_one(wanted.path):
-        if not fresh and (current := _current(wanted)) is not None:
-            return current, False
-        try:
-            if wanted.path.exists():
-                (wanted.path / STAMP).unlink(missing_ok=True)  # first, so that a half-removed one is never taken
-                shutil.rmtree(wanted.path)
-            wanted.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(error, wanted.path) from error
-        print(f"{wanted.profile}: making {wanted.path} with {installer.name}", flush=True)
-        environ = installer.variables(sources)
-        _stream(installer.venv_command(wanted.path, wanted.base_python), environ, "cannot make the environment")
-        _install_locked(wanted, installer, sources)
-        installed_apart = [_install_apart(found, wanted, installer, sources) for found in wanted.apart]
-        packages = _check_imports(wanted)
-        stamp = {
-            "digest": wanted.digest(),
-            "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "profile": wanted.profile,
-            "python": sys.version.split()[0],
-            "machine": this_machine(),
-            "lock": wanted.lock.name,
-            "lock_sha256": lock_sha256(wanted.lock),
-            "installer": installer.name,
-            "packages": packages,
-            "apart": [found.as_record() for found in installed_apart],
-            "planned": [asdict(found) for found in wanted.apart],
-        }
-        write_json(wanted.path / STAMP, stamp)
-        return stamp, True
+    if not fresh and (current := _current(target)) is not None:
+        return Built(current, anew=False)  # no lock file: the environment may be another user's, and not ours to write
+    with _only_one(target.path):
+        if not fresh and (current := _current(target)) is not None:
+            return Built(current, anew=False)
+        _remove(target)
+        _report(
+            _(
+                "{profile}: making {path} with {installer}",
+                profile=target.profile,
+                path=str(target.path),
+                installer=installer.name,
+            )
+        )
+        _stream(
+            installer.venv_command(target.path, target.base_python),
+            installer.variables(sources),
+            _("cannot make the environment"),
+        )
+        _install_locked(target, installer, sources)
+        pins_installed = [_install_unlocked(pin, target, installer, sources) for pin in target.unlocked]
+        stamp = Stamp(
+            digest=target.digest(),
+            made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            profile=target.profile,
+            python=sys.version.split()[0],
+            machine=this_machine(),
+            lock=target.lock.name,
+            lock_sha256=file_sha256(target.lock),
+            installer=installer.name,
+            packages=_check_imports(target),
+            apart=tuple(map(unlocked_pins.installed, pins_installed)),
+            planned=target.unlocked,
+        )
+        write_json(target.path / STAMP, msgspec.to_builtins(stamp))
+        return Built(stamp, anew=True)
 
 
-def _current(wanted: Plan) -> dict[str, Any] | None:
-    """The stamp of an environment that was made from exactly what is wanted."""
-    stamp = read_stamp(wanted.path)
-    return stamp if stamp is not None and stamp.get("digest") == wanted.digest() else None
-
-
-def standing(profile: str, venvs: Path = VENVS) -> tuple[apart.Found, ...]:
-    """The pins that stand apart in an environment that is current with them; nothing where it is not."""
-    stamp = read_stamp(venvs / profile) or {}
+def _remove(target: Plan) -> None:
     try:
-        found = tuple(apart.Found(**row) for row in stamp.get("planned", ()))
-    except TypeError:
+        if target.path.exists():
+            (target.path / STAMP).unlink(missing_ok=True)  # first, so that a half-removed one is never taken
+            shutil.rmtree(target.path)
+        target.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, target.path) from error
+
+
+def _report(message: str) -> None:
+    """Show how far it is, in the user's language."""
+    print(translate(message).rstrip(), flush=True)
+
+
+def _current(target: Plan) -> Stamp | None:
+    """The stamp of an environment that was made from exactly what is planned."""
+    stamp = read_stamp(target.path)
+    return stamp if stamp is not None and stamp.digest == target.digest() else None
+
+
+def standing(profile: str, venvs: Path = VENVS) -> tuple[Located, ...]:
+    """The unlocked pins of an environment that is current with them; nothing where it is not."""
+    stamp = read_stamp(venvs / profile)
+    if stamp is None or stamp.digest != plan(profile, stamp.planned, venvs).digest():
         return ()
-    return found if stamp.get("digest") == plan(profile, found, venvs).digest() else ()
+    return stamp.planned
 
 
 def tools_python(venvs: Path = VENVS) -> Path:
@@ -200,12 +243,12 @@ def tools_python(venvs: Path = VENVS) -> Path:
     Raises:
         EnvironmentMissingError: neither has them.
     """
-    wanted = plan("tools", venvs=venvs)
+    target = plan("tools", venvs=venvs)
     if is_built("tools", venvs):
-        return wanted.python
-    if not missing_from(wanted.lock):
+        return target.python
+    if not missing_from(target.lock):
         return Path(sys.executable)
-    raise EnvironmentMissingError("the tools environment is not there", next="nox -s setup")
+    raise EnvironmentMissingError(_("the {profile} environment is not there", profile="tools"), next="nox -s setup")
 
 
 def missing_from(lock: Path) -> list[Requirement]:
@@ -233,10 +276,10 @@ def _only_one(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another build of {path.name} to end", flush=True)
+            _report(_("waiting for another build of {name} to end", name=path.name))
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:  # some network file systems have no locks
-            print(f"no other build of {path.name} may run meanwhile: {error.strerror}", flush=True)
+            _report(_("no other build of {name} may run meanwhile: {reason}", name=path.name, reason=error.strerror))
         yield
 
 
@@ -261,12 +304,13 @@ def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str) 
         for number in (errno.ENOSPC, errno.EDQUOT):
             if os.strerror(number) in text or f"os error {number}" in text:
                 raise storage_error(OSError(number, os.strerror(number)), VENVS)
-        what = f"{failure}: {Path(command[0]).name} exited with {child.returncode}"
+        program = Path(command[0]).name
+        what = _("{failure}: {program} exited with {code}", failure=failure, program=program, code=child.returncode)
         raise InstallError(what, why=_cause(text), next=_remedy(text))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End an installer: asked first, so that it removes what it downloaded by half."""
+    """End an installer: by SIGTERM first, so that it removes what it downloaded by half."""
     child.terminate()
     try:
         child.wait(LAST_WORDS_S)
@@ -276,63 +320,67 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _cause(text: str) -> str:
-    """The installer's own last words, indented under our message."""
+    """What the installer printed last, indented under our message."""
     lines = [line for line in text.splitlines() if line.strip()][-8:]
-    return "\n        ".join(lines) or "the installer said nothing"
+    return "\n        ".join(lines) or _("the installer said nothing")
 
 
 def _remedy(text: str) -> str:
     """What the doctor advises on the most fundamental failure that it knows in `text`."""
     known = diagnose(text)
-    return f"{known[0].failure.fix} ({known[0].failure.id})" if known else ""
+    if not known:
+        return ""
+    return _("{fix} ({id})", fix=_(known[0].failure.fix), id=known[0].failure.id)
 
 
-def _install_locked(wanted: Plan, installer: Installer, sources: Sources) -> None:
-    """Install the lock.
+def _install_locked(target: Plan, installer: Installer, sources: Sources) -> None:
+    requirements = ["--require-hashes", "--requirement", str(target.lock)]
 
-    pip compares the wheels of all indexes. uv takes a version from the first index that has it, extra ones before the
-    main one, whatever its wheel: a partial mirror may hold only one that lacks what this platform needs (soundfile's
-    "none-any" wheel has no libsndfile). The hashes say what a file is, not where it is from, so uv asks the main index
-    alone first, and all of them where that lacks a pin.
-    """
-    words = ["--require-hashes", "--requirement", str(wanted.lock)]
+    def install(attempt: Sources) -> None:
+        command = installer.install_command(target.python, requirements, attempt)
+        _stream(command, installer.variables(attempt), _("the installation failed"))
 
-    def install(sources: Sources) -> None:
-        command = installer.install_command(wanted.python, words, sources)
-        _stream(command, installer.variables(sources), "the installation failed")
-
-    if installer.name == "uv" and sources.extra_index_urls and not sources.offline:
+    *attempts, last = installer.attempts(sources)
+    for attempt in attempts:
         try:
-            return install(replace(sources, extra_index_urls=()))
+            return install(attempt)
         except InstallError:
-            print(f"{wanted.profile}: the main index alone does not do: asking the extra ones too", flush=True)
-    return install(sources)
+            _report(_("{profile}: the main index alone does not do: asking the extra ones too", profile=target.profile))
+    return install(last)
 
 
-def _install_apart(found: apart.Found, wanted: Plan, installer: Installer, sources: Sources) -> apart.Found:
-    """Install one pin that stands apart, without its dependencies; return it with the sha256 of what was installed."""
-    print(f"{wanted.profile}: {found.name} {found.found} from {found.source} {found.place}".rstrip(), flush=True)
-    if found.source == "base interpreter":
+def _install_unlocked(pin: Located, target: Plan, installer: Installer, sources: Sources) -> Located:
+    """Install one pin that no lock holds, without its dependencies; return it with the sha256 of what was installed."""
+    _report(
+        _(
+            "{profile}: {name} {version} from {source} {place}",
+            profile=target.profile,
+            name=pin.name,
+            version=pin.version,
+            source=pin.source,
+            place=pin.place,
+        )
+    )
+    if pin.source == "base interpreter":
         python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        apart.copy_from_base(found, wanted.path / "lib" / python / "site-packages")
-        return found
-    with tempfile.TemporaryDirectory(prefix="apart-") as folder:
-        if found.source == "index":
-            found = apart.fetch(found, Path(folder), sources)
-        words = ["--no-deps", found.place]
-        command = installer.install_command(wanted.python, words, sources)
-        _stream(command, installer.variables(sources), f"cannot install {found.name}")
-    return found
+        unlocked_pins.copy_from_base(pin, target.path / "lib" / python / "site-packages")
+        return pin
+    with tempfile.TemporaryDirectory(prefix="unlocked-") as folder:
+        if pin.source == "index":
+            pin = unlocked_pins.fetch(pin, Path(folder), sources)
+        command = installer.install_command(target.python, ["--no-deps", pin.place], sources)
+        _stream(command, installer.variables(sources), _("cannot install {name}", name=pin.name))
+    return pin
 
 
-def _check_imports(wanted: Plan) -> dict[str, str]:
+def _check_imports(target: Plan) -> dict[str, str]:
     """Import the profile's packages in the new interpreter, and return what is installed in it."""
     environ = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
-    done = run([str(wanted.python), "-c", CHECK, *wanted.imports], timeout=IMPORTS_S, environ=environ)
+    done = run([str(target.python), "-c", CHECK, *target.imports], timeout=IMPORTS_S, environ=environ)
     if not done.ok:
         ended = f"\nended by signal {-done.returncode}" if done.returncode < 0 else ""
         raise InstallError(
-            f"the {wanted.profile} environment was installed but does not import",
+            _("the {profile} environment was installed but does not import", profile=target.profile),
             why=_cause(done.stderr + ended),
             next=_remedy(done.stderr) or "nox -s setup -- --fresh",
         )

@@ -1,13 +1,12 @@
 """`python -m env capture OUT.tar.gz`: all that the probe looks at on this machine, to be audited on another.
 
-What the probe read is what the capture holds, so `--root` finds there what it would have found here. Secrets never get
+What the probe read is what the capture holds, so `--root` reads there what it would have read here. Secrets never get
 in: only an allow-list of variables is looked at, package metadata is cut down to versions and requirements, and the
 host's name, the user's name and home, addresses and serial numbers are replaced.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import ipaddress
@@ -23,7 +22,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from env.arguments import Parser
 from env.errors import storage_error
+from env.language import _, translate
 from env.probe import collect, packages
 from env.probe.snapshot import CAPTURE, MANIFEST, LiveCommands, Snapshot, live
 from env.probe.tree import Tree
@@ -87,16 +88,18 @@ def scrubber(tree: Tree, home: str, user: str, host: str) -> Scrubber:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m env capture",
-        description="Capture what the probe looks at on this machine, without secrets, host or user names. "
-        "Elsewhere: unpack it, then python -m env audit --root DIR.",
+        description=_(
+            "Capture what the probe looks at on this machine, without secrets, host or user names. "
+            "Elsewhere: unpack it, then python -m env audit --root DIR."
+        ),
     )
     parser.add_argument("out", metavar="OUT.tar.gz")
-    parser.add_argument("--site", metavar="DIR", action="append", default=[], help="site-packages to look into")
+    parser.add_argument("--site", metavar="DIR", action="append", default=[], help=_("site-packages to look into"))
     arguments = parser.parse_args(argv)
     for line in capture(Path(arguments.out), sites=arguments.site or None):
-        print(line)
+        print(translate(line))
     return 0
 
 
@@ -108,7 +111,7 @@ def capture(
     environ: Mapping[str, str] | None = None,
     sites: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write a capture of this machine and return what to tell the user about it.
+    """Write a capture of this machine and return what to tell the user about it, a message a line.
 
     Raises:
         StorageError: the file cannot be written.
@@ -193,15 +196,33 @@ def _add(archive: tarfile.TarFile, name: str, content: str | _Link | None) -> No
 
 def _summary(out: Path, tree: Tree, snapshot: Snapshot, done: Mapping[str, Completed], clean: Scrubber) -> list[str]:
     read = sorted(path for path in tree.texts if not path.endswith((".dist-info/METADATA", "/WHEEL", "/RECORD")))
-    metadata = len(tree.texts) - len(read)
-    lines = [f"wrote {out}: {out.stat().st_size / 1024:.0f} KiB"]
-    lines += ["it holds:"]
-    lines += [f"  the text of {len(read)} files:"] + [f"    {clean.text(path)}" for path in read if "/sys/" not in path]
-    lines += [f"    and {sum('/sys/' in path for path in read)} under /sys (PCI ids, memory limits)"]
-    lines += [f"  {metadata} files of package metadata, cut down to names, versions, requirements and tags"]
-    lines += [f"  the names of {len(tree.kinds) - len(tree.texts)} more files and folders, and {len(tree.links)} links"]
-    lines += [f"  what {len(done)} commands printed: {', '.join(sorted(done)) or 'none'}"]
-    lines += [f"  {len(snapshot.environ)} variables: {', '.join(sorted(snapshot.environ)) or 'none'}"]
-    lines += [f"  {len(snapshot.nodes)} device nodes, disks, user and group numbers, interpreter"]
-    lines += ["left out or replaced: every other variable, host and user name, home folder, addresses, serial numbers"]
-    return lines
+    names = ", ".join
+    size = out.stat().st_size / 1024
+    below_sys = sum("/sys/" in path for path in read)
+    return [
+        _("wrote {file}: {size:.0f} KiB", file=str(out), size=size),
+        _("it holds:"),
+        _("  the text of {count} files:", count=len(read)),
+        *(f"    {clean.text(path)}" for path in read if "/sys/" not in path),
+        _("    and {count} under /sys (PCI ids, memory limits)", count=below_sys),
+        _(
+            "  {count} files of package metadata, cut down to names, versions, requirements and tags",
+            count=len(tree.texts) - len(read),
+        ),
+        _(
+            "  the names of {count} more files and folders, and {links} links",
+            count=len(tree.kinds) - len(tree.texts),
+            links=len(tree.links),
+        ),
+        _("  what {count} commands printed: {names}", count=len(done), names=names(sorted(done)) or _("none")),
+        _(
+            "  {count} variables: {names}",
+            count=len(snapshot.environ),
+            names=names(sorted(snapshot.environ)) or _("none"),
+        ),
+        _(
+            "  {count} device nodes, disks, user and group numbers, interpreter",
+            count=len(snapshot.nodes),
+        ),
+        _("left out or replaced: every other variable, host and user name, home folder, addresses, serial numbers"),
+    ]

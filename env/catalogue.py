@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from env.arguments import Parser
 from env.errors import VerificationFailedError, run_main
-from env.language import DOMAIN, LOCALE, _
+from env.language import DOMAIN, LOCALE, _, folded
 from env.stack import ROOT
 
 if sys.version_info >= (3, 11):
@@ -35,6 +35,9 @@ DATE = datetime(
 TABLES: Mapping[str, tuple[str, ...]] = {
     "env/audit/rules.toml": ("what", "why", "show", "fix"),
     "env/failures.toml": ("cause", "confirm", "fix"),
+    "requirements/stack.toml": ("reason",),
+    "model/foreign_files.toml": ("name",),
+    "model/prompts.toml": ("name",),
 }
 
 Found = tuple[int, str, str | Sequence[str], Sequence[str]]  # line, function, messages, comments: as Babel has it
@@ -68,7 +71,7 @@ def messages(root: Path = ROOT) -> list[str]:
     jinja = {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}
     for path in sorted((root / "templates").rglob("*.j2")):
         with path.open("rb") as file:
-            found += [str(row[1]) for row in extract("jinja2.ext:babel_extract", file, KEYWORDS, options=jinja)]
+            found += [folded(str(row[1])) for row in extract("jinja2.ext:babel_extract", file, KEYWORDS, options=jinja)]
     for name, fields in TABLES.items():
         with (root / name).open("rb") as file:
             found += [str(row[2]) for row in extract_table(file, fields)]

@@ -1,10 +1,12 @@
-"""The name of a device as it is asked for: parsed here, once, and understood everywhere."""
+"""The name of a device: parsed and spelled here, and nowhere else."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Literal
+
+from env.language import _
 
 Kind = Literal["npu", "cuda", "cpu"]
 KINDS: tuple[Kind, ...] = ("npu", "cuda", "cpu")  # in the order in which `auto` takes them
@@ -16,21 +18,29 @@ class DeviceName:
 
     kind: Kind | None
     index: int = 0
-    text: str = "auto"  # as it was spelled
+    text: str = ""  # as the user spelled it
 
     @classmethod
     def parse(cls, text: str) -> DeviceName:
-        """Raises: ValueError, where it names no device."""
+        """Raises: ValueError, where it names no device; its argument is a message."""
         if text == "auto":
-            return cls(None)
+            return cls(None, text=text)
         match = re.fullmatch(r"(npu|cuda|cpu)(?::([0-9]{1,4}))?", text)
         if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
-            raise ValueError(f"no device {text!r}: npu:N, cuda:N, cpu or auto")
+            raise ValueError(_("no device {name}: npu:N, cuda:N, cpu or auto", name=repr(text)))
         kind = next(kind for kind in KINDS if kind == match[1])
         return cls(kind, int(match[2] or 0), text)
 
+    @classmethod
+    def parse_or_none(cls, text: str | None) -> DeviceName | None:
+        """The name in a record, which may hold anything."""
+        try:
+            return None if text is None else cls.parse(text)
+        except ValueError:
+            return None
+
     def __str__(self) -> str:
-        return self.text
+        return self.text or self.label
 
     @property
     def label(self) -> str:
@@ -38,6 +48,15 @@ class DeviceName:
         if self.kind is None:
             return "auto"
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+    @property
+    def has_index(self) -> bool:
+        """Whether the user named one card, not a kind of them."""
+        return ":" in self.text
+
+    def card(self, index: int) -> DeviceName:
+        """Another card of the kind; of the CPU, and of `auto`, there is one alone."""
+        return self if self.kind in (None, "cpu") else DeviceName(self.kind, index)
 
     def is_same(self, other: DeviceName) -> bool:
         """Whether two names mean one device: "npu" is "npu:0"."""

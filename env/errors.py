@@ -2,7 +2,7 @@
 
 A message says what happened, the likely cause, and the next command to type. Code raises;
 `run_main` catches once, prints, and exits. Exit codes 3 and 4 are left to the single commands
-that document them (`python -m env npu-smi`, `python -m env doctor`).
+that document them (`python -m env npu-smi`, `python -m env doctor`, `python -m env compat-check`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Callable
 from typing import ClassVar, NoReturn
+
+from env.language import Message, _, as_message, translate
 
 
 class BundleError(Exception):
@@ -25,13 +27,19 @@ class BundleError(Exception):
         self.why = why
         self.next = next
 
-    def __str__(self) -> str:
-        lines = [self.what]
+    @property
+    def message(self) -> Message:
+        """What happened, the likely cause and the next command, a line each."""
+        if self.why and self.next:
+            return _("{what}\n  why:  {why}\n  next: {next}", what=self.what, why=self.why, next=self.next)
         if self.why:
-            lines.append(f"  why:  {self.why}")
+            return _("{what}\n  why:  {why}", what=self.what, why=self.why)
         if self.next:
-            lines.append(f"  next: {self.next}")
-        return "\n".join(lines)
+            return _("{what}\n  next: {next}", what=self.what, next=self.next)
+        return as_message(self.what)
+
+    def __str__(self) -> str:
+        return str(self.message)
 
 
 class UsageError(BundleError):
@@ -41,7 +49,7 @@ class UsageError(BundleError):
 
 
 class HostError(BundleError):
-    """The machine lacks what was asked of it: driver, CANN, device nodes."""
+    """The machine lacks what it needs: driver, CANN, device nodes."""
 
     exit_code = 10
 
@@ -89,7 +97,7 @@ class CheckpointError(BundleError):
 
 
 class DeviceError(BundleError):
-    """The asked device is absent or does not answer."""
+    """The device is absent or does not answer."""
 
     exit_code = 21
 
@@ -138,24 +146,31 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     """The StorageError that tells a user about `error`, raised while writing `path`."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        next_step = f"free some space (df -h {os.fspath(path)}), then run the same command again"
+        next_step: str = _("free some space (df -h {path}), then run the same command again", path=os.fspath(path))
     else:
         next_step = f"ls -ld {os.fspath(path)}"
-    return StorageError(f"cannot write {os.fspath(path)}: {reason}", why=reason, next=next_step)
+    return StorageError(
+        _("cannot write {path}: {reason}", path=os.fspath(path), reason=reason), why=reason, next=next_step
+    )
 
 
 def report_error(error: BundleError) -> int:
-    """Print `error` on stderr and return its exit code."""
-    print(f"error: {error}", file=sys.stderr)
+    """Print `error` on stderr, in the user's language, and return its exit code."""
+    lines = [_("error: {what}", what=error.what)]
+    if error.why:
+        lines.append(_("  why:  {why}", why=error.why))
+    if error.next:
+        lines.append(_("  next: {next}", next=error.next))
+    print("\n".join(map(translate, lines)), file=sys.stderr)
     return error.exit_code
 
 
 def _not_this_python(error: ModuleNotFoundError) -> EnvironmentMissingError:
     program = " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]])
     return EnvironmentMissingError(
-        f"{sys.executable} has no {error.name}",
-        why="the programs run in the pinned environment, not in this Python",
-        next=f"nox -s setup, then .venvs/host/bin/python {program}",
+        _("{python} has no {module}", python=sys.executable, module=error.name),
+        why=_("the programs run in the pinned environment, not in this Python"),
+        next=_("nox -s setup, then .venvs/host/bin/python {program}", program=program),
     )
 
 
@@ -171,7 +186,7 @@ def run_main(main: Callable[[], int]) -> NoReturn:
             raise
         code = report_error(_not_this_python(error))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(translate(_("interrupted")), file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`| head`): not our failure. Point stdout at /dev/null so that

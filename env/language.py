@@ -12,7 +12,7 @@ import math
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -50,10 +50,7 @@ class Message(str):
 
     def as_json(self) -> Any:
         """The message as a record keeps it: its text where it has no fields, else {"message", "fields"}."""
-        return self._object() if self.fields else str(self)
-
-    def _object(self) -> dict[str, Any]:
-        return {"message": self.template, "fields": {name: _plain(value) for name, value in self.fields.items()}}
+        return _plain(self) if self.fields else str(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Message:
@@ -86,9 +83,38 @@ def translate(text: str, language: Language | None = None) -> str:
     return _translated(text, chosen)
 
 
+def folded(template: str) -> str:
+    """A message that its source breaks over several lines, on one: a break and its indentation are a space."""
+    return re.sub(r"\s*\n\s*", " ", template)
+
+
+def as_message(text: str) -> Message:
+    """A string as the message that it is, or as one without fields."""
+    return text if isinstance(text, Message) else Message(text)
+
+
+def altered(text: str, change: Callable[[str], str]) -> str:
+    """`text` with `change` made to it; of a message to its fields, whatever their depth, so that it stays one."""
+    if not isinstance(text, Message) or not text.fields:
+        return change(text)
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [inside(item) for item in value]
+        return altered(value, change) if isinstance(value, str) else value
+
+    return Message(text.template, **{name: inside(value) for name, value in text.fields.items()})
+
+
 def joined(*messages: str) -> Message:
     """Several messages as one, semicolons between them."""
     return Message("{parts}", parts=list(messages))
+
+
+def concatenated(*parts: str) -> Message:
+    """Several messages, and what stands between them, as one."""
+    fields = {f"part{number}": part for number, part in enumerate(parts)}
+    return Message("".join(f"{{{name}}}" for name in fields), **fields)
 
 
 def user_language() -> Language:
@@ -140,8 +166,8 @@ def _filled(template: str, fields: Mapping[str, Any], language: Language) -> str
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return value._object()  # whole, also without fields: a string among fields is a value, in no language
+    if isinstance(value, Message):  # among fields without fields of its own too: a string there is no message
+        return {"message": value.template, "fields": {name: _plain(field) for name, field in value.fields.items()}}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -6,9 +6,7 @@ They hold no index address, so they work against any mirror.
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from env.arguments import Parser
 from env.errors import InstallError, ResolutionError
 from env.installer import find_uv
+from env.language import _
 from env.runner import Runner, run
 from env.stack import MACHINES, REQUIREMENTS, Stack, load_stack, lock_path
 
@@ -38,10 +38,10 @@ def constraints(stack: Stack) -> str:
 
 
 def overrides(stack: Stack, profile: str, machine: str) -> str:
-    """Requirements that must not be resolved, because they are installed apart from this lock."""
+    """Requirements that must not be resolved, because no index has them: they are installed after the lock."""
     if profile not in stack.profiles:
         return ""
-    return "".join(f"{pin.name}; sys_platform == 'never'\n" for pin in stack.profiles[profile].apart_on(machine))
+    return "".join(f"{pin.name}; sys_platform == 'never'\n" for pin in stack.profiles[profile].unlocked_on(machine))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _requirements(lock: Path) -> Iterator[tuple[Requirement, frozenset[str]]]:
 
 def pins(lock: Path) -> list[Requirement]:
     """The pins of a hashed lock that apply to the running interpreter, in its order."""
-    return [one for one, _ in _requirements(lock) if one.marker is None or one.marker.evaluate()]
+    return [one for one, _hashes in _requirements(lock) if one.marker is None or one.marker.evaluate()]
 
 
 def locked(lock: Path, environment: Mapping[str, str]) -> list[Locked]:
@@ -84,7 +84,9 @@ def _compile(uv: str, source: Path, target: Path, options: Sequence[str], runner
     done = runner(command, timeout=600, environ=environ)
     if not done.ok:
         raise ResolutionError(
-            f"cannot lock {target.name}", why=done.stderr.strip()[-2000:], next=f"edit requirements/{source.name}"
+            _("cannot lock {name}", name=target.name),
+            why=done.stderr.strip()[-2000:],
+            next=_("edit requirements/{name}", name=source.name),
         )
 
 
@@ -97,14 +99,14 @@ def lock_all(*, upgrade: bool = False, runner: Runner = run) -> list[Path]:
     """
     uv = find_uv()
     if uv is None:
-        raise InstallError("locking needs uv", next="pip install -r requirements/nox.txt")
+        raise InstallError(_("locking needs uv"), next="pip install -r requirements/nox.txt")
     stack = load_stack()
     written = []
     extra = ["--upgrade"] if upgrade else []
     with tempfile.TemporaryDirectory() as folder:
         constraint_file = Path(folder, "stack.txt")
         constraint_file.write_text(constraints(stack), encoding="utf-8")
-        override_file = Path(folder, "apart.txt")
+        override_file = Path(folder, "overrides.txt")
         for name in UNIVERSAL:
             target = REQUIREMENTS / f"{name}.txt"
             oldest = stack.pythons[0]
@@ -125,11 +127,9 @@ def lock_all(*, upgrade: bool = False, runner: Runner = run) -> list[Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m env lock", description="Write the hashed locks.", allow_abbrev=False
-    )
-    parser.add_argument("--upgrade", action="store_true", help="take newer versions where the inputs allow them")
-    arguments = parser.parse_args(argv)
-    for path in lock_all(upgrade=arguments.upgrade):
-        print(path.relative_to(REQUIREMENTS.parent), file=sys.stdout)
+    parser = Parser(prog="python -m env lock", description=_("Write the hashed locks."))
+    parser.add_argument("--upgrade", action="store_true", help=_("take newer versions where the inputs allow them"))
+    options = parser.parse_args(argv)
+    for path in lock_all(upgrade=options.upgrade):
+        print(path.relative_to(REQUIREMENTS.parent))
     return 0

@@ -1,79 +1,224 @@
-"""The options of `nox -s setup` and of the environment that the later sessions use."""
+"""Every option that more than one program takes, declared once: what it is called, what it may hold, what it is for.
+
+`nox -s setup verify report -- OPTIONS` hands the same ones to three programs, so each of them takes those of all three
+and leaves alone what is not its own.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from env.arguments import DefaultsFormatter, Parser, at_least
+from env.device_name import DeviceName
+from env.language import _, translate
 from env.stack import load_stack
 
 PROFILES = ("auto", "host", "npu")
 SERVICE = ("tools", "dev")  # environments of the bundle itself: what renders, and what tests
-SETUP_FILE = "setup.json"  # setup's record in a run's folder: status, reason, profile, lock, packages apart
+SETUP_FILE = "setup.json"  # setup's record in a run's folder: status, reason, profile, lock, unlocked pins
 NEAREST = "nearest"  # --allow-substitute without a version
-
-
-def add_source_options(parser: argparse._ActionsContainer) -> None:
-    """Options that say where packages come from."""
-    parser.add_argument("--index-url", metavar="URL", help="the package index (default: what pip is configured with)")
-    parser.add_argument("--extra-index-url", metavar="URL", action="append", default=[], help="one more index")
-    parser.add_argument("--find-links", metavar="PLACE", action="append", default=[], help="a folder of wheels")
-
-
-def add_setup_options(parser: argparse.ArgumentParser) -> None:
-    """Options that only the builder reads."""
-    group = parser.add_argument_group("setup")
-    add_source_options(group)
-    group.add_argument("--offline", action="store_true", help="use no index: everything comes from --wheelhouse")
-    group.add_argument("--wheelhouse", metavar="DIR", help="a folder made by `nox -s wheelhouse`")
-    group.add_argument(
-        "--allow-substitute",
-        metavar="VERSION",
-        nargs="?",
-        const=NEAREST,
-        help="where the pinned torch-npu is not to be had, take this version (without one: the nearest published one "
-        "that is not newer); the record and both documents then say so",
-    )
-    group.add_argument("--fresh", action="store_true", help="build anew even where the environment is current")
-    group.add_argument("--installer", choices=("auto", "uv", "pip"), default="auto", help="default: uv where present")
+AUTO = "auto"
+DTYPES = ("float32", "bfloat16", "float16")
+LEVELS = (1, 2, 3, 4)
+INVOKED_FROM = "BUNDLE_INVOKED_FROM"  # the folder that nox was called from; programs run in the project's own
+STACK = load_stack()
 
 
 def device(text: str) -> str:
-    """A device as it may be asked for, so that a slip of the pen builds no environment.
-
-    Raises:
-        argparse.ArgumentTypeError: no profile serves such a device.
-    """
-    kinds = [kind for profile in load_stack().profiles.values() for kind in profile.devices]
-    kind, _, index = text.partition(":")
-    if text in ("auto", *kinds) or (kind in kinds and index.isdecimal()):
-        return text
-    raise argparse.ArgumentTypeError(f"no device {text!r}: npu:N, cuda:N, cpu or auto")
+    """An argparse type: the name of a device, so that a slip of the pen builds no environment."""
+    try:
+        return str(DeviceName.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(translate(error.args[0])) from error
 
 
-def add_target_options(parser: argparse.ArgumentParser) -> None:
-    """Options that say what is set up and verified."""
-    group = parser.add_argument_group("target")
-    group.add_argument(
-        "--device", type=device, default="auto", help="npu:N, cuda:N, cpu or auto (npu, then cuda, then cpu)"
-    )
-    group.add_argument("--profile", choices=(*PROFILES, *SERVICE), default="auto", help="default: by device")
-    group.add_argument("--run", metavar="RUN", help="a run's id or folder (default: a new one under --results)")
-    group.add_argument("--results", metavar="DIR", default="results", help="where runs are kept (default: results)")
+def size_or_auto(text: str) -> int | str:
+    """An argparse type: a whole number of at least 1, or `auto`."""
+    return AUTO if text == AUTO else at_least(1)(text)
 
 
-def repeating(session: str, words: Sequence[str]) -> str:
-    """The nox command that does the same again: `words` without the run that this one was given."""
-    kept, skip = [], False
-    for word in words:
-        if not skip and word != "--run" and not word.startswith("--run="):
-            kept.append(word)
-        skip = word == "--run"
-    return shlex.join(["nox", "-s", session, *(["--", *kept] if kept else [])])
+def place(text: str) -> str:
+    """An argparse type: a path that exists where nox was called from is that one; any other stays as it is typed."""
+    base = os.environ.get(INVOKED_FROM)
+    if base and Path(base) != Path.cwd() and Path(base, text).exists():
+        return str(Path(base, text))
+    return text
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option; `settings` are add_argument's."""
+
+    flag: str
+    help: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its attribute of the parsed options."""
+        return str(self.settings.get("dest", self.flag.removeprefix("--").replace("-", "_")))
+
+    def add(self, parser: argparse._ActionsContainer, **changes: Any) -> None:
+        """Declare it to a parser, for which `changes` hold instead."""
+        parser.add_argument(self.flag, **{"help": self.help, **self.settings, **changes})
+
+    def to_argv(self, value: object) -> list[str]:
+        """What to type for a value; nothing for the default."""
+        return [] if value == self.settings.get("default") else [self.flag, str(value)]
+
+
+DEVICE = Option(
+    "--device", _("npu:N, cuda:N, cpu or auto (npu, then cuda, then cpu)"), {"type": device, "default": AUTO}
+)
+PROFILE = Option(
+    "--profile", _("the environment; auto: by device"), {"choices": (*PROFILES, *SERVICE), "default": AUTO}
+)
+RUN = Option(
+    "--run",
+    _("a run's id or folder (default: a new one under --results; of a report alone, the newest there)"),
+    {"metavar": "RUN", "type": place},
+)
+RESULTS = Option("--results", _("where runs are kept"), {"metavar": "DIR", "type": place, "default": "results"})
+TARGET = (DEVICE, PROFILE, RUN, RESULTS)  # what is set up and verified
+
+SOURCES = (
+    Option("--index-url", _("the package index (default: what pip is configured with)"), {"metavar": "URL"}),
+    Option("--extra-index-url", _("one more index"), {"metavar": "URL", "action": "append", "default": []}),
+    Option(
+        "--find-links",
+        _("a folder of wheels"),
+        {"metavar": "PLACE", "type": place, "action": "append", "default": []},
+    ),
+)
+SETUP = (
+    *SOURCES,
+    Option("--offline", _("use no index: everything comes from --wheelhouse"), {"action": "store_true"}),
+    Option("--wheelhouse", _("a folder made by `nox -s wheelhouse`"), {"metavar": "DIR", "type": place}),
+    Option(
+        "--allow-substitute",
+        _(
+            "where the pinned torch-npu is not to be had, take this version (without one: the nearest published one "
+            "that is not newer); the record and both documents then say so"
+        ),
+        {"metavar": "VERSION", "nargs": "?", "const": NEAREST},
+    ),
+    Option("--fresh", _("build anew even where the environment is current"), {"action": "store_true"}),
+    Option("--installer", _("auto: uv where present"), {"choices": (AUTO, "uv", "pip"), "default": AUTO}),
+)
+
+MODEL_DIR = Option(
+    "--model-dir",
+    _(
+        "the checkpoint folder, or synthetic:tiny or synthetic:full for a seeded stand-in (default: {checkpoint} here "
+        "or beside this folder, else {stand_in})",
+        checkpoint=STACK.checkpoint,
+        stand_in=STACK.stand_in,
+    ),
+    {"metavar": "DIR", "type": place},
+)
+DTYPE = Option("--dtype", _("auto is the checkpoint's own"), {"choices": (AUTO, *DTYPES), "default": AUTO})
+SEED = Option(
+    "--seed",
+    _("of the inputs, and of synthetic:tiny"),
+    {"metavar": "N", "type": at_least(0), "default": STACK.seed},
+)
+SEQ_LEN = Option(
+    "--seq-len", _("encoder frames and prompt positions"), {"metavar": "N", "type": at_least(1), "default": 32}
+)
+BATCH_SIZE = Option(
+    "--batch-size",
+    _("rows of equal length; of speech: windows decoded together, or auto, halved where memory runs out"),
+    {"metavar": "N", "type": size_or_auto, "default": 1},
+)
+JSON = Option("--json", _("write every figure here too"), {"metavar": "FILE", "type": Path})
+
+CHECK = Option("--check", _("run only this check (repeatable)"), {"metavar": "NAME", "action": "append", "default": []})
+LEVEL = Option("--level", _("1 readiness, 2 function, 3 full, 4 soak"), {"type": int, "choices": LEVELS, "default": 2})
+MINUTES = Option("--minutes", _("how long level 4 repeats itself"), {"type": float, "default": 10.0})
+REFERENCE = Option(
+    "--reference",
+    _("reference values made elsewhere (default: made here once and kept)"),
+    {"metavar": "FILE", "type": place},
+)
+VERIFY = (LEVEL, MODEL_DIR, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, CHECK)
+
+OUTPUT = Option("--output", _("where the documents go (default: the run's folder)"), {"metavar": "DIR", "type": place})
+STRICT = Option("--strict", _("exit with the verdict's code"), {"action": "store_true"})
+APPENDIX = Option(
+    "--faults",
+    _("a fault campaign (faults.json) that becomes the documents' appendix; kept in the run's folder"),
+    {"dest": "campaign", "metavar": "FILE", "type": place},
+)
+REPORT = (OUTPUT, STRICT, APPENDIX)
+
+MAIN_JOB: Mapping[str, Sequence[Option]] = {
+    _("target"): (DEVICE, PROFILE),
+    _("run"): (RUN, RESULTS),
+    "setup": SETUP,
+    "verify": VERIFY,
+    "report": REPORT,
+}
+
+
+def main_job_parser(
+    program: str,
+    description: str | None = None,
+    *,
+    groups: Mapping[str, Sequence[Option]] = MAIN_JOB,
+    own: Collection[str] | None = None,
+    kind: type[Parser] = Parser,
+    epilog: str | None = None,
+) -> Parser:
+    """A parser of all the main job's options, of which the help shows the groups that are the program's own."""
+    parser = kind(prog=program, description=description, epilog=epilog, formatter_class=DefaultsFormatter)
+    for title, options in groups.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            option.add(group, **({} if own is None or title in own else {"help": argparse.SUPPRESS}))
+    return parser
+
+
+def _settings(argv: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """A command line by option: its flag, and all that was typed for it."""
+    setting: list[str] = []
+    for argument in argv:
+        if argument.startswith("--") and setting:
+            yield setting[0].partition("=")[0], setting
+            setting = []
+        setting.append(argument)
+    if setting:
+        yield setting[0].partition("=")[0], setting
+
+
+def only(argv: Iterable[str], options: Iterable[Option]) -> list[str]:
+    """What of a command line sets one of `options`, as it was typed."""
+    flags = {option.flag for option in options}
+    return [argument for flag, setting in _settings(argv) if flag in flags for argument in setting]
+
+
+def without(argv: Iterable[str], options: Iterable[Option]) -> list[str]:
+    """What of a command line sets none of `options`, as it was typed."""
+    flags = {option.flag for option in options}
+    return [argument for flag, setting in _settings(argv) if flag not in flags for argument in setting]
+
+
+def nox_command(session: str, argv: Sequence[str]) -> str:
+    """The command that a record names: a session with these options."""
+    return shlex.join(["nox", "-s", session, *(["--", *argv] if argv else [])])
+
+
+def repeating(session: str, argv: Iterable[str]) -> str:
+    """The command that does the same again: what was typed for the session, without the name of this run."""
+    own = [option for option in (*TARGET, *MAIN_JOB[session]) if option is not RUN]
+    return nox_command(session, only(argv, own))
 
 
 def run_folder(results: str, run: str) -> Path:
-    """The folder of a run that is given by its id under `results`, or by its path."""
+    """The folder of a run that is named by its id under `results`, or by its path."""
     return Path(run) if Path(run).name != run or Path(run).is_dir() else Path(results) / run

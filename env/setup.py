@@ -1,120 +1,183 @@
-"""`nox -s setup`: look at the machine, find every pin, and only then download and build the environments."""
+"""`nox -s setup`: look at the machine, locate every pin, and only then download and build the environments."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from env import apart, builder, wheelhouse
+import msgspec
+
+from env import builder, unlocked_pins, wheelhouse
+from env.arguments import Parser
 from env.atomic import write_json
+from env.device_name import DeviceName
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
 from env.installer import Installer, Sources, choose, configured, local_and_absent, without_credentials
-from env.options import (
-    NEAREST,
-    SERVICE,
-    SETUP_FILE,
-    add_setup_options,
-    add_target_options,
-    repeating,
-    run_folder,
-)
-from env.stack import load_stack, this_machine, this_python
+from env.language import Message, _, translate
+from env.options import NEAREST, SERVICE, SETUP_FILE, main_job_parser, repeating, run_folder
+from env.probe.host import Host
+from env.stack import UnlockedPin, load_stack, this_machine, this_python
+from env.unlocked_pins import Located
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class SetupRequest:
+    """What the options say is to be set up, and from where."""
+
+    profile: str
+    device: str
+    index_url: str | None
+    extra_index_urls: tuple[str, ...]
+    find_links: tuple[str, ...]
+    offline: bool
+    wheelhouse: Path | None
+    installer: str
+    substitute: str | None
+    fresh: bool
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> SetupRequest:
+        return cls(
+            profile=options.profile,
+            device=options.device,
+            index_url=options.index_url,
+            extra_index_urls=tuple(options.extra_index_url),
+            find_links=tuple(options.find_links),
+            offline=options.offline,
+            wheelhouse=Path(options.wheelhouse) if options.wheelhouse else None,
+            installer=options.installer,
+            substitute=options.allow_substitute,
+            fresh=options.fresh,
+        )
+
+    @property
+    def sources(self) -> Sources:
+        """The sources that the options name; what pip is configured with is not among them."""
+        wheels = (str(self.wheelhouse.resolve()),) if self.wheelhouse else ()
+        return Sources(self.index_url, self.extra_index_urls, (*wheels, *self.find_links), offline=self.offline)
 
 
 def profile_for(profile: str, device: str, ascend_host: bool) -> str:
     """The profile that serves `device`; "auto" means npu on an Ascend host and host elsewhere."""
     if profile != "auto":
         return profile
-    if device == "auto":
+    kind = DeviceName.parse(device).kind
+    if kind is None:
         return "npu" if ascend_host else "host"
-    kind = device.partition(":")[0]
     return next((name for name, one in load_stack().profiles.items() if kind in one.devices), "host")
 
 
-def prepare(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
-    """Do all that setup does, filling `data`, the record's figures, as it goes."""
-    from env.audit.preflight import preflight
+def prepare(request: SetupRequest) -> Iterator[Mapping[str, Any]]:
+    """Do all that setup does; yield the record's figures as soon as they are known."""
     from env.probe import probe
 
-    stack = load_stack()
     host = probe()
-    profile = profile_for(arguments.profile, arguments.device, host.ascend)
-    data |= {
+    profile = profile_for(request.profile, request.device, host.ascend)
+    lock = builder.plan(profile).lock
+    yield {
         "profile": profile,
-        "device": arguments.device,
+        "device": request.device,
         "python": this_python(),
         "machine": this_machine(),
-        "lock": builder.plan(profile).lock.name,
+        "lock": lock.name,
     }
-    if not builder.plan(profile).lock.exists():
-        raise PythonVersionError(
-            f"there is no lock for Python {this_python()} on {this_machine()}",
-            why=f"the declared stack supports Python {' and '.join(stack.pythons)} on x86_64 and aarch64 Linux",
-            next=f"python{stack.reference_python} -m venv venv && . venv/bin/activate, then the main job again",
-        )
-    if profile not in SERVICE:
-        substitute = arguments.allow_substitute
-        if substitute not in (None, NEAREST) and not apart.is_version(substitute):
-            raise UsageError(
-                f"--allow-substitute {substitute}: that is no version",
-                next=f"--allow-substitute, or {NEAREST}, or a version such as {stack.packages['torch']}",
-            )
-        torch_npu = None if substitute == NEAREST else substitute
-        try:
-            preflight(host, stack, arguments.device, profile, torch_npu=torch_npu)
-        except StorageError:
-            if not builder.is_built(profile):  # what stands needs no more room
-                raise
-    installer = _installer(arguments.installer)
-    sources = configured(_given(arguments))
-    if arguments.offline and arguments.wheelhouse:
-        _verify_wheelhouse(profile, arguments)
-    found = [] if profile in SERVICE else _standing(profile, arguments, sources) or _locate(profile, arguments, sources)
+    _require_lock(lock)
+    _require_sense(request)
+    _look_at(host, request, profile)
+    installer = _installer(request.installer)
+    sources = configured(request.sources)
+    _verify_wheelhouse(profile, request)
+    pins = _locate(profile, request, sources)
     if profile not in SERVICE:
         builder.build(builder.plan("tools"), installer, sources)
-    stamp, built = builder.build(builder.plan(profile, found), installer, sources, fresh=arguments.fresh)
-    data |= {key: stamp[key] for key in ("lock_sha256", "installer", "packages", "apart", "python")} | {"built": built}
-    print(f"{profile}: {'built' if built else 'up to date'} (.venvs/{profile})")
+    stamp, anew = builder.build(builder.plan(profile, pins), installer, sources, fresh=request.fresh)
+    names = ("lock_sha256", "installer", "packages", "apart", "python")
+    yield {name: msgspec.to_builtins(getattr(stamp, name)) for name in names} | {"built": anew}
+    outcome = _("built") if anew else _("up to date")
+    print(translate(_("{profile}: {outcome} (.venvs/{profile})", profile=profile, outcome=outcome)))
 
 
-def _given(arguments: argparse.Namespace) -> Sources:
-    """The sources that the options name.
+def _require_lock(lock: Path) -> None:
+    if lock.exists():
+        return
+    stack = load_stack()
+    raise PythonVersionError(
+        _("there is no lock for Python {python} on {machine}", python=this_python(), machine=this_machine()),
+        why=_(
+            "the declared stack supports Python {pythons} on x86_64 and aarch64 Linux",
+            pythons=" and ".join(stack.pythons),
+        ),
+        next=_(
+            "python{python} -m venv venv && . venv/bin/activate, then the main job again",
+            python=stack.reference_python,
+        ),
+    )
+
+
+def _require_sense(request: SetupRequest) -> None:
+    substitute = request.substitute
+    if substitute not in (None, NEAREST) and not unlocked_pins.is_version(str(substitute)):
+        raise UsageError(
+            _("--allow-substitute {version}: that is no version", version=substitute),
+            next=_(
+                "--allow-substitute, or {nearest}, or a version such as {example}",
+                nearest=NEAREST,
+                example=load_stack().packages["torch"],
+            ),
+        )
+    if absent := [place for place in request.find_links if local_and_absent(place)]:
+        raise UsageError(
+            _("--find-links {folder}: there is no such folder", folder=absent[0]), next=f"ls -d {absent[0]}"
+        )
+    if request.offline and not request.sources.find_links:
+        raise UsageError(
+            _("--offline needs a folder of wheels"),
+            next=_("nox -s wheelhouse on a connected machine; then nox -s setup -- --offline --wheelhouse DIR"),
+        )
+
+
+def _look_at(host: Host, request: SetupRequest, profile: str) -> None:
+    """Judge the machine before anything is downloaded; the bundle's own environments run on any.
 
     Raises:
-        UsageError: a folder that is not there, or offline and no folder to install from.
+        BundleError: what the profile needs is not there.
     """
-    folders = tuple(arguments.find_links)
-    if absent := [place for place in folders if local_and_absent(place)]:
-        raise UsageError(f"--find-links {absent[0]}: there is no such folder", next=f"ls -d {absent[0]}")
-    if arguments.wheelhouse:
-        folders = (str(Path(arguments.wheelhouse).resolve()), *folders)
-    if arguments.offline and not folders:
-        raise UsageError(
-            "--offline needs a folder of wheels",
-            next="nox -s wheelhouse on a connected machine; then nox -s setup -- --offline --wheelhouse DIR",
-        )
-    return Sources(arguments.index_url, tuple(arguments.extra_index_url), folders, offline=arguments.offline)
+    from env.audit.preflight import preflight
+
+    if profile in SERVICE:
+        return
+    torch_npu = None if request.substitute == NEAREST else request.substitute
+    try:
+        preflight(host, load_stack(), request.device, profile, torch_npu=torch_npu)
+    except StorageError:
+        if not builder.is_built(profile):  # what stands needs no more room
+            raise
 
 
-def _verify_wheelhouse(profile: str, arguments: argparse.Namespace) -> None:
+def _verify_wheelhouse(profile: str, request: SetupRequest) -> None:
     """Verify every hash of the wheelhouse, unless everything stands already and nothing will be taken from it."""
+    if request.wheelhouse is None or not request.offline:
+        return
     needed = {profile} if profile in SERVICE else {profile, "tools"}
-    if arguments.fresh or not all(builder.is_built(one) for one in needed):
-        wheelhouse.verify(Path(arguments.wheelhouse), wheelhouse.Target(profile, this_machine(), this_python()))
+    if request.fresh or not all(builder.is_built(name) for name in needed):
+        wheelhouse.verify(request.wheelhouse, wheelhouse.Target(profile, this_machine(), this_python()))
 
 
 def _installer(name: str) -> Installer:
     try:
         return choose(name)
     except LookupError as error:
-        raise InstallError(f"{error} is not installed", next="pip install -r requirements/nox.txt") from error
+        raise InstallError(
+            _("{installer} is not installed", installer=str(error)), next="pip install -r requirements/nox.txt"
+        ) from error
 
 
 def canns(torch_npu: str) -> str:
@@ -125,39 +188,47 @@ def canns(torch_npu: str) -> str:
     return f"(CANN {', '.join(pairs)})" if pairs else ""
 
 
-def _standing(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:
-    """The pins that stand apart as the current environment has them, so that a second setup asks no index again.
-
-    Nothing where it is to be made anew, where something nearer has appeared (the image's torch-npu was upgraded), or
-    where it holds a substitute that is not allowed this time.
-    """
-    pins = load_stack().profiles[profile].apart_on(this_machine())
-    found = [] if arguments.fresh else list(builder.standing(profile))
-    if [(one.name, one.asked) for one in found] != [(pin.name, pin.version) for pin in pins]:
+def _locate(profile: str, request: SetupRequest, sources: Sources) -> list[Located]:
+    """The pins that no lock holds: as the environment has them, else wherever a source does."""
+    if profile in SERVICE:
         return []
-    allowed = arguments.allow_substitute
-    for pin, one in zip(pins, found, strict=True):
-        if one.substituted and (allowed is None or (allowed != NEAREST and not apart.same_release(allowed, one.found))):
-            return []
-        near = apart.at_hand(pin, sources.find_links, this_python(), this_machine(), apart.base_site_packages())
-        if near and (near.found, near.source, near.sha256) != (one.found, one.source, one.sha256):
-            return []
-    return found
-
-
-def _locate(profile: str, arguments: argparse.Namespace, sources: Sources) -> list[apart.Found]:
-    return apart.locate(
-        load_stack().profiles[profile].apart_on(this_machine()),
+    pins = load_stack().profiles[profile].unlocked_on(this_machine())
+    return _standing(profile, pins, request, sources) or unlocked_pins.locate(
+        pins,
         sources,
         python=this_python(),
         machine=this_machine(),
-        substitute=arguments.allow_substitute,
+        substitute=request.substitute,
         explain=canns,
     )
 
 
-def setup(arguments: argparse.Namespace, command: str) -> None:
-    """Run setup and leave results/<run>/setup.json, whatever happens.
+def _standing(profile: str, pins: Sequence[UnlockedPin], request: SetupRequest, sources: Sources) -> list[Located]:
+    """The unlocked pins as the current environment has them, so that a second setup asks no index again.
+
+    Nothing where it is to be made anew, where something nearer has appeared (the image's torch-npu was upgraded), or
+    where it holds a substitute that is not allowed this time.
+    """
+    standing = [] if request.fresh else list(builder.standing(profile))
+    if [(have.name, have.pinned) for have in standing] != [(pin.name, pin.version) for pin in pins]:
+        return []
+    base = unlocked_pins.base_site_packages()
+    for pin, have in zip(pins, standing, strict=True):
+        if have.substituted and not _allows(request.substitute, have.version):
+            return []
+        near = unlocked_pins.at_hand(pin, sources.find_links, this_python(), this_machine(), base)
+        if near and (near.version, near.source, near.sha256) != (have.version, have.source, have.sha256):
+            return []
+    return standing
+
+
+def _allows(substitute: str | None, version: str) -> bool:
+    """Whether --allow-substitute, as `substitute`, lets this version stand in for the pin."""
+    return substitute is not None and (substitute == NEAREST or unlocked_pins.same_release(substitute, version))
+
+
+def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
+    """Run setup and leave setup.json in the run's folder, whatever happens; without a folder, nothing.
 
     The record is there from the start, as one that did not end: a kill leaves it so, and a folder that cannot be
     written stops setup before it downloads.
@@ -165,18 +236,17 @@ def setup(arguments: argparse.Namespace, command: str) -> None:
     Raises:
         BundleError: what stopped it, after it is recorded.
     """
-    folder = run_folder(arguments.results, arguments.run) if arguments.run else None
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     clock = time.monotonic()
     data: dict[str, Any] = {}
-    status, reason = "error", "stopped before it ended"
+    status, reason = "error", _("stopped before it ended")
 
     def keep() -> None:
         if folder is not None:
             record = {
                 "schema": SCHEMA,
                 "status": status,
-                "reason": reason,
+                "reason": reason.as_json(),
                 "started": started,
                 "seconds": round(time.monotonic() - clock, 3),
                 "command": command,
@@ -186,32 +256,35 @@ def setup(arguments: argparse.Namespace, command: str) -> None:
 
     keep()
     try:
-        prepare(arguments, data)
-        status, reason = "pass", ""
+        for figures in prepare(request):
+            data |= figures
+        status, reason = "pass", Message("")
     except BundleError as error:
-        status, reason = "fail", str(error)
+        status, reason = "fail", error.message
         raise
     except KeyboardInterrupt:
-        reason = "interrupted"
+        reason = _("interrupted")
         raise
     finally:
         keep()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="python -m env setup",
-        description="Check the machine and build the pinned environment.",
-        allow_abbrev=False,
+def make_parser() -> Parser:
+    return main_job_parser(
+        "python -m env setup", _("Check the machine and build the pinned environment."), own=("target", "run", "setup")
     )
-    add_target_options(parser)
-    add_setup_options(parser)
-    setup(parser.parse_args(words), repeating("setup", [_without_secrets(word) for word in words]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = make_parser().parse_args(arguments)
+    folder = run_folder(options.results, options.run) if options.run else None
+    command = repeating("setup", map(_without_secrets, arguments))
+    setup(SetupRequest.from_options(options), folder, command)
     return 0
 
 
-def _without_secrets(word: str) -> str:
-    """A word of the command as the record keeps it: an index address without user and password."""
-    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+def _without_secrets(argument: str) -> str:
+    """What was typed as the record keeps it: an index address without user and password."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return option + equals + (without_credentials(value) if "://" in value else value)

@@ -7,12 +7,8 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.toml import load_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
@@ -20,27 +16,42 @@ MACHINES = ("x86_64", "aarch64")
 
 
 @dataclass(frozen=True)
-class Apart:
-    """A pin that no public index has: installed after the lock, with --no-deps."""
+class PublishedWheel:
+    """A wheel that its maker publishes outside any index, for one Python and architecture."""
+
+    python: str
+    machine: str
+    url: str
+
+
+@dataclass(frozen=True)
+class UnlockedPin:
+    """A pin that no public index has, so no lock: installed after the lock, with --no-deps."""
 
     name: str
     version: str
     machines: tuple[str, ...]
     reason: str
+    image: str = ""  # a container image that has it
+    wheels: tuple[PublishedWheel, ...] = ()
+
+    def wheel_for(self, python: str, machine: str) -> str | None:
+        """Where its maker publishes the wheel for that interpreter. Nothing is fetched from there unasked."""
+        return next((wheel.url for wheel in self.wheels if (wheel.python, wheel.machine) == (python, machine)), None)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One environment: which devices it serves, what must import in it, what stands apart from its lock."""
+    """One environment: which devices it serves, what must import in it, which pins its lock lacks."""
 
     name: str
     summary: str
     devices: tuple[str, ...]
     imports: tuple[str, ...]
-    apart: tuple[Apart, ...]
+    unlocked: tuple[UnlockedPin, ...]
 
-    def apart_on(self, machine: str) -> tuple[Apart, ...]:
-        return tuple(pin for pin in self.apart if machine in pin.machines)
+    def unlocked_on(self, machine: str) -> tuple[UnlockedPin, ...]:
+        return tuple(pin for pin in self.unlocked if machine in pin.machines)
 
 
 @dataclass(frozen=True)
@@ -62,21 +73,23 @@ def load_stack(path: Path = REQUIREMENTS / "stack.toml") -> Stack:
     """The declared stack.
 
     Raises:
-        OSError, tomllib.TOMLDecodeError, KeyError: the file is ours, so these are bugs, not user errors.
+        OSError, TOMLDecodeError, KeyError: the file is ours, so these are bugs, not user errors.
     """
-    data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    data = load_toml(path)
     profiles = {
         name: Profile(
             name=name,
             summary=table["summary"],
             devices=tuple(table["devices"]),
             imports=tuple(table["imports"]),
-            apart=tuple(
-                Apart(
+            unlocked=tuple(
+                UnlockedPin(
                     name=pin["name"],
                     version=data["packages"][pin["name"]] + (f"+{pin['local']}" if "local" in pin else ""),
                     machines=tuple(pin["machines"]),
                     reason=pin["reason"],
+                    image=pin.get("image", ""),
+                    wheels=tuple(PublishedWheel(**wheel) for wheel in pin.get("wheels", ())),
                 )
                 for pin in table.get("apart", ())
             ),

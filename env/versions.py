@@ -90,12 +90,25 @@ def inside(version: str, low: str, high: str) -> bool:
     return version.casefold().startswith(prefix)
 
 
+_WILDCARD = re.compile(r"(\.[x*])+\Z", re.IGNORECASE)
+
+
+def is_series(text: str) -> bool:
+    """Whether a version is a whole series, as release notes ("25.5.X") or pins ("8.5.*") write it."""
+    return _WILDCARD.search(text.strip()) is not None
+
+
+def stem(text: str) -> str:
+    """A series without its wildcard: "25.5.X" -> "25.5". A release as it is."""
+    return _WILDCARD.sub("", text.strip())
+
+
 def in_series(version: str, series: str) -> bool:
     """Whether `version` belongs to a series as release notes write it: 25.5.1 to "25.5.X", 8.5.1 to "8.5"."""
-    wanted = re.sub(r"(\.x)+\Z", "", series.strip(), flags=re.IGNORECASE)
-    if parse(version) == parse(wanted):
+    prefix = stem(series)
+    if parse(version) == parse(prefix):
         return True
-    return version.strip().casefold().startswith(wanted.casefold() + ".")
+    return version.strip().casefold().startswith(prefix.casefold() + ".")
 
 
 def public(version: str) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from env.language import Message, _
+
 Shape = tuple[int, ...]
 PartT = TypeVar("PartT", bound="Encoder | Projector | Text")
 
@@ -154,78 +156,81 @@ def _weight_and_bias(name: str, *shape: int, bias: bool = True) -> dict[str, Sha
 
 def _encoder_tensors(c: Encoder) -> dict[str, Shape]:
     hidden, inner, conv = c.hidden_dim, c.num_heads * c.dim_head, c.hidden_dim * c.conv_expansion_factor
-    found = _weight_and_bias("encoder.input_linear", hidden, c.input_dim)
+    tensors = _weight_and_bias("encoder.input_linear", hidden, c.input_dim)
     for layer in range(c.num_layers):
         block = f"encoder.layers.{layer}"
         for feed_forward in (f"{block}.ff1", f"{block}.ff2"):
-            found |= _weight_and_bias(f"{feed_forward}.pre_norm", hidden)
-            found |= _weight_and_bias(f"{feed_forward}.up_proj", hidden * c.feedforward_mult, hidden)
-            found |= _weight_and_bias(f"{feed_forward}.down_proj", hidden, hidden * c.feedforward_mult)
-        found |= _weight_and_bias(f"{block}.attn.pre_norm", hidden)
-        found |= _weight_and_bias(f"{block}.attn.to_q", inner, hidden, bias=False)
-        found |= _weight_and_bias(f"{block}.attn.to_kv", inner * 2, hidden, bias=False)
-        found |= _weight_and_bias(f"{block}.attn.to_out", hidden, inner)
-        found[f"{block}.attn.rel_pos_emb.weight"] = (2 * c.max_pos_emb + 1, c.dim_head)
-        found |= _weight_and_bias(f"{block}.conv.norm", hidden)
-        found |= _weight_and_bias(f"{block}.conv.up_conv", conv * 2, hidden, 1)
-        found[f"{block}.conv.depth_conv.conv.weight"] = (conv, 1, c.conv_kernel_size)
-        found |= _weight_and_bias(f"{block}.conv.batch_norm", conv)
-        found[f"{block}.conv.batch_norm.running_mean"] = (conv,)
-        found[f"{block}.conv.batch_norm.running_var"] = (conv,)
-        found[f"{block}.conv.batch_norm.num_batches_tracked"] = ()
-        found |= _weight_and_bias(f"{block}.conv.down_conv", hidden, conv, 1)
-        found |= _weight_and_bias(f"{block}.post_norm", hidden)
-    found |= _weight_and_bias("encoder.out", c.output_dim, hidden)
-    found |= _weight_and_bias("encoder.out_mid", hidden, c.output_dim)
-    return found
+            tensors |= _weight_and_bias(f"{feed_forward}.pre_norm", hidden)
+            tensors |= _weight_and_bias(f"{feed_forward}.up_proj", hidden * c.feedforward_mult, hidden)
+            tensors |= _weight_and_bias(f"{feed_forward}.down_proj", hidden, hidden * c.feedforward_mult)
+        tensors |= _weight_and_bias(f"{block}.attn.pre_norm", hidden)
+        tensors |= _weight_and_bias(f"{block}.attn.to_q", inner, hidden, bias=False)
+        tensors |= _weight_and_bias(f"{block}.attn.to_kv", inner * 2, hidden, bias=False)
+        tensors |= _weight_and_bias(f"{block}.attn.to_out", hidden, inner)
+        tensors[f"{block}.attn.rel_pos_emb.weight"] = (2 * c.max_pos_emb + 1, c.dim_head)
+        tensors |= _weight_and_bias(f"{block}.conv.norm", hidden)
+        tensors |= _weight_and_bias(f"{block}.conv.up_conv", conv * 2, hidden, 1)
+        tensors[f"{block}.conv.depth_conv.conv.weight"] = (conv, 1, c.conv_kernel_size)
+        tensors |= _weight_and_bias(f"{block}.conv.batch_norm", conv)
+        tensors[f"{block}.conv.batch_norm.running_mean"] = (conv,)
+        tensors[f"{block}.conv.batch_norm.running_var"] = (conv,)
+        tensors[f"{block}.conv.batch_norm.num_batches_tracked"] = ()
+        tensors |= _weight_and_bias(f"{block}.conv.down_conv", hidden, conv, 1)
+        tensors |= _weight_and_bias(f"{block}.post_norm", hidden)
+    tensors |= _weight_and_bias("encoder.out", c.output_dim, hidden)
+    tensors |= _weight_and_bias("encoder.out_mid", hidden, c.output_dim)
+    return tensors
 
 
 def _projector_tensors(a: Architecture) -> dict[str, Shape]:
     c = a.projector
     hidden = c.hidden_size
-    found: dict[str, Shape] = {"projector.query": (1, a.queries, hidden)}
-    found |= _weight_and_bias("projector.qformer.layernorm", hidden)
+    tensors: dict[str, Shape] = {"projector.query": (1, a.queries, hidden)}
+    tensors |= _weight_and_bias("projector.qformer.layernorm", hidden)
     for layer in range(c.num_hidden_layers):
         block = f"projector.qformer.encoder.layer.{layer}"
         attentions = {"attention": hidden}
         if layer % c.cross_attention_frequency == 0:
             attentions["crossattention"] = c.encoder_hidden_size
         for attention, source in attentions.items():
-            found |= _weight_and_bias(f"{block}.{attention}.attention.query", hidden, hidden)
-            found |= _weight_and_bias(f"{block}.{attention}.attention.key", hidden, source)
-            found |= _weight_and_bias(f"{block}.{attention}.attention.value", hidden, source)
-            found |= _weight_and_bias(f"{block}.{attention}.output.dense", hidden, hidden)
-            found |= _weight_and_bias(f"{block}.{attention}.output.LayerNorm", hidden)
-        found |= _weight_and_bias(f"{block}.intermediate_query.dense", c.intermediate_size, hidden)
-        found |= _weight_and_bias(f"{block}.output_query.dense", hidden, c.intermediate_size)
-        found |= _weight_and_bias(f"{block}.output_query.LayerNorm", hidden)
-    found |= _weight_and_bias("projector.linear", a.text.hidden_size, hidden)
-    return found
+            tensors |= _weight_and_bias(f"{block}.{attention}.attention.query", hidden, hidden)
+            tensors |= _weight_and_bias(f"{block}.{attention}.attention.key", hidden, source)
+            tensors |= _weight_and_bias(f"{block}.{attention}.attention.value", hidden, source)
+            tensors |= _weight_and_bias(f"{block}.{attention}.output.dense", hidden, hidden)
+            tensors |= _weight_and_bias(f"{block}.{attention}.output.LayerNorm", hidden)
+        tensors |= _weight_and_bias(f"{block}.intermediate_query.dense", c.intermediate_size, hidden)
+        tensors |= _weight_and_bias(f"{block}.output_query.dense", hidden, c.intermediate_size)
+        tensors |= _weight_and_bias(f"{block}.output_query.LayerNorm", hidden)
+    tensors |= _weight_and_bias("projector.linear", a.text.hidden_size, hidden)
+    return tensors
 
 
 def _text_tensors(c: Text) -> dict[str, Shape]:
     hidden = c.hidden_size
     queries, keys = c.num_attention_heads * c.head_size, c.key_value_heads * c.head_size
-    found: dict[str, Shape] = {"language_model.model.embed_tokens.weight": (c.vocab_size, hidden)}
+    tensors: dict[str, Shape] = {"language_model.model.embed_tokens.weight": (c.vocab_size, hidden)}
     for layer in range(c.num_hidden_layers):
         block = f"language_model.model.layers.{layer}"
-        found |= _weight_and_bias(f"{block}.self_attn.q_proj", queries, hidden, bias=c.attention_bias)
-        found |= _weight_and_bias(f"{block}.self_attn.k_proj", keys, hidden, bias=c.attention_bias)
-        found |= _weight_and_bias(f"{block}.self_attn.v_proj", keys, hidden, bias=c.attention_bias)
-        found |= _weight_and_bias(f"{block}.self_attn.o_proj", hidden, queries, bias=c.attention_bias)
-        found |= _weight_and_bias(f"{block}.mlp.gate_proj", c.intermediate_size, hidden, bias=c.mlp_bias)
-        found |= _weight_and_bias(f"{block}.mlp.up_proj", c.intermediate_size, hidden, bias=c.mlp_bias)
-        found |= _weight_and_bias(f"{block}.mlp.down_proj", hidden, c.intermediate_size, bias=c.mlp_bias)
-        found[f"{block}.input_layernorm.weight"] = (hidden,)
-        found[f"{block}.post_attention_layernorm.weight"] = (hidden,)
-    found["language_model.model.norm.weight"] = (hidden,)
+        tensors |= _weight_and_bias(f"{block}.self_attn.q_proj", queries, hidden, bias=c.attention_bias)
+        tensors |= _weight_and_bias(f"{block}.self_attn.k_proj", keys, hidden, bias=c.attention_bias)
+        tensors |= _weight_and_bias(f"{block}.self_attn.v_proj", keys, hidden, bias=c.attention_bias)
+        tensors |= _weight_and_bias(f"{block}.self_attn.o_proj", hidden, queries, bias=c.attention_bias)
+        tensors |= _weight_and_bias(f"{block}.mlp.gate_proj", c.intermediate_size, hidden, bias=c.mlp_bias)
+        tensors |= _weight_and_bias(f"{block}.mlp.up_proj", c.intermediate_size, hidden, bias=c.mlp_bias)
+        tensors |= _weight_and_bias(f"{block}.mlp.down_proj", hidden, c.intermediate_size, bias=c.mlp_bias)
+        tensors[f"{block}.input_layernorm.weight"] = (hidden,)
+        tensors[f"{block}.post_attention_layernorm.weight"] = (hidden,)
+    tensors["language_model.model.norm.weight"] = (hidden,)
     if not c.tie_word_embeddings:
-        found["language_model.lm_head.weight"] = (c.vocab_size, hidden)
-    return found
+        tensors["language_model.lm_head.weight"] = (c.vocab_size, hidden)
+    return tensors
 
 
-def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[str]]:
-    """The architecture that a config.json describes, or None with everything that is wrong with it."""
+def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[Message]]:
+    """The architecture that a config.json describes, or None with everything that is wrong with it.
+
+    By hand, not by msgspec.convert, which stops at the first field that is wrong.
+    """
     problems = _identity(config)
     encoder = _part(Encoder, config, "encoder_config", problems)
     projector = _part(Projector, config, "projector_config", problems)
@@ -238,7 +243,7 @@ def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[str]]:
         return None, problems
     section = config.get("text_config") or {}
     special = {section.get("bos_token_id", 1), section.get("eos_token_id", 2), section.get("pad_token_id")}
-    found = Architecture(
+    architecture = Architecture(
         encoder=encoder,
         projector=projector,
         text=text,
@@ -247,82 +252,103 @@ def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[str]]:
         window_size=top["window_size"],
         special_tokens=frozenset(token for token in special if isinstance(token, int)),
     )
-    problems = _consistency(found)
-    return (None if problems else found), problems
+    problems = _consistency(architecture)
+    return (None if problems else architecture), problems
 
 
-def _identity(config: Mapping[str, Any]) -> list[str]:
+def _identity(config: Mapping[str, Any]) -> list[Message]:
     """What says that this is another model than the one the stack runs."""
     model_type = config.get("model_type")
     if model_type == "granite_speech_plus":
-        return ["config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech"]
+        return [_("config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech")]
     if model_type != "granite_speech":
-        return [f"config.json: model_type {model_type!r}, granite_speech expected"]
+        return [_("config.json: model_type {model_type}, granite_speech expected", model_type=repr(model_type))]
     problems = []
     for section, expected in {"text_config": "granite", "projector_config": "blip_2_qformer"}.items():
         part = config.get(section)
-        found = part.get("model_type", expected) if isinstance(part, Mapping) else expected
-        if found != expected:
-            problems.append(f"config.json: {section}.model_type {found!r}, {expected} expected")
+        declared = part.get("model_type", expected) if isinstance(part, Mapping) else expected
+        if declared != expected:
+            problems.append(
+                _(
+                    "config.json: {section}.model_type {declared}, {expected} expected",
+                    section=section,
+                    declared=repr(declared),
+                    expected=expected,
+                )
+            )
     if config.get("has_lora_adapter", True):
         problems.append(
-            "config.json: has_lora_adapter is true or missing: a Granite-Speech 3.x checkpoint, "
-            "whose adapter needs peft, which is not in this stack"
+            _(
+                "config.json: has_lora_adapter is true or missing: a Granite-Speech 3.x checkpoint, "
+                "whose adapter needs peft, which is not in this stack"
+            )
         )
     projector = config.get("projector_config")
     if isinstance(projector, Mapping) and projector.get("use_qformer_text_input"):
-        problems.append("config.json: projector_config.use_qformer_text_input is true, which no Granite-Speech has")
+        problems.append(_("config.json: projector_config.use_qformer_text_input is true, which no Granite-Speech has"))
     return problems
 
 
-def _part(kind: type[PartT], config: Mapping[str, Any], section: str, problems: list[str]) -> PartT:
+def _part(kind: type[PartT], config: Mapping[str, Any], section: str, problems: list[Message]) -> PartT:
     values = config.get(section)
     if values is None:
         values = {}
     if not isinstance(values, Mapping):
-        problems.append(f"config.json: {section} is not an object")
+        problems.append(_("config.json: {section} is not an object", section=section))
         values = {}
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for field in fields(kind):
         value = values.get(field.name)
         if value is None:
             continue
         if isinstance(field.default, bool):
             if not isinstance(value, bool):
-                problems.append(f"config.json: {section}.{field.name} is {value!r}, true or false expected")
-            found[field.name] = bool(value)
+                name = f"{section}.{field.name}"
+                problems.append(
+                    _("config.json: {name} is {value}, true or false expected", name=name, value=repr(value))
+                )
+            settings[field.name] = bool(value)
         else:
-            found[field.name] = _whole(value, f"{section}.{field.name}", problems)
-    return kind(**found)
+            settings[field.name] = _whole(value, f"{section}.{field.name}", problems)
+    return kind(**settings)
 
 
-def _whole(value: object, name: str, problems: list[str]) -> int:
+def _whole(value: object, name: str, problems: list[Message]) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        problems.append(f"config.json: {name} is {value!r}, a whole number of at least 1 expected")
+        problems.append(
+            _("config.json: {name} is {value}, a whole number of at least 1 expected", name=name, value=repr(value))
+        )
         return 1
     return value
 
 
-def _consistency(a: Architecture) -> list[str]:
+def _consistency(a: Architecture) -> list[Message]:
     """Relations between the numbers that the model class needs, and fails late and unclearly without."""
     rules = [
-        (a.window_size % a.downsample_rate == 0, "window_size is not a multiple of downsample_rate"),
+        (
+            a.window_size % a.downsample_rate == 0,
+            _("config.json: window_size is not a multiple of downsample_rate"),
+        ),
         (
             a.projector.encoder_hidden_size == a.encoder.hidden_dim,
-            f"projector_config.encoder_hidden_size {a.projector.encoder_hidden_size} is not "
-            f"encoder_config.hidden_dim {a.encoder.hidden_dim}",
+            _(
+                "config.json: projector_config.encoder_hidden_size {projector} is not "
+                "encoder_config.hidden_dim {encoder}",
+                projector=a.projector.encoder_hidden_size,
+                encoder=a.encoder.hidden_dim,
+            ),
         ),
         (
             a.encoder.context_size <= a.encoder.max_pos_emb,
-            "encoder_config.context_size exceeds encoder_config.max_pos_emb",
+            _("config.json: encoder_config.context_size exceeds encoder_config.max_pos_emb"),
         ),
         (
             a.projector.hidden_size % a.projector.num_attention_heads == 0,
-            "projector_config.hidden_size is not a multiple of num_attention_heads",
+            _("config.json: projector_config.hidden_size is not a multiple of num_attention_heads"),
         ),
         (
             a.text.num_attention_heads % a.text.key_value_heads == 0,
-            "text_config.num_attention_heads is not a multiple of num_key_value_heads",
+            _("config.json: text_config.num_attention_heads is not a multiple of num_key_value_heads"),
         ),
     ]
-    return [f"config.json: {problem}" for holds, problem in rules if not holds]
+    return [problem for holds, problem in rules if not holds]

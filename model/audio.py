@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,11 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from env.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.language import Message, _
+from env.toml import load_toml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,8 +101,7 @@ class _Levels:
 
 @cache
 def _foreign_files() -> tuple[dict[str, Any], ...]:
-    with (Path(__file__).parent / "foreign_files.toml").open("rb") as file:
-        return tuple(tomllib.load(file)["file"])
+    return tuple(load_toml(Path(__file__).parent / "foreign_files.toml")["file"])
 
 
 def _not_audio(path: Path, detail: str) -> InputError:
@@ -116,36 +111,47 @@ def _not_audio(path: Path, detail: str) -> InputError:
     for row in _foreign_files():
         magic = bytes.fromhex(row["magic"])
         if head[row["offset"] :].startswith(magic):
+            why = _("it is {kind}", kind=Message(row["name"]))
             next_step = row["next"].format(path=path, stem=path.stem)
-            return InputError(f"{path}: cannot be read as audio", why=f"it is {row['name']}", next=next_step)
+            return InputError(_("{path}: cannot be read as audio", path=path), why=why, next=next_step)
     if b"\0" not in head:
-        why = f"it holds text, beginning {head[:40].decode('utf-8', 'replace')!r}"
+        why = _("it holds text, beginning {text}", text=repr(head[:40].decode("utf-8", "replace")))
     else:
-        why = f"no format that libsndfile knows ({detail}); headerless PCM needs a WAV header"
-    return InputError(f"{path}: cannot be read as audio", why=why, next=f"file {path}")
+        why = _("no format that libsndfile knows ({detail}); headerless PCM needs a WAV header", detail=detail)
+    return InputError(_("{path}: cannot be read as audio", path=path), why=why, next=f"file {path}")
 
 
 def _open_regular(path: Path) -> int:
     """A descriptor of the regular, non-empty file `path`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: to open a pipe would wait for its writer
-            kind = "a directory" if path.is_dir() else "not a regular file"
-            raise InputError(f"{path}: is {kind}", why="an audio file is needed", next=f"ls -l {path}")
+            what = (
+                _("{path}: is a directory", path=path)
+                if path.is_dir()
+                else _("{path}: is not a regular file", path=path)
+            )
+            raise InputError(what, why=_("an audio file is needed"), next=f"ls -l {path}")
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file", next=f"ls -l {path.parent}") from error
+        raise InputError(_("{path}: no such file", path=path), next=f"ls -l {path.parent}") from error
     except PermissionError as error:
-        raise InputError(f"{path}: permission denied", next=f"ls -l {path}") from error
+        raise InputError(_("{path}: permission denied", path=path), next=f"ls -l {path}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        raise InputError(f"{path}: cannot be opened: {error}", next=f"ls -l {path}") from error
+        raise InputError(
+            _("{path}: cannot be opened: {error}", path=path, error=str(error)), next=f"ls -l {path}"
+        ) from error
     if os.fstat(descriptor).st_size == 0:
         os.close(descriptor)
-        raise InputError(f"{path}: is empty (0 bytes)", why="a copy or recording did not finish", next=f"ls -l {path}")
+        raise InputError(
+            _("{path}: is empty (0 bytes)", path=path),
+            why=_("a copy or recording did not finish"),
+            next=f"ls -l {path}",
+        )
     return descriptor
 
 
 class AudioFile:
-    """An open recording. `blocks` decodes it once; after that `damage` and `notes` say what was found on the way.
+    """An open recording. `blocks` decodes it once; after that `damage` and `notes` say what came up on the way.
 
     Raises:
         InputError: the file cannot be opened or is no audio.
@@ -192,17 +198,19 @@ class AudioFile:
         rate, channels = self.provenance.rate, self.provenance.channels
         if rate < MIN_RATE:
             raise InputError(
-                f"{self.path}: is sampled at {rate} Hz",
-                why=f"below {MIN_RATE} Hz there is no speech band left; the header may be wrong",
+                _("{path}: is sampled at {rate} Hz", path=self.path, rate=rate),
+                why=_("below {least} Hz there is no speech band left; the header may be wrong", least=MIN_RATE),
                 next=f"file {self.path}",
             )
         expected = _FORMATS_OF_SUFFIX.get(self.path.suffix.lower())
         if expected and self.provenance.format not in expected:
-            self.notes.append(f"named {self.path.suffix} but holds {self.provenance.format}")
+            self.notes.append(
+                _("named {suffix} but holds {format}", suffix=self.path.suffix, format=self.provenance.format)
+            )
         if rate <= TELEPHONE_RATE:
-            self.notes.append(f"telephone band: sampled at {rate} Hz, the model was trained on 16 kHz")
+            self.notes.append(_("telephone band: sampled at {rate} Hz, the model was trained on 16 kHz", rate=rate))
         if channels > 1:
-            self.notes.append(f"{channels} channels mixed down to one by their mean")
+            self.notes.append(_("{channels} channels mixed down to one by their mean", channels=channels))
 
     def blocks(self) -> Iterator[Samples]:
         """Decode, mix down and resample: float32 arrays of shape [n], n > 0, at 16 kHz, in order.
@@ -232,7 +240,7 @@ class AudioFile:
             try:
                 frames = self._file.read(count, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
-                self.damage = self._damaged(f"the decoder stops: {error}")
+                self.damage = self._damaged(_("the decoder stops: {error}", error=str(error)))
                 return
             if not len(frames):
                 return
@@ -249,21 +257,31 @@ class AudioFile:
             if not finite.all():
                 at = (position + int(np.argmin(finite.all(axis=1)))) / self.provenance.rate
                 raise InputError(
-                    f"{self.path}: holds NaN or infinite samples, the first at {at:.2f} s",
-                    why="the program that wrote it divided by zero or overflowed",
-                    next="write the file again from its source",
+                    _("{path}: holds NaN or infinite samples, the first at {at:.2f} s", path=self.path, at=at),
+                    why=_("the program that wrote it divided by zero or overflowed"),
+                    next=_("write the file again from its source"),
                 )
             position += len(frames)
             peak = max(peak, float(np.abs(frames).max()))
         self._file.seek(0)
         if peak <= OVER_RANGE:
             if peak > 1:
-                self.notes.append(f"samples reach {peak:.2f}, over full scale; used as they are")
+                self.notes.append(_("samples reach {peak:.2f}, over full scale; used as they are", peak=peak))
             return 1.0
         bits = 16 if peak <= 2**15 else 32
         if peak > 2**31:
-            raise InputError(f"{self.path}: samples reach {peak:.3g}", why="that is neither float nor integer audio")
-        self.notes.append(f"samples reach {peak:.0f}: {bits}-bit integers stored as floats, divided by 2^{bits - 1}")
+            raise InputError(
+                _("{path}: samples reach {peak:.3g}", path=self.path, peak=peak),
+                why=_("that is neither float nor integer audio"),
+            )
+        self.notes.append(
+            _(
+                "samples reach {peak:.0f}: {bits}-bit integers stored as floats, divided by 2^{power}",
+                peak=peak,
+                bits=bits,
+                power=bits - 1,
+            )
+        )
         return float(2.0 ** -(bits - 1))
 
     def _resampled(self, levels: _Levels) -> Iterator[Samples]:
@@ -289,7 +307,9 @@ class AudioFile:
 
     def _damaged(self, why: str) -> InputError:
         return InputError(
-            f"{self.path}: is damaged or cut off", why=why, next=f"copy it again from its source; ls -l {self.path}"
+            _("{path}: is damaged or cut off", path=self.path),
+            why=why,
+            next=_("copy it again from its source; ls -l {path}", path=self.path),
         )
 
     def _check_end(self, levels: _Levels) -> None:
@@ -299,39 +319,51 @@ class AudioFile:
         info = self._file.extra_info
         short = _SHORT_DATA.search(info)
         if short and int(short[2]) < int(short[1]) < STREAMED_LENGTH:
-            self.damage = self._damaged(f"its header promises {short[1]} bytes of samples, {short[2]} are there")
+            self.damage = self._damaged(
+                _(
+                    "its header promises {promised} bytes of samples, {there} are there",
+                    promised=short[1],
+                    there=short[2],
+                )
+            )
         elif _OGG_CUT in info:
-            self.damage = self._damaged("its last Ogg page does not end the stream")
+            self.damage = self._damaged(_("its last Ogg page does not end the stream"))
         elif levels.frames < self.provenance.frames - self.provenance.rate // 10:
             # A tenth of a second is allowed for: MP3 headers count to a frame or two.
-            found, promised = levels.frames / self.provenance.rate, self.provenance.seconds
-            self.damage = self._damaged(f"{found:.2f} s of {promised:.2f} s could be decoded")
+            self.damage = self._damaged(
+                _(
+                    "{decoded:.2f} s of {promised:.2f} s could be decoded",
+                    decoded=levels.frames / self.provenance.rate,
+                    promised=self.provenance.seconds,
+                )
+            )
 
     def _check_levels(self, levels: _Levels, produced: int) -> None:
         if produced < MIN_SAMPLES:
             if self.damage is not None:
                 raise self.damage
             raise InputError(
-                f"{self.path}: is too short ({produced} samples at 16 kHz)",
-                why=f"the front end needs at least {MIN_SAMPLES} samples (16 ms)",
+                _("{path}: is too short ({samples} samples at 16 kHz)", path=self.path, samples=produced),
+                why=_("the front end needs at least {least} samples (16 ms)", least=MIN_SAMPLES),
                 next=f"ls -l {self.path}",
             )
         if levels.mixed_peak <= SILENCE < levels.peak:
             raise InputError(
-                f"{self.path}: its channels cancel each other out when mixed",
-                why="one channel is the other with its sign turned",
+                _("{path}: its channels cancel each other out when mixed", path=self.path),
+                why=_("one channel is the other with its sign turned"),
                 next=f"sox {self.path} one-channel.wav remix 1",
             )
         if levels.mixed_peak <= SILENCE:
             raise InputError(
-                f"{self.path}: is silent (peak {levels.mixed_peak:.1e} of full scale)",
-                why="nothing was recorded: a muted or wrong input",
+                _("{path}: is silent (peak {peak:.1e} of full scale)", path=self.path, peak=levels.mixed_peak),
+                why=_("nothing was recorded: a muted or wrong input"),
                 next=f"sox {self.path} -n stat",
             )
         if levels.mixed_peak < QUIET:
-            self.notes.append(f"very quiet: peak {levels.mixed_peak:.1e} of full scale")
+            self.notes.append(_("very quiet: peak {peak:.1e} of full scale", peak=levels.mixed_peak))
         if levels.clipped > CLIPPED_SHARE * levels.frames:
-            self.notes.append(f"clipped: {levels.clipped / levels.frames:.1%} of the samples are at full scale")
+            share = levels.clipped / levels.frames
+            self.notes.append(_("clipped: {share:.1%} of the samples are at full scale", share=share))
 
 
 def read(path: str | os.PathLike[str]) -> Recording:

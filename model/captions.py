@@ -12,12 +12,15 @@ from model.windows import join
 
 @dataclass(frozen=True)
 class Segment:
-    """The text of a window. `start` and `end` are seconds from the beginning of the recording."""
+    """The text of a window. `start` and `end` are seconds from the beginning of the recording; `ended` is decoding's
+    word for what ended the text, None where nothing was decoded.
+    """
 
     start: float
     end: float
     text: str
     notes: tuple[str, ...] = ()
+    ended: str | None = None
 
 
 @dataclass(frozen=True)

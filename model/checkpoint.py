@@ -15,10 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from env import digest
 from env.atomic import write_json
 from env.errors import CheckpointError, StorageError
+from env.language import Message, _
 from model import gate
 from model.architecture import Architecture, Shape, parse
+from model.console import lines
 from model.safetensors_format import DTYPE_NAMES, DamagedFileError, Entry, read_header
 
 CONFIG_FILE = "config.json"
@@ -86,28 +89,27 @@ def inspect(folder: Path) -> Checkpoint:
     """
     if not folder.exists():
         raise CheckpointError(
-            f"no checkpoint at {folder}: the folder does not exist",
-            next="put the checkpoint's files there, or try --model-dir synthetic:tiny",
+            _("no checkpoint at {folder}: the folder does not exist", folder=folder),
+            next=_("put the checkpoint's files there, or try --model-dir synthetic:tiny"),
         )
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder", next=f"ls -l {folder}")
+        raise CheckpointError(_("{folder} is a file; a checkpoint is a folder", folder=folder), next=f"ls -l {folder}")
     gate.require_no_code(folder)
     config, problems = _read_object(folder / CONFIG_FILE)
     architecture: Architecture | None = None
     if config is not None:
-        architecture, found = parse(config)
-        problems += found
-    shards, index_weights, found = _shards(folder)
-    problems += found
-    entries, found = _entries(shards)
-    problems += found
-    whole = not found and bool(shards)
+        architecture, of_config = parse(config)
+        problems += of_config
+    shards, index_weights, of_shards = _shards(folder)
+    entries, of_headers = _entries(shards)
+    problems += of_shards + of_headers
+    whole = not of_headers and bool(shards)
     if whole and index_weights is not None:
         problems += _against_index(entries, index_weights)
     if whole and architecture is not None:
         problems += _against_architecture(entries, architecture)
-    stand_in, found = _stand_in(folder)
-    problems += found
+    stand_in, of_mark = _stand_in(folder)
+    problems += of_mark
     if problems or architecture is None or config is None:
         raise _damaged(folder, problems)
     dtypes = Counter(entry.dtype for _, entry in entries.values() if entry.dtype != "I64")
@@ -123,136 +125,194 @@ def inspect(folder: Path) -> Checkpoint:
     )
 
 
-def _damaged(folder: Path, problems: list[str]) -> CheckpointError:
-    count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-    listing = "".join(f"\n  - {problem}" for problem in problems)
-    again = f"fetch the named files again into {folder}, or try --model-dir synthetic:tiny"
+def _damaged(folder: Path, problems: list[Message]) -> CheckpointError:
+    head = (
+        _("the checkpoint in {folder} has {count} problems:", folder=folder, count=len(problems))
+        if len(problems) > 1
+        else _("the checkpoint in {folder} has a problem:", folder=folder)
+    )
+    again = _("fetch the named files again into {folder}, or try --model-dir synthetic:tiny", folder=folder)
     if (folder / STAND_IN_FILE).exists():
-        again = f"rm -r {folder}, then the same command: a stand-in is made again"
-    return CheckpointError(f"the checkpoint in {folder} has {count}:{listing}", next=again)
+        again = _("rm -r {folder}, then the same command: a stand-in is made again", folder=folder)
+    return CheckpointError(lines(head, *problems, before="\n  - "), next=again)
 
 
-def _read_object(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def _read_object(path: Path) -> tuple[dict[str, Any] | None, list[Message]]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None, [f"{path.name} is missing"]
+        return None, [_("{name} is missing", name=path.name)]
     except OSError as error:
-        return None, [f"{path.name} cannot be read: {error.strerror}"]
+        return None, [_("{name} cannot be read: {reason}", name=path.name, reason=error.strerror)]
     except ValueError as error:
-        return None, [f"{path.name} is no JSON: {error}"]
+        return None, [_("{name} is no JSON: {error}", name=path.name, error=str(error))]
     if not isinstance(value, dict):
-        return None, [f"{path.name} is no JSON object"]
+        return None, [_("{name} is no JSON object", name=path.name)]
     return value, []
 
 
-def _stand_in(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def _stand_in(folder: Path) -> tuple[dict[str, Any] | None, list[Message]]:
     path = folder / STAND_IN_FILE
     return _read_object(path) if path.exists() else (None, [])
 
 
-def _shards(folder: Path) -> tuple[list[Path], dict[str, Any] | None, list[str]]:
+def _shards(folder: Path) -> tuple[list[Path], dict[str, Any] | None, list[Message]]:
     """The weight files that are there, the index where the weights are sharded, and what is missing."""
     if not (folder / INDEX_FILE).exists():
         single = folder / SINGLE_FILE
         if single.is_file():
             return [single], None, []
-        others = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-        beside = f" ({', '.join(sorted(path.name for path in others)[:LISTED])} is there)" if others else ""
-        return [], None, [f"no weights: neither {SINGLE_FILE} nor {INDEX_FILE}{beside}"]
+        others = sorted(path.name for path in (*folder.glob("*.safetensors"), *folder.glob("*.bin")))
+        fields = {"single": SINGLE_FILE, "index": INDEX_FILE}
+        if others:
+            listed = ", ".join(others[:LISTED])
+            return [], None, [_("no weights: neither {single} nor {index} ({names} is there)", names=listed, **fields)]
+        return [], None, [_("no weights: neither {single} nor {index}", **fields)]
     index, problems = _read_object(folder / INDEX_FILE)
     if index is None:
         return [], None, problems
     weights = index.get("weight_map")
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
-        return [], None, [f"{INDEX_FILE} has no weight_map from tensors to files"]
+        return [], None, [_("{file} has no weight_map from tensors to files", file=INDEX_FILE)]
     names = sorted(set(weights.values()))
     foreign = gate.shard_problems(names)
     if foreign:
         return [], None, problems + foreign
     shards = [folder / name for name in names if (folder / name).is_file()]
-    problems += [f"shard {name} is missing" for name in names if not (folder / name).is_file()]
+    problems += [_("shard {name} is missing", name=name) for name in names if not (folder / name).is_file()]
     if (folder / SINGLE_FILE).is_file() and names != [SINGLE_FILE]:
         # PreTrainedModel.from_pretrained takes the single file first: what is judged here would not be what is loaded.
-        problems.append(f"{SINGLE_FILE} lies beside the shards of {INDEX_FILE}, and would be loaded alone: remove one")
+        problems.append(
+            _(
+                "{single} lies beside the shards of {index}, and would be loaded alone: remove one",
+                single=SINGLE_FILE,
+                index=INDEX_FILE,
+            )
+        )
     return shards, index, problems
 
 
-def _entries(shards: list[Path]) -> tuple[dict[str, tuple[Path, Entry]], list[str]]:
+def _entries(shards: list[Path]) -> tuple[dict[str, tuple[Path, Entry]], list[Message]]:
     entries: dict[str, tuple[Path, Entry]] = {}
-    problems = []
+    problems: list[Message] = []
     for path in shards:
         try:
             header = read_header(path)
         except DamagedFileError as error:
-            problems.append(f"{path.name}: {error}")
+            problems.append(_("{name}: {damage}", name=path.name, damage=error.what))
             continue
         except OSError as error:
-            problems.append(f"{path.name} cannot be read: {error.strerror}")
+            problems.append(_("{name} cannot be read: {reason}", name=path.name, reason=error.strerror))
             continue
         twice = sorted(set(header) & set(entries))
         if twice:
-            others = sorted({entries[name][0].name for name in twice})
-            problems.append(f"{path.name} holds tensors that {', '.join(others)} holds too: {_names(twice)}")
+            others = ", ".join(sorted({entries[name][0].name for name in twice}))
+            problems.append(
+                _(
+                    "{file} holds tensors that {others} holds too: {names}",
+                    file=path.name,
+                    others=others,
+                    names=_names(twice),
+                )
+            )
         entries |= {name: (path, entry) for name, entry in header.items()}
     return entries, problems
 
 
-def _against_index(entries: Mapping[str, tuple[Path, Entry]], index: Mapping[str, Any]) -> list[str]:
+def _against_index(entries: Mapping[str, tuple[Path, Entry]], index: Mapping[str, Any]) -> list[Message]:
     weights = index["weight_map"]
     problems = []
     elsewhere = sorted(name for name, (path, _) in entries.items() if name in weights and weights[name] != path.name)
     if elsewhere:
-        problems.append(f"tensors lie in another shard than {INDEX_FILE} says: {_names(elsewhere)}")
+        problems.append(
+            _("tensors lie in another shard than {index} says: {names}", index=INDEX_FILE, names=_names(elsewhere))
+        )
     metadata = index.get("metadata")
     declared = metadata.get("total_size") if isinstance(metadata, dict) else None
     size = sum(entry.end - entry.begin for _, entry in entries.values())
     if declared is not None and declared != size:
-        problems.append(f"{INDEX_FILE} declares total_size {declared:,}, the shards hold {size:,} bytes of tensors")
+        problems.append(
+            _(
+                "{index} declares total_size {declared:,}, the shards hold {size:,} bytes of tensors",
+                index=INDEX_FILE,
+                declared=declared,
+                size=size,
+            )
+        )
     return problems
 
 
-def _against_architecture(entries: Mapping[str, tuple[Path, Entry]], architecture: Architecture) -> list[str]:
+def _against_architecture(entries: Mapping[str, tuple[Path, Entry]], architecture: Architecture) -> list[Message]:
     expected = architecture.tensors()
     optional = {"language_model.lm_head.weight"} if architecture.text.tie_word_embeddings else set()
     problems = []
     missing = sorted(set(expected) - set(entries))
     if missing:
-        problems.append(f"{len(missing)} of {len(expected)} tensors missing: {_names(missing)}")
+        problems.append(
+            _(
+                "{missing} of {count} tensors missing: {names}",
+                missing=len(missing),
+                count=len(expected),
+                names=_names(missing),
+            )
+        )
     unexpected = sorted(set(entries) - set(expected) - optional)
     if unexpected:
-        problems.append(f"{len(unexpected)} tensors that this config does not have: {_names(unexpected)}")
+        problems.append(
+            _(
+                "{count} tensors that this config does not have: {names}",
+                count=len(unexpected),
+                names=_names(unexpected),
+            )
+        )
     wrong = sorted(name for name, shape in expected.items() if name in entries and entries[name][1].shape != shape)
     for name in wrong[:LISTED]:
-        problems.append(f"{name} is {_size(entries[name][1].shape)}, config.json implies {_size(expected[name])}")
+        problems.append(
+            _(
+                "{name} is {shape}, config.json implies {implied}",
+                name=name,
+                shape=_size(entries[name][1].shape),
+                implied=_size(expected[name]),
+            )
+        )
     if len(wrong) > LISTED:
-        problems.append(f"{len(wrong) - LISTED} more tensors have another shape than config.json implies")
+        problems.append(
+            _("{count} more tensors have another shape than config.json implies", count=len(wrong) - LISTED)
+        )
     return problems + _dtypes(entries)
 
 
-def _dtypes(entries: Mapping[str, tuple[Path, Entry]]) -> list[str]:
+def _dtypes(entries: Mapping[str, tuple[Path, Entry]]) -> list[Message]:
     counters = {name for name in entries if name.endswith("num_batches_tracked")}
     problems = []
     integers = sorted(name for name in counters if entries[name][1].dtype != "I64")
     if integers:
-        problems.append(f"int64 expected: {_names(integers)}")
+        problems.append(_("int64 expected: {names}", names=_names(integers)))
     floats = {name: entry.dtype for name, (_, entry) in entries.items() if name not in counters}
     foreign = sorted(name for name, dtype in floats.items() if dtype not in FLOAT_DTYPES)
     if foreign:
         kinds = ", ".join(sorted({floats[name] for name in foreign}))
-        problems.append(f"tensors of {kinds}, where {', '.join(FLOAT_DTYPES)} are known: {_names(foreign)}")
+        problems.append(
+            _(
+                "tensors of {kinds}, where {known} are known: {names}",
+                kinds=kinds,
+                known=", ".join(FLOAT_DTYPES),
+                names=_names(foreign),
+            )
+        )
     counts = Counter(dtype for dtype in floats.values() if dtype in FLOAT_DTYPES)
     if len(counts) > 1:
         rare = min(counts, key=lambda dtype: (counts[dtype], dtype))
         spread = ", ".join(f"{count} {DTYPE_NAMES[dtype]}" for dtype, count in counts.most_common())
         names = sorted(name for name, dtype in floats.items() if dtype == rare)
-        problems.append(f"mixed dtypes ({spread}): {_names(names)}")
+        problems.append(_("mixed dtypes ({spread}): {names}", spread=spread, names=_names(names)))
     return problems
 
 
 def _names(names: list[str]) -> str:
-    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    listed = ", ".join(names[:LISTED])
+    more = len(names) - LISTED
+    return _("{names}, and {more} more", names=listed, more=more) if more > 0 else listed
 
 
 def _size(shape: Shape) -> str:
@@ -281,11 +341,8 @@ def file_sha256(path: Path, cache: Path | None = None) -> str:
             known = dict(json.loads(cache.read_text(encoding="utf-8")))
         if key in known:
             return known[key]
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    computed = digest.file_sha256(path)
     if cache is not None:
         with contextlib.suppress(StorageError):  # a digest that cannot be kept is computed again
-            write_json(cache, {**known, key: digest.hexdigest()})
-    return digest.hexdigest()
+            write_json(cache, {**known, key: computed})
+    return computed

@@ -13,16 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from env import options
 from env.errors import CheckpointError, UsageError
+from env.language import _
 from model import gate
 from model.architecture import Architecture
 from model.checkpoint import Checkpoint
-from model.device import Device, failures, set_threads
+from model.device import Device, runtime_errors, set_threads
 
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = options.DTYPES
 # The prompt of the real model: 3 tokens ("USER: ") before the audio, 16 after it (raw transcription instruction).
 PREFIX_TOKENS = 3
 SUFFIX_TOKENS = 16
@@ -48,6 +50,14 @@ class Loaded:
     @property
     def torch_dtype(self) -> torch.dtype:
         return torch_dtype(self.dtype)
+
+    def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor where the model is, in the model's dtype if it is floating point; it is rounded on its own side."""
+        return (tensor.to(self.torch_dtype) if tensor.is_floating_point() else tensor).to(self.device.torch_device)
+
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """Logits [B, S, vocab_size] of the library's own forward pass, on the device."""
+        return forward(self.model, self.on_device(inputs.features), self.on_device(inputs.input_ids))
 
 
 @dataclass(frozen=True)
@@ -76,24 +86,24 @@ def torch_dtype(name: str) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
-def choose_dtype(asked: str, checkpoint: Checkpoint) -> str:
+def choose_dtype(name: str, checkpoint: Checkpoint) -> str:
     """`auto` is the checkpoint's own dtype: what ships is what is verified.
 
     Raises:
         UsageError: no such dtype.
     """
-    if asked == "auto":
+    if name == "auto":
         return checkpoint.dtype
-    if asked not in DTYPES:
-        raise UsageError(f"no dtype {asked!r}", next=f"--dtype auto, {', '.join(DTYPES)}")
-    return asked
+    if name not in DTYPES:
+        raise UsageError(_("no dtype {name}", name=repr(name)), next=f"--dtype auto, {', '.join(DTYPES)}")
+    return name
 
 
 def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
     """Load an inspected checkpoint with the library's own loader.
 
     Raises:
-        CheckpointError: the loader left a tensor out or found another one, whatever the headers said.
+        CheckpointError: the loader left a tensor out or met another one, whatever the headers declare.
         OutOfMemoryError: the device cannot hold it.
     """
     threads = set_threads(checkpoint.parameters)
@@ -103,17 +113,23 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
 
     full_precision(device, dtype)
     started = time.perf_counter()
-    with failures(device, f"loading {checkpoint.name}"):
+    with runtime_errors(device, _("loading {name}", name=checkpoint.name)):
         try:
             model, info = gate.load_model(checkpoint.folder, dtype=torch_dtype(dtype))
         except (OSError, ValueError) as error:  # after inspection: a file that changed, or a disk that fails
-            raise CheckpointError(f"{checkpoint.folder} cannot be loaded: {error}", next="run it again") from error
+            raise CheckpointError(
+                _("{folder} cannot be loaded: {error}", folder=checkpoint.folder, error=str(error)),
+                next=_("run it again"),
+            ) from error
         model = model.to(device.torch_device).eval()
         device.synchronize()
     seconds = time.perf_counter() - started
     left = {kind: sorted(map(str, names)) for kind, names in info.items() if names}
     if left:
-        raise CheckpointError(f"{checkpoint.folder} was not loaded whole: {left}", next="nox -s verify -- --level 1")
+        raise CheckpointError(
+            _("{folder} was not loaded whole: {left}", folder=checkpoint.folder, left=str(left)),
+            next="nox -s verify -- --level 1",
+        )
     return Loaded(model, device, checkpoint, dtype, str(model.config._attn_implementation), seconds, threads)
 
 
@@ -132,7 +148,7 @@ def full_precision(device: Device, dtype: str) -> None:
 
 
 def quiet() -> None:
-    """Silence the library's advice: what matters is checked here and said in this bundle's words."""
+    """Silence the library's advice: what matters is checked here and told in this bundle's words."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -157,14 +173,19 @@ def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int)
     limit = architecture.text.max_position_embeddings
     if positions > limit:
         raise UsageError(
-            f"--seq-len {seq_len} needs {positions} positions, the language model has {limit}",
-            next="a smaller --seq-len",
+            _(
+                "--seq-len {seq_len} needs {positions} positions, the language model has {limit}",
+                seq_len=seq_len,
+                positions=positions,
+                limit=limit,
+            ),
+            next=_("a smaller --seq-len"),
         )
     generator = torch.Generator().manual_seed(seed)
     features = 0.7 * torch.randn(batch, seq_len, architecture.encoder.input_dim, generator=generator)
     special = architecture.special_tokens | {architecture.audio_token}
-    words = torch.tensor([token for token in range(architecture.text.vocab_size) if token not in special])
-    ids = words[torch.randint(len(words), (batch, positions), generator=generator)]
+    choices = torch.tensor([token for token in range(architecture.text.vocab_size) if token not in special])
+    ids = choices[torch.randint(len(choices), (batch, positions), generator=generator)]
     ids[:, PREFIX_TOKENS : PREFIX_TOKENS + audio] = architecture.audio_token
     return Inputs(features, ids)
 
@@ -206,8 +227,8 @@ def forward(model: Any, features: torch.Tensor, input_ids: torch.Tensor) -> torc
 
 
 def _tensor(output: Any) -> torch.Tensor:
-    found: torch.Tensor = getattr(output, "last_hidden_state", output)
-    return found
+    tensor: torch.Tensor = getattr(output, "last_hidden_state", output)
+    return tensor
 
 
 @dataclass(frozen=True)
@@ -225,17 +246,16 @@ def run_parts(loaded: Loaded, inputs: Inputs) -> dict[str, Step]:
     The names are those of `Architecture.output_shapes`; "end_to_end" is the library's own forward pass.
 
     Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
+        OutOfMemoryError, DeviceError: as `device.runtime_errors`.
     """
     import torch
 
     model, device = loaded.model, loaded.device
-    features = inputs.features.to(loaded.torch_dtype).to(device.torch_device)
-    ids = inputs.input_ids.to(device.torch_device)
+    features, ids = loaded.on_device(inputs.features), loaded.on_device(inputs.input_ids)
     steps: dict[str, Step] = {}
 
     def step(name: str, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        with failures(device, f"running {name}"), torch.inference_mode():
+        with runtime_errors(device, _("running {name}", name=name)), torch.inference_mode():
             started = time.perf_counter()
             output = run()
             device.synchronize()

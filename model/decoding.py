@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
+from env.language import _
 from model import components, gate
 from model.checkpoint import Checkpoint
 from model.components import Loaded
-from model.device import failures
+from model.device import runtime_errors
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
 from model.signature import DecodingSignature
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
-LOOP, STOPPED = ENDLESS = ("repetition loop", "stopped")  # how a text's note begins where the model did not end it
+Ended = Literal["eos", "loop", "limit"]  # by the model itself, in a repetition loop, or at the limit of new tokens
 LOOP_CHECK_STEPS = 8  # tokens come to the host this often: on a device each look waits for it
 
 
@@ -44,11 +45,13 @@ class Decoding:
         for option in ("max_new_tokens", "num_beams", "batch_size"):
             value = getattr(self, option)
             if value is not None and value < 1:
-                raise UsageError(f"--{option.replace('_', '-')} {value}: must be at least 1")
+                raise UsageError(
+                    _("{option} {value}: must be at least 1", option=f"--{option.replace('_', '-')}", value=value)
+                )
 
     @property
     def signature(self) -> DecodingSignature:
-        """What of it may change a text; the batch size changes nothing but rounding, and is said elsewhere."""
+        """What of it may change a text; the batch size changes nothing but rounding, and has a field of its own."""
         return DecodingSignature(
             method="greedy" if self.num_beams == 1 else f"beam-{self.num_beams}",
             max_new_tokens=self.max_new_tokens,
@@ -58,11 +61,12 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The text of one window, the number of tokens it took, and what to know of it."""
+    """The text of one window, the number of tokens it took, what ended it, and what to know of it."""
 
     text: str
     tokens: int
     notes: tuple[str, ...] = ()
+    ended: Ended = "eos"
 
 
 class Reader(Protocol):
@@ -85,8 +89,8 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
     if missing:
         raise CheckpointError(
-            f"{checkpoint.folder}: lacks {', '.join(missing)}",
-            why="speech needs the processor and the tokenizer beside the weights",
+            _("{folder}: lacks {names}", folder=checkpoint.folder, names=", ".join(missing)),
+            why=_("speech needs the processor and the tokenizer beside the weights"),
             next=f"ls {checkpoint.folder}",
         )
     components.quiet()
@@ -96,11 +100,13 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
         detail = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CheckpointError(
-            f"{checkpoint.folder}: its processor cannot be loaded: {detail}", next=f"ls -l {checkpoint.folder}"
+            _("{folder}: its processor cannot be loaded: {detail}", folder=checkpoint.folder, detail=detail),
+            next=f"ls -l {checkpoint.folder}",
         ) from error
     if not template:
         raise CheckpointError(
-            f"{checkpoint.folder}: has no chat template", next=f"ls {checkpoint.folder}/chat_template*"
+            _("{folder}: has no chat template", folder=checkpoint.folder),
+            next=f"ls {checkpoint.folder}/chat_template*",
         )
     return processor
 
@@ -129,10 +135,10 @@ class Transcriber:
         return self.decoding.signature
 
     def decode(self, windows: Sequence[Samples], prompts: Sequence[Prompt]) -> list[Decoded]:
-        """The text of each window, float32 [n] at 16 kHz, asked for by the prompt at the same place.
+        """The text of each window, float32 [n] at 16 kHz, by the prompt at the same place.
 
         Raises:
-            OutOfMemoryError: a batch of one, or of the size asked for, does not fit.
+            OutOfMemoryError: a batch of one, or of a fixed size, does not fit.
             UsageError: window, prompt and new tokens together exceed the positions of the language model.
             DeviceError: the device failed.
         """
@@ -155,7 +161,7 @@ class Transcriber:
         import torch
 
         device = self.loaded.device
-        with failures(device, f"transcribing {len(windows)} windows"), torch.inference_mode():
+        with runtime_errors(device, _("transcribing {count} windows", count=len(windows))), torch.inference_mode():
             rows = [self._embed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
             tokens = self._generate(rows).tolist()
             device.synchronize()
@@ -169,22 +175,31 @@ class Transcriber:
         inputs = self.processor(
             prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
         )
-        ids = inputs["input_ids"].to(loaded.device.torch_device)
-        features = inputs["input_features"].to(loaded.torch_dtype).to(loaded.device.torch_device)
+        ids, features = loaded.on_device(inputs["input_ids"]), loaded.on_device(inputs["input_features"])
         audio = components.project(loaded.model, components.encode(loaded.model, features))
         places = int((inputs["input_ids"] == loaded.model.config.audio_token_id).sum())
         if places != audio.shape[1]:
             raise CheckpointError(
-                f"{loaded.checkpoint.folder}: its processor makes {places} audio tokens, its model {audio.shape[1]}",
-                why="preprocessor_config.json and config.json are of different models",
+                _(
+                    "{folder}: its processor makes {places} audio tokens, its model {tokens}",
+                    folder=loaded.checkpoint.folder,
+                    places=places,
+                    tokens=audio.shape[1],
+                ),
+                why=_("preprocessor_config.json and config.json are of different models"),
             )
         positions = ids.shape[1] + self.decoding.max_new_tokens
         limit = loaded.architecture.text.max_position_embeddings
         if positions > limit:
             raise UsageError(
-                f"{ids.shape[1]} positions of audio and prompt, with {self.decoding.max_new_tokens} new tokens, "
-                f"exceed the {limit} of the language model",
-                next="shorter windows, or a smaller --max-new-tokens",
+                _(
+                    "{positions} positions of audio and prompt, with {new} new tokens, exceed the {limit} of the "
+                    "language model",
+                    positions=ids.shape[1],
+                    new=self.decoding.max_new_tokens,
+                    limit=limit,
+                ),
+                next=_("shorter windows, or a smaller --max-new-tokens"),
             )
         return components.splice(loaded.model, ids, audio)
 
@@ -213,17 +228,17 @@ class Transcriber:
         config = self.loaded.model.generation_config
         ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
         length = next((at for at, token in enumerate(row) if token in (*ends, config.pad_token_id)), len(row))
-        ended = length < len(row) and row[length] in ends
         tokens = list(row[:length])
-        notes = []
-        loop = None if ended else find_loop(tokens)
-        if loop is not None:
-            said = self.processor.tokenizer.decode(tokens[-loop.motif :], skip_special_tokens=True).strip()
-            notes.append(f"{LOOP}: {said!r} {loop.cycles} times, stopped")
-        elif not ended:
-            notes.append(f"{STOPPED} at {length} new tokens, before the model's end of text")
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-        return Decoded(text, length, tuple(notes))
+        if length < len(row) and row[length] in ends:
+            return Decoded(text, length)
+        loop = find_loop(tokens)
+        if loop is None:
+            note = _("stopped at {tokens} new tokens, before the model's end of text", tokens=length)
+            return Decoded(text, length, (note,), "limit")
+        phrase = self.processor.tokenizer.decode(tokens[-loop.motif :], skip_special_tokens=True).strip()
+        note = _("repetition loop: {phrase} {cycles} times, stopped", phrase=repr(phrase), cycles=loop.cycles)
+        return Decoded(text, length, (note,), "loop")
 
 
 def _stop_at_loops() -> Any:
@@ -232,7 +247,7 @@ def _stop_at_loops() -> Any:
     from transformers import StoppingCriteria, StoppingCriteriaList
 
     class StopAtLoops(StoppingCriteria):  # type: ignore[misc]
-        """The ids are the new tokens only: the prompt was given as embeddings."""
+        """The ids are the new tokens only: the prompt enters as embeddings."""
 
         def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
             stop = [False] * input_ids.shape[0]
@@ -246,7 +261,7 @@ def _stop_at_loops() -> Any:
 class CtcReader:
     """The encoder alone as a reader of speech: its CTC head's labels are code points, 0 is the blank.
 
-    It shows whether front end and encoder are right without the language model. It cannot be asked to translate.
+    It shows whether front end and encoder are right without the language model. It cannot translate.
     """
 
     def __init__(self, loaded: Loaded, processor: Any) -> None:
@@ -266,10 +281,9 @@ class CtcReader:
         import torch
 
         loaded = self.loaded
-        with failures(loaded.device, "reading the CTC head"), torch.inference_mode():
-            found = self.processor.audio_processor(torch.from_numpy(window), device="cpu")
-            features = found["input_features"].to(loaded.torch_dtype).to(loaded.device.torch_device)
-            encoded = components.encode(loaded.model, features)
+        with runtime_errors(loaded.device, _("reading the CTC head")), torch.inference_mode():
+            inputs = self.processor.audio_processor(torch.from_numpy(window), device="cpu")
+            encoded = components.encode(loaded.model, loaded.on_device(inputs["input_features"]))
             labels = components.ctc_head(loaded.model, encoded)[0].argmax(dim=-1).cpu()
         merged = torch.unique_consecutive(labels)
         kept = merged[merged != 0].tolist()

@@ -1,4 +1,4 @@
-"""The device that was asked for: found or refused with what is missing, timed, measured and named.
+"""The device that --device names: there or refused with what is missing, timed, measured and named.
 
 torch is imported here and nowhere earlier, because two things must come first: TORCH_DEVICE_BACKEND_AUTOLOAD=0
 (with torch-npu installed and CANN absent a bare `import torch` raises), and, off the NPU, hiding torch_npu from
@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import npu_emulator
+from env.device_name import KINDS, DeviceName, Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
+from env.language import _
+from model.size import FULL_SIZE
 
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("npu", "cuda", "cpu")  # in the order in which `auto` takes them
-# One thread beats two by 2.6 to 3.6 times on a busy machine for models whose layers take microseconds:
-# OpenMP's barriers then cost more than the arithmetic.
-ONE_THREAD_BELOW = 50_000_000  # parameters
 REPORTED = ("torch", "torch-npu", "transformers", "numpy", "safetensors", "tokenizers")
 # "NPU out of memory. Tried to allocate" is a plain RuntimeError in torch-npu 2.9.0; the CPU allocator's is too.
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
@@ -39,14 +38,14 @@ NPU_ERROR_CODE = re.compile(r"error code is (\d+)|ERR\d{5}")
 class Device:
     """A device that answered."""
 
-    kind: str  # "npu", "cuda", "cpu"
+    kind: Kind
     index: int
     asked: str
 
     @property
     def label(self) -> str:
         """As torch spells it: "npu:0", "cuda:1", "cpu"."""
-        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+        return DeviceName(self.kind, self.index).label
 
     @property
     def torch_device(self) -> torch.device:
@@ -62,7 +61,7 @@ class Device:
         return getattr(torch, self.kind)
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given; times are taken after this."""
+        """Wait until the device has done its work; times are taken after this."""
         if self.kind != "cpu":
             self._api.synchronize(self.index)
 
@@ -107,12 +106,13 @@ def resolve(asked: str) -> Device:
         DeviceError: it is not there; the message says what is missing and which command shows it.
     """
     prepare_process()
-    if asked == "auto":
+    try:
+        name = DeviceName.parse(asked)
+    except ValueError as error:
+        raise UsageError(error.args[0], next=_("--device npu:0, cuda:0, cpu or auto")) from error
+    if name.kind is None:
         return _first_present()
-    match = re.fullmatch(r"(npu|cuda|cpu)(?::(\d+))?", asked)
-    if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
-        raise UsageError(f"no device {asked!r}", next="--device npu:0, cuda:0, cpu or auto")
-    device = Device(match[1], int(match[2] or 0), asked)
+    device = Device(name.kind, name.index, asked)
     _require(device)
     return device
 
@@ -120,9 +120,11 @@ def resolve(asked: str) -> Device:
 def _require_torch() -> None:
     if importlib.util.find_spec("torch") is None:
         raise EnvironmentMissingError(
-            f"{sys.executable} has no torch",
-            why="the model runs in the environment that setup builds, not in every Python",
-            next="nox -s setup, then .venvs/host/bin/python (on an NPU .venvs/npu/bin/python) with the same arguments",
+            _("{python} has no torch", python=sys.executable),
+            why=_("the model runs in the environment that setup builds, not in every Python"),
+            next=_(
+                "nox -s setup, then .venvs/host/bin/python (on an NPU .venvs/npu/bin/python) with the same arguments"
+            ),
         )
 
 
@@ -147,7 +149,7 @@ def set_threads(parameters: int) -> int:
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1 if parameters < ONE_THREAD_BELOW else len(os.sched_getaffinity(0)))
+        torch.set_num_threads(1 if parameters < FULL_SIZE else len(os.sched_getaffinity(0)))
     return torch.get_num_threads()
 
 
@@ -176,12 +178,18 @@ def _require_npu(device: Device) -> None:
     if importlib.util.find_spec("torch_npu") is None:
         nodes = sorted(path.name for path in Path("/dev").glob("davinci[0-9]*"))
         host = (
-            f"the driver is there ({', '.join(nodes)})" if nodes else "this machine has no NPU driver (/dev/davinci*)"
+            _("the driver is there ({nodes})", nodes=", ".join(nodes))
+            if nodes
+            else _("this machine has no NPU driver (/dev/davinci*)")
         )
         raise DeviceError(
-            f"{device.asked} was asked for, and torch_npu is not installed in {sys.executable}",
-            why=f"{host}; the npu environment is another one than this Python's, or was never set up",
-            next="python -m env probe, then nox -s setup -- --device npu:0; or --device cpu",
+            _(
+                "{device} was asked for, and torch_npu is not installed in {python}",
+                device=device.asked,
+                python=sys.executable,
+            ),
+            why=_("{host}; the npu environment is another one than this Python's, or was never set up", host=host),
+            next=_("python -m env probe, then nox -s setup -- --device npu:0; or --device cpu"),
         )
     _require_torch()
     version = _version("torch-npu")
@@ -191,10 +199,17 @@ def _require_npu(device: Device) -> None:
         import torch_npu  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         raise DeviceError(
-            f"{device.asked} was asked for, and torch_npu {version} does not load: {_first_line(error)}",
-            why="CANN's libraries are not installed, or not on the loader's path in this shell",
-            next="source /usr/local/Ascend/cann/set_env.sh (before CANN 8.5: ascend-toolkit/set_env.sh), "
-            "then python -m env probe",
+            _(
+                "{device} was asked for, and torch_npu {version} does not load: {error}",
+                device=device.asked,
+                version=version,
+                error=_first_line(error),
+            ),
+            why=_("CANN's libraries are not installed, or not on the loader's path in this shell"),
+            next=_(
+                "source /usr/local/Ascend/cann/set_env.sh (before CANN 8.5: ascend-toolkit/set_env.sh), "
+                "then python -m env probe"
+            ),
         ) from error
     _require_count(device, "npu-smi info")
     _deterministic()
@@ -203,9 +218,9 @@ def _require_npu(device: Device) -> None:
         torch.zeros(1, device=device.torch_device).cpu()
     except RuntimeError as error:
         raise DeviceError(
-            f"{device.label} does not answer: {_first_line(error)}",
-            why="it is in use by another process, unhealthy, or not given to this container",
-            next="npu-smi info, then python -m env probe",
+            _("{device} does not answer: {error}", device=device.label, error=_first_line(error)),
+            why=_("it is in use by another process, unhealthy, or not given to this container"),
+            next=_("npu-smi info, then python -m env probe"),
         ) from error
 
 
@@ -226,14 +241,20 @@ def _require_cuda(device: Device) -> None:
 
     if torch.version.cuda is None:
         raise DeviceError(
-            f"{device.asked} was asked for, and torch {torch.__version__} is built without CUDA",
-            next="python -c 'import torch; print(torch.version.cuda)'; or --device cpu",
+            _(
+                "{device} was asked for, and torch {version} is built without CUDA",
+                device=device.asked,
+                version=torch.__version__,
+            ),
+            next=_("python -c 'import torch; print(torch.version.cuda)'; or --device cpu"),
         )
     _require_count(device, "nvidia-smi")
     try:
         torch.zeros(1, device=device.torch_device).cpu()
     except RuntimeError as error:
-        raise DeviceError(f"{device.label} does not answer: {_first_line(error)}", next="nvidia-smi") from error
+        raise DeviceError(
+            _("{device} does not answer: {error}", device=device.label, error=_first_line(error)), next="nvidia-smi"
+        ) from error
 
 
 def _require_count(device: Device, command: str) -> None:
@@ -243,19 +264,31 @@ def _require_count(device: Device, command: str) -> None:
         raise DeviceError(f"{device.kind}: {_first_line(error)}", next=command) from error
     if count == 0:
         raise DeviceError(
-            f"{device.asked} was asked for, and the runtime finds no {device.kind} device",
-            why="no card, no driver, or none visible to this process (ASCEND_RT_VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES)",
-            next=f"{command}; or --device cpu",
+            _(
+                "{device} was asked for, and the runtime finds no {kind} device",
+                device=device.asked,
+                kind=device.kind,
+            ),
+            why=_(
+                "no card, no driver, or none visible to this process (ASCEND_RT_VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES)"
+            ),
+            next=_("{command}; or --device cpu", command=command),
         )
     if device.index >= count:
-        names = ", ".join(f"{device.kind}:{index}" for index in range(count))
+        names = ", ".join(DeviceName(device.kind, index).label for index in range(count))
         raise DeviceError(
-            f"{device.asked} was asked for, and the runtime finds {count}: {names}", next=f"--device one of {names}"
+            _(
+                "{device} was asked for, and the runtime finds {count}: {names}",
+                device=device.asked,
+                count=count,
+                names=names,
+            ),
+            next=_("--device one of {names}", names=names),
         )
 
 
 @contextlib.contextmanager
-def failures(device: Device, doing: str) -> Iterator[None]:
+def runtime_errors(device: Device, doing: str) -> Iterator[None]:
     """Turn what a device runtime raises while `doing` something into this bundle's errors.
 
     Raises:
@@ -267,28 +300,38 @@ def failures(device: Device, doing: str) -> Iterator[None]:
     except BundleError:
         raise
     except MemoryError as error:
-        raise _out_of_memory(device, doing, "the host has no memory left") from error
+        raise _out_of_memory(device, doing, _("the host has no memory left")) from error
     except RuntimeError as error:
         if OUT_OF_MEMORY.search(str(error)):
             raise _out_of_memory(device, doing, _first_line(error)) from error
         code = NPU_ERROR_CODE.search(str(error)) if device.kind == "npu" else None
         if code is not None:
             raise DeviceError(
-                f"{device.label} failed while {doing}: {_first_line(error)}",
-                why=f"the NPU runtime reported {code[0]}",
-                next="npu-smi info, then python -m env doctor",
+                _(
+                    "{device} failed while {doing}: {error}",
+                    device=device.label,
+                    doing=doing,
+                    error=_first_line(error),
+                ),
+                why=_("the NPU runtime reported {code}", code=code[0]),
+                next=_("npu-smi info, then python -m env doctor"),
             ) from error
         raise
 
 
 def _out_of_memory(device: Device, doing: str, why: str) -> OutOfMemoryError:
+    fields = {"device": device.label, "doing": doing}
     total = device.total_memory_bytes
-    size = f" of {total / 2**30:.0f} GiB" if total else ""
+    what = (
+        _("{device} of {size:.0f} GiB ran out of memory while {doing}", size=total / 2**30, **fields)
+        if total
+        else _("{device} ran out of memory while {doing}", **fields)
+    )
     show = {"npu": "npu-smi info", "cuda": "nvidia-smi", "cpu": "free -g"}[device.kind]
     return OutOfMemoryError(
-        f"{device.label}{size} ran out of memory while {doing}",
+        what,
         why=why,
-        next=f"{show}; then a smaller --batch-size or --seq-len, or --dtype bfloat16",
+        next=_("{show}; then a smaller --batch-size or --seq-len, or --dtype bfloat16", show=show),
     )
 
 
@@ -299,12 +342,12 @@ def emulated() -> bool:
 
 def versions() -> dict[str, str]:
     """Python and the installed versions that a figure depends on; CANN's where torch_npu is loaded."""
-    found = {"python": platform.python_version()}
-    found |= {name: version for name in REPORTED if (version := _version(name))}
+    installed = {"python": platform.python_version()}
+    installed |= {name: version for name in REPORTED if (version := _version(name))}
     torch_npu = sys.modules.get("torch_npu")
     if torch_npu is not None:
-        found["cann"] = str(getattr(sys.modules["torch"].version, "cann", None))
-    return found
+        installed["cann"] = str(getattr(sys.modules["torch"].version, "cann", None))
+    return installed
 
 
 def _version(package: str) -> str:
@@ -323,7 +366,7 @@ def _cpu_name() -> str:
     fields: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
+            key, _colon, value = line.partition(":")
             fields.setdefault(key.strip(), value.strip())
     if "model name" in fields:
         return fields["model name"]

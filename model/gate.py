@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from env.errors import CheckpointError
-from env.language import _
+from env.language import Message, _
 
 CODE_SUFFIXES = (".py", ".pyc", ".pyd", ".pyx", ".so")
 CODE_FOLDER = "custom_generate"
@@ -31,20 +31,19 @@ LISTED = 5
 LIBRARY = "transformers."
 
 
-def code_in(folder: Path) -> list[str]:
+def code_in(folder: Path) -> list[Message]:
     """Everything in a checkpoint folder that could make the library run code, each named."""
-    problems: list[str] = [
-        _("{name} is code, which no checkpoint needs", name=name) for name in sorted(_code_files(folder))
-    ]
+    problems = [_("{name} is code, which no checkpoint needs", name=name) for name in sorted(_code_files(folder))]
     for path in sorted(folder.glob("*.json")):
         if path.name not in LARGE_TABLES and path.is_file():
             problems += _code_keys(path)
-    return [*problems[:LISTED], *([_("and {n} more", n=len(problems) - LISTED)] if len(problems) > LISTED else [])]
+    more = [_("and {n} more", n=len(problems) - LISTED)] if len(problems) > LISTED else []
+    return [*problems[:LISTED], *more]
 
 
-def shard_problems(names: list[str]) -> list[str]:
+def shard_problems(names: list[str]) -> list[Message]:
     """What is wrong with the names of weight files in an index: each is a plain name of a safetensors file."""
-    problems: list[str] = []
+    problems: list[Message] = []
     for name in names:
         if PurePosixPath(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
             problems.append(_("shard {name} is outside the folder", name=repr(name)))
@@ -152,7 +151,7 @@ def _code_files(folder: Path) -> Iterator[str]:
         yield from ((inside / name).as_posix() + "/" for name in folders if name == CODE_FOLDER)
 
 
-def _code_keys(path: Path) -> list[str]:
+def _code_keys(path: Path) -> list[Message]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from model.components import Inputs, Loaded, forward
-from model.device import failures
+from env.language import _
+from model.components import Inputs, Loaded
+from model.device import runtime_errors
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,7 @@ class Generated:
     """What was decoded, on the CPU."""
 
     tokens: torch.Tensor  # [B, new], int64
-    logits: torch.Tensor | None  # [B, new, vocab_size], nothing masked; None unless asked for
+    logits: torch.Tensor | None  # [B, new, vocab_size], nothing masked; None where they were not kept
 
 
 def generate(
@@ -39,7 +40,7 @@ def generate(
     `on_token` is called after each token; `options` are the library's own, such as `cache_implementation`.
 
     Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
+        OutOfMemoryError, DeviceError: as `device.runtime_errors`.
     """
     import torch
     from transformers import StoppingCriteria, StoppingCriteriaList
@@ -53,12 +54,12 @@ def generate(
             return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
     device = loaded.device
-    ids = inputs.input_ids.to(device.torch_device)
-    with failures(device, "generating"), torch.inference_mode():
+    ids = loaded.on_device(inputs.input_ids)
+    with runtime_errors(device, _("generating")), torch.inference_mode():
         output = loaded.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            input_features=inputs.features.to(loaded.torch_dtype).to(device.torch_device),
+            input_features=loaded.on_device(inputs.features),
             max_new_tokens=new_tokens,
             min_new_tokens=new_tokens,
             suppress_tokens=[loaded.architecture.audio_token],
@@ -78,14 +79,13 @@ def uncached_logits(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> tor
     """Logits [B, new, vocab_size] where `tokens` [B, new] were taken, from one pass over prompt and tokens, on the CPU.
 
     Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
+        OutOfMemoryError, DeviceError: as `device.runtime_errors`.
     """
     import torch
 
-    ids = torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1).to(loaded.device.torch_device)
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    with failures(loaded.device, "running the generated tokens uncached"), torch.inference_mode():
-        return forward(loaded.model, features, ids)[:, inputs.positions - 1 :].cpu()
+    forced = replace(inputs, input_ids=torch.cat([inputs.input_ids, tokens[:, :-1]], dim=1))
+    with runtime_errors(loaded.device, _("running the generated tokens uncached")), torch.inference_mode():
+        return loaded.forward(forced)[:, inputs.positions - 1 :].cpu()
 
 
 def never_chosen(model: Any) -> list[int]:
@@ -110,17 +110,17 @@ def decode(loaded: Loaded, inputs: Inputs, new_tokens: int, **options: Any) -> t
     """As `generate`: the tokens [B, new], and the scores [B, new, vocab_size] that each was chosen from.
 
     Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
+        OutOfMemoryError, DeviceError: as `device.runtime_errors`.
     """
-    found = generate(loaded, inputs, new_tokens, keep_logits=True, **options)
-    assert found.logits is not None
-    return found.tokens, choosable(loaded.model, found.logits).double().numpy()
+    generated = generate(loaded, inputs, new_tokens, keep_logits=True, **options)
+    assert generated.logits is not None
+    return generated.tokens, choosable(loaded.model, generated.logits).double().numpy()
 
 
 def score(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> NDArray[float64]:
     """Scores [B, new, vocab_size] of one uncached pass for the positions where `tokens` [B, new] were taken.
 
     Raises:
-        OutOfMemoryError, DeviceError: as `failures`.
+        OutOfMemoryError, DeviceError: as `device.runtime_errors`.
     """
     return choosable(loaded.model, uncached_logits(loaded, inputs, tokens)).double().numpy()

@@ -5,7 +5,6 @@ An instruction of another wording makes the model guess: it was trained on these
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.language import Message, _
+from env.toml import load_toml
 
 AUDIO_TOKEN = "<|audio|>"  # noqa: S105 (a placeholder, not a password)
 TASKS = ("transcribe", "translate")
@@ -35,7 +31,7 @@ class Language:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked of the model about a recording. `trained` is false for wording of the user's own.
+    """What the model is to do with a recording. `trained` is false for wording of the user's own.
 
     `language` is the speech's, where it is known: the model is not told it, scores and joining of windows need it.
     """
@@ -48,7 +44,7 @@ class Prompt:
 
     @property
     def content(self) -> str:
-        """The user turn for the chat template: a plain string, since the template prints list content as it is."""
+        """The user turn for the chat template: a string, since the template prints list content as it is."""
         return self.instruction if AUDIO_TOKEN in self.instruction else AUDIO_TOKEN + self.instruction
 
     @property
@@ -58,8 +54,7 @@ class Prompt:
 
 @cache
 def _tables() -> dict[str, Any]:
-    with (Path(__file__).parent / "prompts.toml").open("rb") as file:
-        return tomllib.load(file)
+    return load_toml(Path(__file__).parent / "prompts.toml")
 
 
 @cache
@@ -85,7 +80,7 @@ def _instruction(task: str, form: str, **fields: str) -> str:
 
 
 def clean_keywords(keywords: Sequence[str]) -> list[str]:
-    """The keywords without blanks and repeats, in the order given.
+    """The keywords without blanks and repeats, in their order.
 
     Raises:
         UsageError: a keyword holds a special token, which would end the instruction.
@@ -93,16 +88,20 @@ def clean_keywords(keywords: Sequence[str]) -> list[str]:
     kept = dict.fromkeys(" ".join(keyword.split()) for keyword in keywords)
     for keyword in kept:
         if "<|" in keyword:
-            raise UsageError(f"keyword {keyword!r} cannot be part of an instruction", next="--keywords Ascend,CANN")
+            raise UsageError(
+                _("keyword {keyword} cannot be part of an instruction", keyword=repr(keyword)),
+                next="--keywords Ascend,CANN",
+            )
     return [keyword for keyword in kept if keyword]
 
 
 def _own_prompt(text: str, language: str | None) -> Prompt:
     if not text.strip():
-        raise UsageError("--prompt is empty", next="leave it out for the trained instruction")
+        raise UsageError(_("--prompt is empty"), next=_("leave it out for the trained instruction"))
     if text.count(AUDIO_TOKEN) > 1:
         raise UsageError(
-            f"--prompt holds {AUDIO_TOKEN} {text.count(AUDIO_TOKEN)} times", why="a prompt has one recording"
+            _("--prompt holds {token} {count} times", token=AUDIO_TOKEN, count=text.count(AUDIO_TOKEN)),
+            why=_("a prompt has one recording"),
         )
     return Prompt(text, "prompt", language, None, trained=text in _trained_texts())
 
@@ -118,25 +117,35 @@ def _trained_texts() -> frozenset[str]:
 
 def _check_language(code: str | None, known: Sequence[str], option: str) -> None:
     if code is not None and code not in known:
-        raise UsageError(f"{option} {code}: not a language of this model", why=f"it knows {', '.join(known)}")
+        raise UsageError(
+            _("{option} {code}: not a language of this model", option=option, code=code),
+            why=_("it knows {languages}", languages=", ".join(known)),
+        )
 
 
 def _check_target(language: str | None, target: str | None) -> str:
-    """The code of the language to translate into; English where it is not given."""
+    """The code of the language to translate into; English by default."""
     targets = languages()
     _check_language(target, tuple(targets), "--target")
     if target is None:
         if language == "en":
             names = ", ".join(code for code, row in targets.items() if "en" in row.translate_from)
-            raise UsageError("English speech can be translated into several languages", next=f"--target one of {names}")
+            raise UsageError(
+                _("English speech can be translated into several languages"),
+                next=_("--target one of {names}", names=names),
+            )
         return "en"
     if target == language:
-        raise UsageError(f"--language and --target are both {target}", next="--task transcribe")
+        raise UsageError(_("--language and --target are both {target}", target=target), next="--task transcribe")
     if language is not None and language not in targets[target].translate_from:
         pairs = ", ".join(code for code, row in targets.items() if language in row.translate_from)
         raise UsageError(
-            f"the model was not trained to translate {targets[language].name} into {targets[target].name}",
-            why=f"from {targets[language].name} it translates into {pairs}",
+            _(
+                "the model was not trained to translate {speech} into {text}",
+                speech=Message(targets[language].name),
+                text=Message(targets[target].name),
+            ),
+            why=_("from {speech} it translates into {targets}", speech=Message(targets[language].name), targets=pairs),
             next=f"--target {pairs.split(', ')[0]}",
         )
     return target
@@ -157,23 +166,26 @@ def build(
         UsageError: the model has no trained instruction for this combination, or two options contradict each other.
     """
     _check_language(language, spoken(), "--language")
-    words = clean_keywords(keywords)
+    names = clean_keywords(keywords)
     if prompt is not None:
-        if task != "transcribe" or target or punctuate or words:
+        if task != "transcribe" or target or punctuate or names:
             raise UsageError(
-                "--prompt says the whole instruction: it cannot go with --task, --target, --punctuate or --keywords"
+                _("--prompt says the whole instruction: it cannot go with --task, --target, --punctuate or --keywords")
             )
         return _own_prompt(prompt, language)
     if task not in TASKS:
-        raise UsageError(f"--task {task}: no such task", next=f"--task {TASKS[0]} or --task {TASKS[1]}")
-    if punctuate and words:
         raise UsageError(
-            "--punctuate and --keywords cannot go together",
-            why="the model was trained with either, never with both in one instruction",
+            _("--task {task}: no such task", task=task),
+            next=_("--task {first} or --task {second}", first=TASKS[0], second=TASKS[1]),
+        )
+    if punctuate and names:
+        raise UsageError(
+            _("--punctuate and --keywords cannot go together"),
+            why=_("the model was trained with either, never with both in one instruction"),
         )
     if task == "transcribe" and target is not None:
-        raise UsageError("--target is for translation only", next=f"--task translate --target {target}")
+        raise UsageError(_("--target is for translation only"), next=f"--task translate --target {target}")
     into = _check_target(language, target) if task == "translate" else None
-    form = "keywords" if words else "punctuated" if punctuate else "plain"
+    form = "keywords" if names else "punctuated" if punctuate else "plain"
     name = languages()[into].name if into else ""
-    return Prompt(_instruction(task, form, target=name, keywords=", ".join(words)), task, language, into)
+    return Prompt(_instruction(task, form, target=name, keywords=", ".join(names)), task, language, into)

@@ -2,7 +2,7 @@
 
 Weights are read from the shards as each layer needs them and dropped after it, so the reference of a 2.3 billion
 parameter model takes a few hundred megabytes beside the model under test, not another nine gigabytes. What the device
-holds is never asked: a weight that was damaged on its way there shows.
+holds is never read: a weight that was damaged on its way there shows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from model import gate
 from model.checkpoint import Checkpoint
 from model.components import ctc_head, encode, forward, language_model, project, quiet, splice, torch_dtype
+from model.stored_tensors import StoredTensors
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class Reference:
         from transformers import AutoModelForSpeechSeq2Seq
 
         self.dtype = dtype
-        self._files = _Tensors(checkpoint, torch_dtype(dtype) if dtype != "float64" else torch.float64)
+        self._files = StoredTensors(checkpoint, torch_dtype(dtype) if dtype != "float64" else torch.float64)
         config = gate.load_config(checkpoint.folder)
         # Parameters have no storage; computed buffers (positions, RoPE frequencies) are real.
         with init_empty_weights(include_buffers=False):
@@ -71,31 +72,10 @@ class Reference:
         return output
 
 
-class _Tensors:
-    """Tensors of a checkpoint by name, widened as they are read."""
-
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
-        from safetensors import safe_open
-
-        self.dtype = dtype
-        self._where = {name: path for name, (path, _) in checkpoint.entries.items()}
-        self._open = {path: safe_open(path, framework="pt") for path in checkpoint.shards}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._where
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        from torch.utils._python_dispatch import _disable_current_modes
-
-        with _disable_current_modes():  # what watches or changes the layers' operators has nothing to do with the file
-            tensor: torch.Tensor = self._open[self._where[name]].get_tensor(name)  # type: ignore[no-untyped-call]
-            return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
-
-
 class _Layer:
     """One module's own parameters and buffers, put in before it runs and taken out after."""
 
-    def __init__(self, files: _Tensors, name: str, module: torch.nn.Module) -> None:
+    def __init__(self, files: StoredTensors, name: str, module: torch.nn.Module) -> None:
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         prefix = f"{name}." if name else ""
         self.module = module
@@ -128,6 +108,6 @@ def stored_rows(checkpoint: Checkpoint, token_ids: torch.Tensor) -> torch.Tensor
 
     name = "language_model.model.embed_tokens.weight"
     with safe_open(checkpoint.entries[name][0], framework="pt") as file:
-        rows = file.get_slice(name)
-        found: torch.Tensor = torch.cat([rows[token : token + 1] for token in token_ids.tolist()])
-    return found
+        table = file.get_slice(name)
+        rows: torch.Tensor = torch.cat([table[token : token + 1] for token in token_ids.tolist()])
+    return rows

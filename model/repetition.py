@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LONGEST_MOTIF = 16  # tokens; a looping phrase of more is rare and ends at the token limit, which is said too
+LONGEST_MOTIF = 16  # tokens; a looping phrase of more is rare and ends at the token limit, which is noted too
 CYCLES = 6  # people say a word six times; spoken digits repeat: so both conditions must hold
 LEAST_REPEATED = 18  # tokens
 TAIL = LONGEST_MOTIF * CYCLES  # tokens at the end that decide

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from env.language import Message, _
+
 MAXIMUM_HEADER = 100_000_000  # bytes; the library's own limit
 ITEM_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
@@ -36,7 +38,11 @@ class Entry:
 
 
 class DamagedFileError(ValueError):
-    """The file is not a whole safetensors file; the message says in what way."""
+    """The file is not a whole safetensors file; `what` says in what way."""
+
+    def __init__(self, what: Message) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 def read_header(path: Path) -> dict[str, Entry]:
@@ -50,19 +56,21 @@ def read_header(path: Path) -> dict[str, Entry]:
     with path.open("rb") as file:
         prefix = file.read(8)
         if len(prefix) < 8:
-            raise DamagedFileError(f"{size} bytes long, not even a header")
+            raise DamagedFileError(_("{size} bytes long, not even a header", size=size))
         (length,) = struct.unpack("<Q", prefix)
         if length > MAXIMUM_HEADER:
-            raise DamagedFileError("not a safetensors file: its header length makes no sense")
+            raise DamagedFileError(_("not a safetensors file: its header length makes no sense"))
         if length > size - 8:
-            raise DamagedFileError(f"truncated inside its header: {size} bytes of at least {length + 8}")
+            raise DamagedFileError(
+                _("truncated inside its header: {size} bytes of at least {least}", size=size, least=length + 8)
+            )
         raw = file.read(length)
     try:
         header = json.loads(raw)
     except ValueError as error:
-        raise DamagedFileError("not a safetensors file: its header is no JSON") from error
+        raise DamagedFileError(_("not a safetensors file: its header is no JSON")) from error
     if not isinstance(header, dict):
-        raise DamagedFileError("not a safetensors file: its header is no JSON object")
+        raise DamagedFileError(_("not a safetensors file: its header is no JSON object"))
     entries = {name: _entry(name, value) for name, value in header.items() if name != "__metadata__"}
     _check_ranges(entries, size - 8 - length)
     return entries
@@ -74,11 +82,19 @@ def _entry(name: str, value: Any) -> Entry:
         entry = Entry(value["dtype"], tuple(value["shape"]), begin, end)
         whole = all(isinstance(n, int) and n >= 0 for n in (*entry.shape, begin, end))
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"header entry of {name} is not a tensor's") from error
+        raise DamagedFileError(_("header entry of {name} is not a tensor's", name=name)) from error
     if not whole or entry.dtype not in ITEM_BYTES:
-        raise DamagedFileError(f"header entry of {name} makes no sense: {value}")
+        raise DamagedFileError(_("header entry of {name} makes no sense: {entry}", name=name, entry=str(value)))
     if math.prod(entry.shape) * ITEM_BYTES[entry.dtype] != end - begin:
-        raise DamagedFileError(f"{name}: {entry.dtype} {list(entry.shape)} does not take {end - begin} bytes")
+        raise DamagedFileError(
+            _(
+                "{name}: {dtype} {shape} does not take {size} bytes",
+                name=name,
+                dtype=entry.dtype,
+                shape=str(list(entry.shape)),
+                size=end - begin,
+            )
+        )
     return entry
 
 
@@ -86,12 +102,25 @@ def _check_ranges(entries: Mapping[str, Entry], available: int) -> None:
     position = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != position:
-            raise DamagedFileError(f"{name} begins at byte {entry.begin} of the data, {position} expected")
+            raise DamagedFileError(
+                _(
+                    "{name} begins at byte {begin} of the data, {expected} expected",
+                    name=name,
+                    begin=entry.begin,
+                    expected=position,
+                )
+            )
         position = entry.end
     if position > available:
-        raise DamagedFileError(f"truncated: {available:,} bytes of tensors, {position:,} declared")
+        raise DamagedFileError(
+            _(
+                "truncated: {available:,} bytes of tensors, {declared:,} declared",
+                available=available,
+                declared=position,
+            )
+        )
     if position < available:
-        raise DamagedFileError(f"{available - position:,} bytes too long for what its header declares")
+        raise DamagedFileError(_("{excess:,} bytes too long for what its header declares", excess=available - position))
 
 
 def write_file(
@@ -117,5 +146,5 @@ def write_file(
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
-        for name, _, _ in order:
+        for name, *_shape in order:
             file.write(data(name))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from env.language import translate
 from env.stack import ROOT
-from model import checkpoint, components, decoding, device, stand_in, sums
+from model import checkpoint, checksums, components, decoding, device, stand_in
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.decoding import CtcReader, Decoding, Reader, Transcriber
@@ -20,11 +21,15 @@ from model.signature import Signature
 DIGESTS = ROOT / ".cache" / "weights-sha256.json"
 
 
+def _print_line(line: str) -> None:
+    print(translate(line), flush=True)
+
+
 class Session:
     """One device and one checkpoint, and what is made of them.
 
     `model_dir` is a checkpoint folder or a stand-in's name, `dtype` a name of components.DTYPES or "auto" (the
-    checkpoint's own). A model that is loaded already may be given; its device and checkpoint come with it.
+    checkpoint's own). A model that is loaded already brings its device and its checkpoint.
     """
 
     def __init__(
@@ -57,8 +62,7 @@ class Session:
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """Raises: CheckpointError; UsageError for an unknown stand-in; StorageError where one cannot be written."""
-        progress = lambda line: print(line, flush=True)  # noqa: E731
-        return checkpoint.inspect(stand_in.folder_of(self.model_dir, self.seed, progress=progress))
+        return checkpoint.inspect(stand_in.folder_of(self.model_dir, self.seed, progress=_print_line))
 
     @cached_property
     def digest(self) -> str:
@@ -67,15 +71,15 @@ class Session:
 
     @cached_property
     def checksums(self) -> tuple[str, ...] | None:
-        """The files that SHA256SUMS lists, found as listed; None where there is no such list.
+        """The files that SHA256SUMS lists, all as listed; None where there is no such list.
 
         Raises: CheckpointError, where they are not.
         """
-        return sums.compare(self.checkpoint, DIGESTS)
+        return checksums.compare(self.checkpoint, DIGESTS)
 
     @property
     def dtype(self) -> str:
-        """The dtype that is computed in: as asked, or the checkpoint's own."""
+        """The dtype that is computed in: the one that was named, or the checkpoint's own."""
         return components.choose_dtype(self.asked_dtype, self.checkpoint)
 
     @cached_property
@@ -150,8 +154,8 @@ class Session:
         """What transcripts were made with. It is the same in every process of a run: the card's number is in it only
         where `card` asks for it.
         """
-        found = self.model.device
-        return self._identity(device=found.label if card else found.kind, decoding=reader.signature, **more)
+        here = self.model.device
+        return self._identity(device=here.label if card else here.kind, decoding=reader.signature, **more)
 
     def _identity(self, **more: Any) -> Signature:
         loaded = self.model

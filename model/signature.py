@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 
-class DecodingSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecodingSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How a text was decoded: "greedy", "beam-N" or "ctc-greedy", and what ends it."""
 
     method: str
@@ -16,7 +16,7 @@ class DecodingSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     loop_stop: str | None = None
 
 
-class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a figure was taken with. Two figures compare where their signatures differ in nothing but the question.
 
     Fields are in the order in which they are written everywhere; what does not apply to a figure is left out.
@@ -41,7 +41,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     weights_sha256: str | None = None
     weights_kind: str | None = None  # "checkpoint", "stand-in"
     weights_name: str | None = None
-    versions: dict[str, str] | None = None
+    versions: Mapping[str, str | None] | None = None
     threads: int | None = None
     deterministic: bool | None = None
     emulated: bool | None = None

@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import shutil
 import statistics
 from collections.abc import Callable, Mapping
@@ -23,8 +22,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from env.atomic import write_json
+from env.atomic import replacing, write_json
 from env.errors import StorageError, UsageError, storage_error
+from env.language import _
 from model.architecture import Architecture, Shape, parse
 from model.checkpoint import CONFIG_FILE, INDEX_FILE, SINGLE_FILE, STAND_IN_FILE
 from model.safetensors_format import ITEM_BYTES, write_file
@@ -60,7 +60,10 @@ def folder_of(
     name = model_dir.removeprefix(PREFIX)
     if name not in CONFIGS:
         known = ", ".join(PREFIX + known for known in CONFIGS)
-        raise UsageError(f"no stand-in named {model_dir!r}", next=f"--model-dir one of {known}, or a checkpoint folder")
+        raise UsageError(
+            _("no stand-in named {name}", name=repr(model_dir)),
+            next=_("--model-dir one of {known}, or a checkpoint folder", known=known),
+        )
     if name == "full":
         seed = FULL_SEED
     config = json.loads((Path(__file__).parent / "data" / CONFIGS[name]).read_text(encoding="utf-8"))
@@ -71,6 +74,9 @@ def folder_of(
             _make(folder, config, seed, model_dir, progress)
         except OSError as error:
             raise storage_error(error, folder) from error
+        except StorageError:
+            if not (folder / STAND_IN_FILE).exists():  # another process was faster: its folder holds the same bytes
+                raise
     return folder
 
 
@@ -85,22 +91,20 @@ def _make(folder: Path, config: Mapping[str, Any], seed: int, name: str, progres
     free = shutil.disk_usage(folder.parent).free
     if free < needed * 1.02:
         raise StorageError(
-            f"{name} takes {needed / 1e9:.1f} GB, and {folder.parent} has {free / 1e9:.1f} GB left",
+            _(
+                "{name} takes {needed:.1f} GB, and {folder} has {free:.1f} GB left",
+                name=name,
+                needed=needed / 1e9,
+                folder=folder.parent,
+                free=free / 1e9,
+            ),
             next=f"df -h {folder.parent}",
         )
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(folder) as temporary:
         temporary.mkdir()
         _write_weights(temporary, architecture, config, seed, progress)
         write_json(temporary / CONFIG_FILE, config)
         write_json(temporary / STAND_IN_FILE, {"schema": 1, "name": name, "seed": seed, "recipe": RECIPE})
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not (folder / STAND_IN_FILE).exists():  # another process was faster: its folder holds the same bytes
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sweep(parent: Path) -> None:
@@ -122,7 +126,14 @@ def _write_weights(
     for number, names in enumerate(shards, start=1):
         file = SINGLE_FILE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         if len(shards) > 1:
-            progress(f"writing stand-in weights {number}/{len(shards)} ({total / 1e9:.1f} GB)")
+            progress(
+                _(
+                    "writing stand-in weights {number}/{count} ({size:.1f} GB)",
+                    number=number,
+                    count=len(shards),
+                    size=total / 1e9,
+                )
+            )
         write_file(
             folder / file,
             [(name, _dtype(name), shapes[name]) for name in names],

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from env.errors import InputError
+from env.language import _
 from model import windows
 from model.audio import AudioFile
 from model.captions import Segment, Transcript
@@ -16,12 +17,8 @@ from model.decoding import Decoded, Reader
 from model.prompts import Prompt
 from model.windows import Window
 
-SILENT = "silent: not decoded"
-INTERRUPTED = "interrupted"
-
-
-def _segment(window: Window, decoded: Decoded) -> Segment:
-    return Segment(window.start_seconds, window.end_seconds, decoded.text, decoded.notes)
+SILENT = _("silent: not decoded")
+INTERRUPTED = _("interrupted")
 
 
 def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -> list[Segment]:
@@ -29,8 +26,13 @@ def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -
     spoken = [index for index, window in enumerate(group) if not window.silent]
     decoded = reader.decode([group[index].samples for index in spoken], [prompts[index] for index in spoken])
     results = dict(zip(spoken, decoded, strict=True))
-    nothing = Decoded("", 0, (SILENT,))
-    return [_segment(window, results.get(index, nothing)) for index, window in enumerate(group)]
+    return [_segment(window, results.get(index)) for index, window in enumerate(group)]
+
+
+def _segment(window: Window, decoded: Decoded | None) -> Segment:
+    if decoded is None:
+        return Segment(window.start_seconds, window.end_seconds, "", (SILENT,))
+    return Segment(window.start_seconds, window.end_seconds, decoded.text, decoded.notes, decoded.ended)
 
 
 def segments(
@@ -80,7 +82,7 @@ def transcribe_files(
                 if audio.damage is not None:
                     raise audio.damage
         except InputError as unusable:
-            error = str(unusable)
+            error = unusable.message
         except KeyboardInterrupt:
             error, interrupted = INTERRUPTED, True
         yield Transcript(path, tuple(done), prompt.output_language, provenance, notes, error)

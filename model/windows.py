@@ -40,7 +40,7 @@ class Window:
 
     @property
     def silent(self) -> bool:
-        """Whether the samples hold nothing to decode: a model asked to transcribe silence makes words up."""
+        """Whether the samples hold nothing to decode: a model makes words up for silence."""
         return float(abs(self.samples).max()) <= SILENCE
 
 

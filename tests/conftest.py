@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.slow import pytest_runtest_call as pytest_runtest_call  # a hook is found by its name here
+
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.components import Inputs, Loaded

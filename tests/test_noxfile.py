@@ -33,7 +33,7 @@ def test_an_unknown_option_fails_each_session_with_its_name_and_runs_nothing(tmp
 
 def test_help_shows_the_options_of_all_three() -> None:
     done = nox("-s", "setup", "--", "--help")
-    for option in ("--device", "--find-links", "--level", "--strict"):
+    for option in ("--device", "--find-links", "--level", "--batch-size", "--strict", "--lang"):
         assert option in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from env.arguments import Parser
 from env.atomic import write_json
+from env.device_name import DeviceName
 from env.errors import (
     INTERRUPTED,
     EnvironmentMissingError,
@@ -23,11 +26,34 @@ from env.errors import (
     VerificationIncompleteError,
     run_main,
 )
-from env.options import SETUP_FILE, add_target_options, repeating, run_folder
-from verify.options import add_verify_options, resolve_model_dir
+from env.language import _, translate, user_language
+from env.options import (
+    BATCH_SIZE,
+    DEVICE,
+    DTYPE,
+    LEVEL,
+    MINUTES,
+    PROFILE,
+    SEED,
+    SEQ_LEN,
+    SETUP_FILE,
+    main_job_parser,
+    nox_command,
+    repeating,
+    run_folder,
+)
+from model.location import resolve_model_dir
+from model.options import batch_size
 from verify.run import engine, plan
 from verify.run.context import Context
+from verify.run.provenance import shown_model_dir
 from verify.run.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run
+
+if TYPE_CHECKING:
+    from env.builder import Stamp
+
+# What a check was run with, in the order in which its rerun command names it.
+RERUN = (DEVICE, PROFILE, LEVEL, MINUTES, DTYPE, SEED, SEQ_LEN, BATCH_SIZE)
 
 
 def new_run_id() -> str:
@@ -35,52 +61,45 @@ def new_run_id() -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)
 
 
-def selected(arguments: argparse.Namespace) -> list[plan.Check]:
+def selected(options: argparse.Namespace) -> list[plan.Check]:
     """The checks to run now: those of the level, or the ones named.
 
     Raises:
         UsageError: a name is no check of this level.
     """
-    checks = plan.planned(arguments.level)
-    if not arguments.check:
+    checks = plan.planned(options.level)
+    if not options.check:
         return list(checks)
     names = [check.name for check in checks]
-    unknown = [name for name in arguments.check if name not in names]
+    unknown = [name for name in options.check if name not in names]
     if unknown:
         raise UsageError(
-            f"no check {', '.join(unknown)} at level {arguments.level}", next=f"choose from: {', '.join(names)}"
+            _("no check {names} at level {level}", names=", ".join(unknown), level=options.level),
+            next=_("choose from: {names}", names=", ".join(names)),
         )
-    return [check for check in checks if check.name in arguments.check]
+    return [check for check in checks if check.name in options.check]
 
 
-def rerun_command(arguments: argparse.Namespace) -> Callable[[str], str]:
+def rerun_command(options: argparse.Namespace) -> Callable[[str], str]:
     """The exact command that runs one check again, from the options that differ from their defaults."""
-    parser = make_parser()
-    words = []
-    for name in ("device", "profile", "level", "minutes", "dtype", "seed"):
-        value = getattr(arguments, name)
-        if value != parser.get_default(name):
-            words += [f"--{name}", str(value)]
-    if arguments.reference:
-        words += ["--reference", Path(arguments.reference).name]
-    words += ["--model-dir", engine.shown_model_dir(resolve_model_dir(arguments.model_dir))]
-    return lambda check: shlex.join(["nox", "-s", "verify", "--", "--check", check, *words])
+    argv = [argument for option in RERUN for argument in option.to_argv(getattr(options, option.name))]
+    if options.reference:
+        argv += ["--reference", Path(options.reference).name]
+    argv += ["--model-dir", shown_model_dir(resolve_model_dir(options.model_dir))]
+    return lambda check: nox_command("verify", ["--check", check, *argv])
 
 
-def setup_from_stamp(stamp: Mapping[str, Any]) -> dict[str, Any]:
+def setup_from_stamp(stamp: Stamp) -> dict[str, Any]:
     """What setup.json says where the environment was built by an earlier command."""
-    data = {
-        key: stamp[key]
-        for key in ("profile", "python", "machine", "lock", "lock_sha256", "installer", "packages", "apart")
-    }
+    names = ("profile", "python", "machine", "lock", "lock_sha256", "installer", "packages", "apart")
     return {
         "schema": SCHEMA,
         "status": "pass",
         "reason": "built by an earlier setup",
-        "started": stamp["made"],
+        "started": stamp.made,
         "seconds": 0.0,
         "command": "nox -s setup",
-        "data": data,
+        "data": {name: msgspec.to_builtins(getattr(stamp, name)) for name in names},
     }
 
 
@@ -91,24 +110,38 @@ def refuse_another_run(folder: Path, context: Context) -> None:
         UsageError: the run in `folder` has other ones.
     """
     try:
-        run = read_evidence(folder).run
+        evidence = read_evidence(folder)
     except RecordError:
         return
+    run = evidence.run
     if run is None:
         return
-    model_dir = engine.shown_model_dir(context.model_dir)
-    now = {"level": context.level, "model_dir": model_dir, "dtype": context.dtype, "seed": context.seed}
-    others = [f"{name} {getattr(run, name)}, not {value}" for name, value in now.items() if getattr(run, name) != value]
+    signatures = [record.signature for record in evidence.records.values() if "seq_len" in record.signature]
+    of_run = {"level": run.level, "model_dir": run.model_dir, "dtype": run.dtype, "seed": run.seed}
+    now = {
+        "level": context.level,
+        "model_dir": shown_model_dir(context.model_dir),
+        "dtype": context.dtype,
+        "seed": context.seed,
+    }
+    if signatures:  # run.json does not say what its inputs were; every check that took any does
+        of_run |= {"batch-size": signatures[0].get("batch"), "seq-len": signatures[0]["seq_len"]}
+        now |= {"batch-size": context.batch_size, "seq-len": context.seq_len}
+    others = [
+        _("{option} {of_run}, not {now}", option=name, of_run=of_run[name], now=value)
+        for name, value in now.items()
+        if of_run[name] != value
+    ]
     if others:
         raise UsageError(
-            f"{folder.name} was made with {'; '.join(others)}",
-            why="records of different runs must not stand in one document",
-            next="give the same options, or leave --run out",
+            _("{run} was made with {options}", run=folder.name, options=others),
+            why=_("records of different runs must not stand in one document"),
+            next=_("give the same options, or leave --run out"),
         )
 
 
-def environment(profile: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The built environment; where it is missing because the setup of this very run failed, that is what is said.
+def environment(profile: str, folder: Path) -> tuple[Path, Stamp]:
+    """The built environment; where it is missing because the setup of this very run failed, the error says that.
 
     Raises:
         EnvironmentMissingError: as `builder.require`.
@@ -126,35 +159,44 @@ def environment(profile: str, folder: Path) -> tuple[Path, dict[str, Any]]:
             raise
         reason = str(setup.get("reason")).partition("\n")[0]
         raise EnvironmentMissingError(
-            f"the setup of this run did not succeed: {reason}", why=missing.what, next="mend that, then nox -s setup"
+            _("the setup of this run did not succeed: {reason}", reason=reason),
+            why=missing.what,
+            next=_("mend that, then nox -s setup"),
         ) from missing
 
 
-def verify(arguments: argparse.Namespace, command: str) -> int:
-    """Run the checks; return the exit code that the verdict asks for."""
+def context_of(options: argparse.Namespace, folder: Path) -> Context:
+    """The options of a run as its checks see them."""
+    return Context(
+        device=options.device,
+        model_dir=resolve_model_dir(options.model_dir),
+        dtype=options.dtype,
+        seed=options.seed,
+        level=options.level,
+        run_folder=folder,
+        batch_size=batch_size(options) or 1,
+        seq_len=options.seq_len,
+        reference=str(Path(options.reference).resolve()) if options.reference else None,
+        minutes=options.minutes,
+    )
+
+
+def verify(options: argparse.Namespace, command: str) -> int:
+    """Run the checks; return the exit code that the verdict stands for."""
     from env.probe import probe
     from env.setup import profile_for
     from verify.run.screen import failures, screen
     from verify.run.verdict import judge
 
-    checks = selected(arguments)
-    folder = run_folder(arguments.results, arguments.run or new_run_id()).resolve()
-    context = Context(
-        device=arguments.device,
-        model_dir=resolve_model_dir(arguments.model_dir),
-        dtype=arguments.dtype,
-        seed=arguments.seed,
-        level=arguments.level,
-        run_folder=folder,
-        reference=str(Path(arguments.reference).resolve()) if arguments.reference else None,
-        minutes=arguments.minutes,
-    )
-    if arguments.check:
+    checks = selected(options)
+    folder = run_folder(options.results, options.run or new_run_id()).resolve()
+    context = context_of(options, folder)
+    if options.check:
         refuse_another_run(folder, context)
     forget_records(folder, (check.name for check in checks))
-    write_run(folder, engine.new_run(folder.name, context, plan.planned(arguments.level), arguments.device, command))
-    ascend = arguments.device == "auto" and probe().ascend
-    python, stamp = environment(profile_for(arguments.profile, arguments.device, ascend), folder)
+    write_run(folder, engine.new_run(folder.name, context, plan.planned(options.level), options.device, command))
+    ascend = DeviceName.parse(options.device).kind is None and probe().ascend
+    python, stamp = environment(profile_for(options.profile, options.device, ascend), folder)
     if not (folder / SETUP_FILE).exists():
         write_json(folder / SETUP_FILE, setup_from_stamp(stamp))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -168,16 +210,18 @@ def verify(arguments: argparse.Namespace, command: str) -> int:
             progress(step)
 
         try:
-            engine.run_checks(checks, context, python, rerun_command(arguments), keep)
+            engine.run_checks(checks, context, python, rerun_command(options), keep)
         except KeyboardInterrupt:
             interrupted = True
     for text in failures(records):
         print(text)
     verdict = judge(read_evidence(folder))
-    print(f"\nverdict: {verdict.line()}\nrecords: {shown(folder)}")
+    print()
+    print(translate(_("verdict: {line}", line=verdict.line(user_language()))))
+    print(translate(_("records: {folder}", folder=os.path.relpath(folder))))
     if interrupted:
         return INTERRUPTED
-    return exit_code_of(records) if arguments.check else verdict.exit_code
+    return exit_code_of(records) if options.check else verdict.exit_code
 
 
 def exit_code_of(records: Sequence[Record]) -> int:
@@ -188,24 +232,17 @@ def exit_code_of(records: Sequence[Record]) -> int:
     return 0 if records and statuses == {Status.PASS} else VerificationIncompleteError.exit_code
 
 
-def shown(path: Path) -> str:
-    """A path as the user would type it from here."""
-    return os.path.relpath(path)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m verify", description="Run the checks of a level and print the verdict.", allow_abbrev=False
+def make_parser() -> Parser:
+    return main_job_parser(
+        "python -m verify",
+        _("Run the checks of a level and print the verdict."),
+        own=("target", "run", "verify"),
     )
-    add_target_options(parser)
-    add_verify_options(parser)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    arguments = make_parser().parse_args(words)
-    return verify(arguments, repeating("verify", words))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return verify(make_parser().parse_args(arguments), repeating("verify", arguments))
 
 
 if __name__ == "__main__":

@@ -1,93 +1,43 @@
-"""What inference.py and eval.py share: their common options, the Context made of them, the JSON file."""
+"""What inference.py and eval.py share: their common options, the session made of them, what they print and write."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from env import atomic, stack
+from env import atomic
+from env.arguments import DefaultsFormatter, Parser
+from env.language import _, translate
+from env.options import BATCH_SIZE, DEVICE, DTYPE, JSON, MODEL_DIR, SEED, SEQ_LEN
+from env.stack import load_stack
+from model.location import resolve_model_dir
+from model.options import batch_size
 from model.signature import Signature
-from verify.options import DTYPES, resolve_model_dir
 
 if TYPE_CHECKING:
     from verify.run.records import Outcome
     from verify.run.verification import Verification
 
 
-def at_least(smallest: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `smallest`."""
-
-    def whole_number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = smallest - 1
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {smallest}")
-        return value
-
-    return whole_number
-
-
-AUTO = "auto"
-
-
-def size_or_auto(text: str) -> int | str:
-    """An argparse type: a whole number of at least 1, or `auto`."""
-    return AUTO if text == AUTO else at_least(1)(text)
-
-
-def batch_size(options: argparse.Namespace) -> int | None:
-    """The batch size that was asked for; None for `auto`."""
-    return None if options.batch_size == AUTO else int(options.batch_size)
-
-
-def note(text: str) -> None:
-    """Say something on stderr: stdout is for results."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one to show."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
-
-
-def parser(program: str, summary: str) -> argparse.ArgumentParser:
+def parser(program: str, summary: str) -> Parser:
     """A parser with the shared options. Defaults are the public recipe's."""
-    declared = stack.load_stack()
-    found = argparse.ArgumentParser(prog=program, description=summary, formatter_class=HelpFormatter)
-    found.add_argument(
-        "--model-dir",
-        default=declared.checkpoint,
-        metavar="DIR",
-        help="checkpoint folder, or synthetic:tiny or synthetic:full for a seeded stand-in",
+    shared = Parser(prog=program, description=summary, formatter_class=DefaultsFormatter)
+    MODEL_DIR.add(
+        shared,
+        default=load_stack().checkpoint,
+        help=_("checkpoint folder, or synthetic:tiny or synthetic:full for a seeded stand-in"),
     )
-    found.add_argument("--device", default="npu:0", help="npu:N, cuda:N, cpu, or auto (npu, then cuda, then cpu)")
-    found.add_argument("--dtype", default="auto", choices=DTYPES, help="auto is the checkpoint's own")
-    found.add_argument(
-        "--seq-len", type=at_least(1), default=32, metavar="N", help="encoder frames and prompt positions"
-    )
-    found.add_argument(
-        "--batch-size",
-        type=size_or_auto,
-        default=1,
-        metavar="N",
-        help="rows of equal length; of speech: windows decoded together, or auto, halved where memory runs out",
-    )
-    found.add_argument(
-        "--seed", type=at_least(0), default=declared.seed, metavar="N", help="of the inputs, and of synthetic:tiny"
-    )
-    found.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
-    return found
+    DEVICE.add(shared, default="npu:0")
+    for option in (DTYPE, SEQ_LEN, BATCH_SIZE, SEED, JSON):
+        option.add(shared)
+    return shared
 
 
 def verification(options: argparse.Namespace) -> Verification:
-    """The session that the options ask for, as checks take it."""
+    """The session that the options describe, as checks take it."""
     from verify.run.context import Context
     from verify.run.verification import Verification
 
@@ -105,10 +55,53 @@ def verification(options: argparse.Namespace) -> Verification:
     )
 
 
+def heading(signature: Signature, parameters: int, load_seconds: float) -> str:
+    """What every figure below was taken with."""
+    kind = _("stand-in: synthetic weights") if signature.weights_kind == "stand-in" else _("checkpoint")
+    threads = _(", {n} thread(s)", n=signature.threads) if signature.device == "cpu" else ""
+    emulated = "  EMULATED" if signature.emulated else ""
+    versions = ", ".join(f"{name} {version}" for name, version in (signature.versions or {}).items())
+    lines = [
+        _(
+            "model     {name} ({kind}), {parameters:,} parameters",
+            name=signature.weights_name,
+            kind=kind,
+            parameters=parameters,
+        ),
+        _("weights   sha256 {digest}", digest=signature.weights_sha256),
+        _(
+            "device    {device}, {name}{threads}{emulated}",
+            device=signature.device,
+            name=signature.device_name,
+            threads=threads,
+            emulated=emulated,
+        ),
+        _(
+            "run       {dtype}, attention {attention}, batch {batch}, seq-len {seq_len} ({positions} positions), "
+            "seed {seed}",
+            dtype=signature.dtype,
+            attention=signature.attention,
+            batch=signature.batch,
+            seq_len=signature.seq_len,
+            positions=signature.positions,
+            seed=signature.seed,
+        ),
+        _("versions  {versions}", versions=versions),
+        _("load      {seconds:.1f} s", seconds=load_seconds),
+    ]
+    return "\n".join(map(translate, lines))
+
+
+def print_outcomes(outcomes: Mapping[str, Outcome], width: int) -> None:
+    """A line for each check: its name in `width` columns, how it ended, why."""
+    for name, outcome in outcomes.items():
+        print(f"{name:{width}} {outcome.status.value.upper():5} {translate(outcome.reason)}")
+
+
 def write_json(
     path: Path | None, program: str, outcomes: Mapping[str, Outcome], signature: Signature, **more: Any
 ) -> None:
-    """Write what a program found, whole or not at all.
+    """Write what a program measured, whole or not at all.
 
     Raises:
         StorageError: the file cannot be written.

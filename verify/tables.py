@@ -1,44 +1,37 @@
-"""Plain text tables for the terminal, and the lines that say what figures were taken with."""
+"""Text tables for the terminal and for pipes: no colour, no frame, one line a row."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
-from model.signature import Signature
+from rich.box import Box
+from rich.console import Console
+from rich.table import Table
+
+from env.language import translate
+
+# Nothing but a rule under the headings, in ASCII. Lines: top, head, head row, mid, row, foot row, foot, bottom.
+RULED = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+WIDTH = 10_000  # no line is broken: a terminal or a pager folds them as its reader likes
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; the first is flush left, the others flush right."""
-    lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    """Columns as wide as their widest cell on a screen; the first is flush left, the others flush right.
 
-    def render(line: Sequence[str]) -> str:
-        padded = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
-        return "  ".join([line[0].ljust(widths[0]), *padded[1:]]).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([render(lines[0]), rule, *map(render, lines[1:])])
+    Headings and cells may be messages.
+    """
+    grid = Table(box=RULED, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    for number, title in enumerate(header):
+        grid.add_column(translate(title), justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*map(translate, row))
+    file = io.StringIO()
+    # No markup: "[2, 32, 128]" is a shape.
+    Console(file=file, width=WIDTH, markup=False, emoji=False, highlight=False, color_system=None).print(grid)
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
 
 
 def number(value: float | None, form: str) -> str:
     """`value` formatted, or a dash where there is none."""
     return "-" if value is None else format(value, form)
-
-
-def heading(signature: Signature, parameters: int, load_seconds: float) -> str:
-    """What every figure below was taken with."""
-    kind = "stand-in: synthetic weights" if signature.weights_kind == "stand-in" else "checkpoint"
-    threads = f", {signature.threads} thread(s)" if signature.device == "cpu" else ""
-    emulated = "  EMULATED" if signature.emulated else ""
-    versions = ", ".join(f"{name} {version}" for name, version in (signature.versions or {}).items())
-    return "\n".join(
-        [
-            f"model     {signature.weights_name} ({kind}), {parameters:,} parameters",
-            f"weights   sha256 {signature.weights_sha256}",
-            f"device    {signature.device}, {signature.device_name}{threads}{emulated}",
-            f"run       {signature.dtype}, attention {signature.attention}, batch {signature.batch}, "
-            f"seq-len {signature.seq_len} ({signature.positions} positions), seed {signature.seed}",
-            f"versions  {versions}",
-            f"load      {load_seconds:.1f} s",
-        ]
-    )

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from string import Formatter
+from typing import Literal
 
-from env.audit import cann, devices, environment, pairing, resources
-from env.audit.case import RULES, Case, Fields, NotApplicableError
+from env.audit import cann, chips, devices, environment, memory_and_disk, pairing
+from env.audit.registry import Fields, NotApplicableError, Rule, Subject, listed
+from env.language import Message, _
 from env.probe.host import Host
 from env.stack import Stack
+from env.toml import load_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+__all__ = ["RULES", "Finding", "Judgement", "audit", "judge"]
 
-__all__ = ["Finding", "Judgement", "audit", "judge"]
-
-# The modules register their rules when they are imported.
-_MODULES = (resources, devices, cann, pairing, environment)
+RULES: Mapping[str, Rule] = {
+    **memory_and_disk.RULES,
+    **devices.RULES,
+    **chips.RULES,
+    **cann.RULES,
+    **pairing.RULES,
+    **environment.RULES,
+}
 TEXTS = Path(__file__).with_name("rules.toml")
-SEVERITIES = ("error", "warning", "note")
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 ANY, ASCEND, PAIRING = "any", "ascend", "pairing"
 
 
@@ -33,11 +37,11 @@ class Finding:
     """One thing that is wrong, or worth knowing: what, why it matters, the command that shows it and that fixes it."""
 
     id: str
-    severity: str  # error, warning, note
-    what: str
-    why: str
-    show: str
-    fix: str
+    severity: Severity
+    what: Message
+    why: Message
+    show: Message
+    fix: Message
     source: str
 
 
@@ -46,7 +50,7 @@ class Text:
     """A row of rules.toml. `stops` is "host", "python" or "storage" where setup must not go on."""
 
     id: str
-    severity: str
+    severity: Severity
     scope: str
     what: str
     why: str
@@ -56,13 +60,28 @@ class Text:
     stops: str | None = None
 
     def finding(self, fields: Fields) -> Finding:
-        texts = (text.format(**fields) for text in (self.what, self.why, self.show, self.fix, self.source))
-        return Finding(self.id, self.severity, *texts)
+        what, why, show, fix = (_filled(text, fields) for text in (self.what, self.why, self.show, self.fix))
+        severity = _borne(self.severity, fields.get("confidence", "high"))
+        return Finding(self.id, severity, what, why, show, fix, self.source.format(**fields))
+
+
+MOST: Mapping[str, Severity] = {"high": "error", "medium": "warning", "low": "note"}  # that evidence bears
+
+
+def _borne(severity: Severity, confidence: str) -> Severity:
+    """As much severity as the evidence bears: only high confidence makes an error, and low no more than a note."""
+    return max(severity, MOST[confidence], key=SEVERITIES.index)
+
+
+def _filled(text: str, fields: Fields) -> Message:
+    """A text as a message that carries those of the fields that it names."""
+    names = {name for _text, name, _spec, _conversion in Formatter().parse(text) if name}
+    return Message(text, **{name: fields[name] for name in names})
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one rule said: its findings, or why it had nothing to judge."""
+    """What came of one rule: its findings, or why it had nothing to judge."""
 
     rule: str
     findings: tuple[Finding, ...] = ()
@@ -72,41 +91,49 @@ class Judgement:
 @cache
 def texts() -> dict[str, Text]:
     """rules.toml, in its order."""
-    data: dict[str, dict[str, Any]] = tomllib.loads(TEXTS.read_text(encoding="utf-8"))
-    return {name: Text(id=name, **row) for name, row in data.items()}
+    return {name: Text(id=name, **row) for name, row in load_toml(TEXTS).items()}
 
 
-def judge(case: Case, scopes: Iterable[str] | None = None) -> list[Judgement]:
-    """Every rule's word on a case, in the order of rules.toml.
+def judge(subject: Subject, scopes: Iterable[str] | None = None) -> list[Judgement]:
+    """What comes of every rule, in the order of rules.toml.
 
-    On a machine that is no Ascend host, and is not asked to be one, only the rules for any machine are heard.
+    On a machine that is no Ascend host, and is not required to be one, only the rules for any machine count.
     """
     if scopes is None:
-        scopes = (ANY, ASCEND, PAIRING) if case.host.ascend or case.profile == "npu" else (ANY,)
+        scopes = (ANY, ASCEND, PAIRING) if subject.host.ascend or subject.profile == "npu" else (ANY,)
     scopes = set(scopes)
-    return [_ask(text, case) for text in texts().values() if text.scope in scopes]
+    return [_apply(text, subject) for text in texts().values() if text.scope in scopes]
 
 
-def _ask(text: Text, case: Case) -> Judgement:
+def _apply(text: Text, subject: Subject) -> Judgement:
     try:
-        return Judgement(text.id, tuple(text.finding(fields) for fields in RULES[text.id](case)))
-    except NotApplicableError as reason:
-        return Judgement(text.id, skipped=str(reason))
+        return Judgement(text.id, tuple(text.finding(fields) for fields in RULES[text.id](subject)))
+    except NotApplicableError as error:
+        return Judgement(text.id, skipped=error.reason)
 
 
-def audit(host: Host, stack: Stack, *, profile: str, checkpoint_bytes: int | None = None) -> list[Finding]:
+def audit(
+    host: Host, stack: Stack, *, profile: str, checkpoint_bytes: int | None = None, device: int | None = None
+) -> list[Finding]:
     """Every finding on a machine, errors first.
 
-    `profile` is "npu" or "host"; `checkpoint_bytes` the size of the weights, where it is known.
+    `profile` is "npu" or "host"; `checkpoint_bytes` the size of the weights, where it is known; `device` the card that
+    is to be used, as torch counts them.
     """
-    case = Case(host, stack, profile, checkpoint_bytes)
-    return sort(finding for judgement in judge(case) for finding in judgement.findings)
+    judgements = judge(Subject(host, stack, profile, checkpoint_bytes, device=device))
+    return sort(finding for judgement in judgements for finding in judgement.findings)
 
 
 def counted(findings: Sequence[Finding]) -> str:
     """How many of each kind: "1 error, 0 warnings, 2 notes"."""
-    counts = [(kind, sum(finding.severity == kind for finding in findings)) for kind in SEVERITIES]
-    return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts)
+    errors, warnings, notes = (sum(finding.severity == kind for finding in findings) for kind in SEVERITIES)
+    return listed(
+        [
+            _("1 error") if errors == 1 else _("{count} errors", count=errors),
+            _("1 warning") if warnings == 1 else _("{count} warnings", count=warnings),
+            _("1 note") if notes == 1 else _("{count} notes", count=notes),
+        ]
+    )
 
 
 def sort(findings: Iterable[Finding]) -> list[Finding]:

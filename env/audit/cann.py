@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from env.audit.case import Case, Fields, NotApplicableError, rule
+from env.audit.registry import Fields, NotApplicableError, Rule, Subject
+from env.language import Message, _, joined
 from env.probe.cann import FOLDERS
 from env.probe.host import Toolkit
 from env.versions import parse
@@ -12,168 +13,184 @@ from env.versions import parse
 HOME = "ASCEND_HOME_PATH"
 OPP = "ASCEND_OPP_PATH"
 ATB = "ATB_HOME_PATH"
+UNKNOWN_PACKAGES = ("Ascend-cann-<chip>-ops", "Ascend-cann-kernels-<chip>")  # since CANN 8.5, and before
 TORCH_ABI = "cxx_abi_1"  # torch._C._GLIBCXX_USE_CXX11_ABI is True since torch 2.6's manylinux_2_28 wheels
 
 
-@rule("cann-missing")
-def cann_missing(case: Case) -> Iterator[Fields]:
-    if not case.host.toolkits and not _hidden(case):
-        yield {"series": case.stack.cann_series}
+def cann_missing(subject: Subject) -> Iterator[Fields]:
+    if not subject.host.toolkits and not _hidden(subject):
+        yield {"series": subject.stack.cann_series}
 
 
-def _hidden(case: Case) -> list[str]:
+def _hidden(subject: Subject) -> list[str]:
     """Where a CANN may be that this user may not read."""
     folders = ("/cann", "/ascend-toolkit")
-    return [each.where for each in case.host.unread if any(folder in each.where for folder in folders)]
+    return [each.where for each in subject.host.unread if any(folder in each.where for folder in folders)]
 
 
-@rule("cann-unreadable")
-def cann_unreadable(case: Case) -> Iterator[Fields]:
-    if case.host.toolkits:
-        raise NotApplicableError("a CANN was read")
-    if hidden := _hidden(case):
+def cann_unreadable(subject: Subject) -> Iterator[Fields]:
+    if subject.host.toolkits:
+        raise NotApplicableError(_("a CANN was read"))
+    if hidden := _hidden(subject):
         yield {"places": ", ".join(hidden), "first": hidden[0]}
 
 
-def _sourced(case: Case) -> Toolkit:
+def _sourced(subject: Subject) -> Toolkit:
     """The toolkit that the environment leads to; only with ASCEND_HOME_PATH is there one."""
-    if HOME not in case.host.environ:
-        raise NotApplicableError(f"{HOME} is not set")
-    return case.toolkit
+    if HOME not in subject.host.environ:
+        raise NotApplicableError(_("{variable} is not set", variable=HOME))
+    return subject.toolkit
 
 
-@rule("cann-env-unset")
-def cann_env_unset(case: Case) -> Iterator[Fields]:
-    case.must_be_answered()
-    if not case.host.toolkits:
-        raise NotApplicableError("no CANN")
-    if HOME not in case.host.environ:
-        toolkit = case.host.toolkit or case.host.toolkits[0]
+def cann_env_unset(subject: Subject) -> Iterator[Fields]:
+    subject.must_be_answered()
+    if not subject.host.toolkits:
+        raise NotApplicableError(_("no CANN"))
+    if HOME not in subject.host.environ:
+        toolkit = subject.host.toolkit or subject.host.toolkits[0]
         yield {"toolkit": toolkit.path, "set_env": toolkit.set_env or f"{toolkit.path}/set_env.sh"}
 
 
-@rule("cann-home-wrong")
-def cann_home_wrong(case: Case) -> Iterator[Fields]:
-    value = case.host.environ.get(HOME)
-    if value is None or not case.host.toolkits:
-        raise NotApplicableError(f"{HOME} is not set, or no CANN")
-    if case.host.toolkit is None:
-        scripts = [toolkit.set_env or f"{toolkit.path}/set_env.sh" for toolkit in case.host.toolkits]
-        yield {"value": value, "toolkits": ", ".join(each.path for each in case.host.toolkits), "set_env": scripts[0]}
+def cann_home_wrong(subject: Subject) -> Iterator[Fields]:
+    value = subject.host.environ.get(HOME)
+    if value is None or not subject.host.toolkits:
+        raise NotApplicableError(_("{variable} is not set, or no CANN", variable=HOME))
+    if subject.host.toolkit is None:
+        scripts = [toolkit.set_env or f"{toolkit.path}/set_env.sh" for toolkit in subject.host.toolkits]
+        yield {
+            "value": value,
+            "toolkits": ", ".join(each.path for each in subject.host.toolkits),
+            "set_env": scripts[0],
+        }
 
 
-@rule("cann-incomplete")
-def cann_incomplete(case: Case) -> Iterator[Fields]:
-    toolkit = case.toolkit
+def cann_incomplete(subject: Subject) -> Iterator[Fields]:
+    toolkit = subject.toolkit
     absent = [name for name in FOLDERS if name not in toolkit.folders]
     if absent:
         yield {"toolkit": toolkit.path, "absent": ", ".join(f"{name}/" for name in absent)}
 
 
-@rule("cann-ops-missing")
-def cann_ops_missing(case: Case) -> Iterator[Fields]:
+def cann_ops_missing(subject: Subject) -> Iterator[Fields]:
     """The toolkit alone runs no operator: since 8.5 the binaries are a package of their own, as kernels were before."""
-    toolkit = case.toolkit
+    toolkit = subject.toolkit
     if "opp" not in toolkit.folders:
-        raise NotApplicableError("no opp folder at all: see cann-incomplete")
+        raise NotApplicableError(_("no opp folder at all: see cann-incomplete"))
     if not toolkit.kernels:
-        yield {"toolkit": toolkit.path, "package": _ops_package(case)}
+        yield {"toolkit": toolkit.path, "package": _ops_package(subject)}
 
 
-@rule("cann-ops-chip")
-def cann_ops_chip(case: Case) -> Iterator[Fields]:
-    toolkit = case.toolkit
+def cann_ops_chip(subject: Subject) -> Iterator[Fields]:
+    toolkit = subject.toolkit
     if not toolkit.kernels:
-        raise NotApplicableError("no operator binaries at all: see cann-ops-missing")
-    for kind in case.chip_kinds:
+        raise NotApplicableError(_("no operator binaries at all: see cann-ops-missing"))
+    for kind in subject.chip_kinds:
         if kind.kernels not in toolkit.kernels:
             yield {
                 "chip": kind.name,
-                "wanted": kind.kernels,
-                "found": ", ".join(toolkit.kernels),
+                "needed": kind.kernels,
+                "present": ", ".join(toolkit.kernels),
                 "toolkit": toolkit.path,
-                "package": _ops_package(case),
+                "package": _ops_package(subject),
             }
 
 
-def _ops_package(case: Case) -> str:
+def _ops_package(subject: Subject) -> str:
     """The name of the package with the operator binaries, as this CANN's generation calls it."""
     try:
-        chip = case.chip_kinds[0].kernels.removeprefix("ascend")
+        packages = subject.chip_kinds[0].package
     except NotApplicableError:
-        chip = "<chip>"
-    chip = "A3" if chip == "910_93" else chip
-    release = case.toolkit.release
-    if release is not None and parse(release) < parse("8.5"):
-        return f"Ascend-cann-kernels-{chip}"
-    return f"Ascend-cann-{chip}-ops"
+        packages = ()
+    new, old = packages if len(packages) == 2 else (*packages[:1], *UNKNOWN_PACKAGES[len(packages) :])
+    release = subject.toolkit.release
+    return old if release is not None and parse(release) < parse("8.5") else new
 
 
-@rule("cann-arch")
-def cann_arch(case: Case) -> Iterator[Fields]:
-    arch, machine = case.toolkit.arch, case.host.system.machine
+def cann_arch(subject: Subject) -> Iterator[Fields]:
+    arch, machine = subject.toolkit.arch, subject.host.system.machine
     if not arch or not machine:
-        raise NotApplicableError("the architecture of CANN or of the machine is not known")
+        raise NotApplicableError(_("the architecture of CANN or of the machine is not known"))
     if arch != machine:
-        yield {"arch": arch, "machine": machine, "toolkit": case.toolkit.path}
+        yield {"arch": arch, "machine": machine, "toolkit": subject.toolkit.path}
 
 
-@rule("cann-opp-path")
-def cann_opp_path(case: Case) -> Iterator[Fields]:
+def cann_opp_path(subject: Subject) -> Iterator[Fields]:
     """torch_npu refuses to start without ASCEND_OPP_PATH; one that leads to another CANN mixes two releases."""
-    toolkit = _sourced(case)
+    toolkit = _sourced(subject)
     script = toolkit.set_env or f"{toolkit.path}/set_env.sh"
-    leads = case.host.leads_to.get(OPP)
-    if OPP not in case.host.environ:
-        yield {"value": "not set", "toolkit": toolkit.path, "set_env": script}
-    elif leads is not None and not _belongs(case, leads, toolkit):
-        yield {"value": case.host.environ[OPP], "toolkit": toolkit.path, "set_env": script}
+    leads = subject.host.leads_to.get(OPP)
+    if OPP not in subject.host.environ:
+        yield {"value": _("not set"), "toolkit": toolkit.path, "set_env": script}
+    elif leads is not None and not _belongs(subject, leads, toolkit):
+        yield {"value": subject.host.environ[OPP], "toolkit": toolkit.path, "set_env": script}
 
 
-def _belongs(case: Case, path: str, toolkit: Toolkit) -> bool:
+def _belongs(subject: Subject, path: str, toolkit: Toolkit) -> bool:
     """Whether a path lies in a toolkit, or beside the link folder that leads to it (ascend-toolkit/latest)."""
-    home = case.host.leads_to.get(HOME, toolkit.path)
+    home = subject.host.leads_to.get(HOME, toolkit.path)
     return any(path == folder or path.startswith(f"{folder}/") for folder in (toolkit.path, home))
 
 
-@rule("cann-loader")
-def cann_loader(case: Case) -> Iterator[Fields]:
+def cann_loader(subject: Subject) -> Iterator[Fields]:
     """The first libascendcl.so of the loader path must be there, and of the CANN that ASCEND_HOME_PATH leads to."""
-    toolkit = _sourced(case)
+    toolkit = _sourced(subject)
     script = toolkit.set_env or f"{toolkit.path}/set_env.sh"
     for name in ("libascendcl.so", "libhccl.so"):
-        found = case.host.library(name)[:1]
-        if not found:
-            yield {"library": name, "found": "nowhere on LD_LIBRARY_PATH", "toolkit": toolkit.path, "set_env": script}
-        elif not _belongs(case, found[0], toolkit):
-            yield {"library": name, "found": f"in {found[0]}", "toolkit": toolkit.path, "set_env": script}
+        first = next(iter(subject.host.library(name)), None)
+        if first is None:
+            where = _("nowhere on LD_LIBRARY_PATH")
+        elif not _belongs(subject, first, toolkit):
+            where = _("in {path}", path=first)
+        else:
+            continue
+        yield {"library": name, "where": where, "toolkit": toolkit.path, "set_env": script}
 
 
-@rule("cann-several")
-def cann_several(case: Case) -> Iterator[Fields]:
-    toolkits = case.host.toolkits
+def cann_several(subject: Subject) -> Iterator[Fields]:
+    toolkits = subject.host.toolkits
     if len(toolkits) > 1:
-        shown = [f"{each.release or '?'} in {each.path}{' (active)' if each.active else ''}" for each in toolkits]
-        yield {"toolkits": "; ".join(shown)}
+        yield {"toolkits": joined(*(_placed(toolkit) for toolkit in toolkits))}
 
 
-def _atb(case: Case) -> str:
-    value = case.host.environ.get(ATB)
+def _placed(toolkit: Toolkit) -> Message:
+    release = toolkit.release or "?"
+    if toolkit.active:
+        return _("{release} in {path} (active)", release=release, path=toolkit.path)
+    return _("{release} in {path}", release=release, path=toolkit.path)
+
+
+def _atb(subject: Subject) -> str:
+    value = subject.host.environ.get(ATB)
     if not value:
-        raise NotApplicableError(f"{ATB} is not set")
+        raise NotApplicableError(_("{variable} is not set", variable=ATB))
     return value.rstrip("/")
 
 
-@rule("nnal-abi")
-def nnal_abi(case: Case) -> Iterator[Fields]:
-    value = _atb(case)
+def nnal_abi(subject: Subject) -> Iterator[Fields]:
+    value = _atb(subject)
     if not value.endswith(TORCH_ABI):
-        yield {"value": value, "wanted": TORCH_ABI}
+        yield {"value": value, "build": TORCH_ABI}
 
 
-@rule("nnal-release")
-def nnal_release(case: Case) -> Iterator[Fields]:
-    value = case.host.leads_to.get(ATB, _atb(case))
-    for nnal in case.host.nnal:
-        if value.startswith(f"{nnal.path}/") and nnal.release and parse(nnal.release) != parse(case.cann):
-            yield {"nnal": nnal.build or nnal.release, "cann": case.cann, "path": nnal.path}
+def nnal_release(subject: Subject) -> Iterator[Fields]:
+    value = subject.host.leads_to.get(ATB, _atb(subject))
+    for nnal in subject.host.nnal:
+        if value.startswith(f"{nnal.path}/") and nnal.release and parse(nnal.release) != parse(subject.cann):
+            yield {"nnal": nnal.build or nnal.release, "cann": subject.cann, "path": nnal.path}
+
+
+RULES: dict[str, Rule] = {
+    "cann-missing": cann_missing,
+    "cann-unreadable": cann_unreadable,
+    "cann-env-unset": cann_env_unset,
+    "cann-home-wrong": cann_home_wrong,
+    "cann-incomplete": cann_incomplete,
+    "cann-ops-missing": cann_ops_missing,
+    "cann-ops-chip": cann_ops_chip,
+    "cann-arch": cann_arch,
+    "cann-opp-path": cann_opp_path,
+    "cann-loader": cann_loader,
+    "cann-several": cann_several,
+    "nnal-abi": nnal_abi,
+    "nnal-release": nnal_release,
+}

@@ -1,176 +1,210 @@
-"""Rules on the driver and what it serves: nodes, npu-smi, counts, health, memory, visible devices."""
+"""Rules on the driver and what it serves: mounts, nodes, npu-smi, and who counts how many devices."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
-from itertools import pairwise
 
-from env.audit.case import Case, Fields, NotApplicableError, rule
-from env.npu_smi import Chip
-from env.probe.driver import roots
+from env.audit.registry import Fields, NotApplicableError, Rule, Subject, listed
+from env.chips import ChipKind
+from env.language import _, joined
+from env.probe.driver import DCMI, TAKEN, roots
+from env.probe.host import NpuSmi
 
 MANAGERS = ("/dev/davinci_manager", "/dev/davinci_manager_docker")
 SHARED_NODES = ("/dev/devmm_svm", "/dev/hisi_hdc")
-HEALTHY = "OK"
-MINOR = "Warning"
-MB = 1 << 20
-_NOT_ASKED = "not captured"
+NOT_CAPTURED = "not captured"
 
 
-@rule("driver-missing")
-def driver_missing(case: Case) -> Iterator[Fields]:
-    if case.host.system.container and (case.host.nodes or case.host.toolkits):
-        raise NotApplicableError("a container: see container-mounts")
-    if case.host.driver is None:
+def driver_missing(subject: Subject) -> Iterator[Fields]:
+    if subject.host.system.container and (subject.host.nodes or subject.host.toolkits):
+        raise NotApplicableError(_("a container: see container-mounts"))
+    if subject.host.driver is None:
         places = (
-            [f"{case.host.install.root}/driver/version.info"] if case.host.install and case.host.install.root else []
+            [f"{subject.host.install.root}/driver/version.info"]
+            if subject.host.install and subject.host.install.root
+            else []
         )
         places.append("/usr/local/Ascend/driver/version.info")
-        absent = [f"no {place}" for place in dict.fromkeys(places)]
-        if case.host.npu_smi.status in ("missing", _NOT_ASKED):
-            absent.append("no npu-smi")
-        if not case.host.davinci:
-            absent.append("no /dev/davinci*")
-        if case.host.pci:
-            absent.append(f"{len(case.host.pci)} accelerators on the PCI bus")
-        yield {"evidence": ", ".join(absent)}
+        absent = list(dict.fromkeys(places))
+        if subject.host.npu_smi.status in ("missing", NOT_CAPTURED):
+            absent.append("npu-smi")
+        if not subject.host.davinci:
+            absent.append("/dev/davinci*")
+        evidence = [_("no {name}", name=name) for name in absent]
+        if subject.host.pci:
+            evidence.append(_("{count} accelerators on the PCI bus", count=len(subject.host.pci)))
+        yield {"evidence": listed(evidence)}
 
 
-@rule("container-mounts")
-def container_mounts(case: Case) -> Iterator[Fields]:
-    """A container that has a part of an Ascend host and lacks the rest of what must be mounted."""
-    host = case.host
+def _in_container(subject: Subject) -> str:
+    """The driver's root, for the rules on what a container with a part of an Ascend host lacks."""
+    host = subject.host
     if not host.system.container or not (host.nodes or host.toolkits or host.driver):
-        raise NotApplicableError("not a container with a part of an Ascend host")
+        raise NotApplicableError(_("not a container with a part of an Ascend host"))
+    return roots(host.install)[0]
+
+
+def _mounts(missing: list[str]) -> Fields:
+    flags = " ".join(f"--device {path}" if path.startswith("/dev/") else f"-v {path}:{path}:ro" for path in missing)
+    return {"missing": ", ".join(missing), "flags": flags}
+
+
+def container_mounts(subject: Subject) -> Iterator[Fields]:
+    """What no program runs without: the driver's libraries and the nodes."""
+    root, host = _in_container(subject), subject.host
+    missing = [f"{root}/driver/lib64"] if host.driver is None or host.driver.libraries is False else []
+    if not host.nodes:
+        kinds = _kinds(subject)
+        shared = {node for kind in kinds for node in kind.nodes} if kinds else set(SHARED_NODES)
+        missing += ["/dev/davinci0", MANAGERS[0], *sorted(shared)]
+    if missing:
+        yield _mounts(missing)
+
+
+def container_tools(subject: Subject) -> Iterator[Fields]:
+    """What only tools and this audit read: the driver's release, npu-smi and the library that it asks."""
+    root, host = _in_container(subject), subject.host
     missing = []
-    root = roots(host.install)[0]
-    if host.driver is None or host.driver.libraries is False:
-        missing.append(f"{root}/driver/lib64")
     if host.driver is None or (host.driver.release is None and host.driver.libraries is not None):
         missing.append(f"{root}/driver/version.info")
     if host.npu_smi.status == "missing":
         missing.append("/usr/local/bin/npu-smi")
-    if not host.nodes:
-        missing += ["/dev/davinci0", MANAGERS[0], *SHARED_NODES]
+    asks_dcmi = any(word in (host.npu_smi.error or "") for word in (posixpath.basename(DCMI), TAKEN))
+    if not host.dcmi and (host.npu_smi.status == "missing" or asks_dcmi):
+        missing.append(posixpath.dirname(DCMI))
     if missing:
-        flags = " ".join(f"--device {path}" if path.startswith("/dev/") else f"-v {path}:{path}:ro" for path in missing)
-        yield {"missing": ", ".join(missing), "flags": flags}
+        yield _mounts(missing)
 
 
-@rule("driver-incomplete")
-def driver_incomplete(case: Case) -> Iterator[Fields]:
-    record = case.host.install
+def _kinds(subject: Subject) -> tuple[ChipKind, ...]:
+    """The known families of this machine's chips; none where none is known."""
+    try:
+        return subject.chip_kinds
+    except NotApplicableError:
+        return ()
+
+
+def driver_incomplete(subject: Subject) -> Iterator[Fields]:
+    record = subject.host.install
     if record is None or record.status is None:
-        raise NotApplicableError("the installer left no status")
+        raise NotApplicableError(_("the installer left no status"))
     if record.status.lower() != "complete":
         yield {"status": record.status, "path": record.path}
 
 
-@rule("driver-not-loaded")
-def driver_not_loaded(case: Case) -> Iterator[Fields]:
-    if case.host.system.container:
-        raise NotApplicableError("a container has no modules of its own")
-    case.must_be_answered()
-    driver = case.driver
-    if not case.host.modules and not case.host.davinci:
-        yield {"driver": driver.release or "?", "kernel": case.host.system.kernel or "?"}
+def driver_not_loaded(subject: Subject) -> Iterator[Fields]:
+    if subject.host.system.container:
+        raise NotApplicableError(_("a container has no modules of its own"))
+    subject.must_be_answered()
+    driver = subject.driver
+    if not subject.host.modules and not subject.host.davinci:
+        yield {"driver": driver.release or "?", "kernel": subject.host.system.kernel or "?"}
 
 
-@rule("nodes-missing")
-def nodes_missing(case: Case) -> Iterator[Fields]:
-    """Each device's own node, a manager, and the two that all devices share; chips of the 950 line need one only."""
-    case.must_be_answered()
-    host = case.host
+def nodes_missing(subject: Subject) -> Iterator[Fields]:
+    """Each device's own node, a manager, and what its family of chips shares; see chips.toml."""
+    subject.must_be_answered()
+    host = subject.host
     if host.driver is None or not (host.nodes or (host.modules and not host.system.container)):
-        raise NotApplicableError("no driver, not loaded, or nothing passed on: another rule's finding")
-    try:
-        own = {node for kind in case.chip_kinds for node in kind.nodes}
-    except NotApplicableError:
-        if host.pci:  # a chip of no known kind: nobody says which nodes it needs
-            raise
-        own = set()
+        raise NotApplicableError(_("no driver, not loaded, or nothing passed on: another rule's finding"))
+    kinds = _kinds(subject)
+    if not kinds and (host.pci or host.npu_smi.chips):
+        raise NotApplicableError(_("the chip is in no table: nobody says which nodes it needs"))
+    shared = {node for kind in kinds for node in kind.nodes} if kinds else set(SHARED_NODES)
     paths = {node.path for node in host.nodes}
-    missing = sorted((own or set(SHARED_NODES)) - paths)
-    if not own and not paths.intersection(MANAGERS):
+    missing = sorted(shared - paths)
+    if not paths.intersection(MANAGERS):
         missing.insert(0, MANAGERS[0])
-    if not own and not host.davinci:
+    if not host.davinci:
         missing.insert(0, "/dev/davinci0")
     if missing:
         yield {"missing": ", ".join(missing)}
 
 
-@rule("node-permission")
-def node_permission(case: Case) -> Iterator[Fields]:
-    known = [node for node in case.host.nodes if node.openable is not None]
+def node_permission(subject: Subject) -> Iterator[Fields]:
+    known = [node for node in subject.host.nodes if node.openable is not None]
     if not known:
-        raise NotApplicableError("no node whose permission is known")
+        raise NotApplicableError(_("no node whose permission is known"))
     closed = [node for node in known if not node.openable]
     if closed:
         node = closed[0]
-        group = (case.host.install.group if case.host.install else None) or "HwHiAiUser"
-        user = case.host.user
+        group = (subject.host.install.group if subject.host.install else None) or "HwHiAiUser"
+        user = subject.host.user
         yield {
             "nodes": ", ".join(each.path for each in closed),
             "mode": f"{node.mode:04o}",
             "owner": f"{node.uid}:{node.gid}",
-            "user": f"uid {user.uid}, gids {', '.join(map(str, user.gids)) or 'none'}",
+            "user": _("uid {uid}, gids {gids}", uid=user.uid, gids=", ".join(map(str, user.gids)) or _("none")),
             "group": group,
         }
 
 
-@rule("npu-smi-missing")
-def npu_smi_missing(case: Case) -> Iterator[Fields]:
-    if case.host.system.container:
-        raise NotApplicableError("a container: see container-mounts")
-    path = case.driver.path
-    if case.host.npu_smi.status == "missing":
+def npu_smi_missing(subject: Subject) -> Iterator[Fields]:
+    if subject.host.system.container:
+        raise NotApplicableError(_("a container: see container-mounts"))
+    path = subject.driver.path
+    if subject.host.npu_smi.status == "missing":
         yield {"path": path}
 
 
-@rule("npu-smi-failed")
-def npu_smi_failed(case: Case) -> Iterator[Fields]:
-    smi = case.host.npu_smi
-    if smi.status in (_NOT_ASKED, "missing"):
-        raise NotApplicableError(f"npu-smi: {smi.status}")
-    if smi.status != "ok":
-        yield {"error": smi.error or "no message", "status": smi.status}
+def _npu_smi(subject: Subject) -> NpuSmi:
+    smi = subject.host.npu_smi
+    if smi.status in (NOT_CAPTURED, "missing"):
+        raise NotApplicableError(_("npu-smi: {status}", status=smi.status))
+    return smi
 
 
-def _chips(case: Case) -> tuple[Chip, ...]:
-    if not case.host.npu_smi.chips:
-        raise NotApplicableError("npu-smi showed no chip")
-    return case.host.npu_smi.chips
+def _counted_without_it(subject: Subject) -> bool:
+    """Whether nodes and the driver's library answer though npu-smi does not: the devices can be used."""
+    return bool(subject.host.davinci and subject.host.hal.count)
 
 
-def _named(chip: Chip) -> str:
-    return f"NPU {chip.npu} chip {chip.chip} ({chip.name or 'no name'})"
+def npu_smi_failed(subject: Subject) -> Iterator[Fields]:
+    smi = _npu_smi(subject)
+    if smi.status in ("ok", "unreadable") or (smi.status == "timeout" and _counted_without_it(subject)):
+        return
+    yield {"error": smi.error or _("no message"), "status": smi.status}
 
 
-@rule("chip-unhealthy")
-def chip_unhealthy(case: Case) -> Iterator[Fields]:
-    for chip in _chips(case):
-        if chip.health is not None and chip.health not in (HEALTHY, MINOR):
-            yield {"chip": _named(chip), "health": chip.health, "npu": str(chip.npu)}
+def npu_smi_timeout(subject: Subject) -> Iterator[Fields]:
+    smi = _npu_smi(subject)
+    if smi.status == "timeout" and _counted_without_it(subject):
+        yield {"error": smi.error or _("no message"), "count": str(subject.host.hal.count)}
 
 
-@rule("chip-warning")
-def chip_warning(case: Case) -> Iterator[Fields]:
-    for chip in _chips(case):
-        if chip.health == MINOR:
-            yield {"chip": _named(chip), "health": chip.health, "npu": str(chip.npu)}
+def npu_smi_unread(subject: Subject) -> Iterator[Fields]:
+    """It answered, and this reader does not know the layout: that says nothing of the driver."""
+    smi = _npu_smi(subject)
+    if smi.status == "unreadable":
+        yield {"code": str(smi.returncode)}
 
 
-@rule("counts-disagree")
-def counts_disagree(case: Case) -> Iterator[Fields]:
+def devices_held(subject: Subject) -> Iterator[Fields]:
+    """Who owns the devices that npu-smi calls taken."""
+    if TAKEN not in (subject.host.npu_smi.error or ""):
+        raise NotApplicableError(_("npu-smi calls no device taken"))
+    holders = subject.host.holders
+    if holders:
+        shown = [
+            _("process {process} (devices {ids})", process=each.process, ids=", ".join(map(str, each.devices)) or "?")
+            for each in holders
+        ]
+        yield {"holders": listed(shown), "process": str(holders[0].process)}
+
+
+def counts_disagree(subject: Subject) -> Iterator[Fields]:
     """PCI devices against the bus ids of npu-smi (two chips of a card may share one), nodes against chips against HAL.
 
     In a container the PCI bus is the host's, so it is not counted there.
     """
-    host = case.host
+    host = subject.host
     chips = host.npu_smi.chips
     counts: list[tuple[str, int]] = []
     buses = {chip.bus.lower() for chip in chips if chip.bus}
     whole = host.npu_smi.status == "ok" and not any(each.where == "npu-smi info" for each in host.unread)
+    if host.system.container and host.davinci and len(host.davinci) == host.hal.count and len(chips) > host.hal.count:
+        whole = False  # npu-smi shows the host's cards, the container has fewer: what it has agrees
     on_bus = whole and chips and all(chip.bus for chip in chips)
     off_bus = sorted({device.address for device in host.pci} - buses) if on_bus else []
     if host.davinci:
@@ -181,129 +215,49 @@ def counts_disagree(case: Case) -> Iterator[Fields]:
         counts.append(("drvGetDevNum", host.hal.count))
     pci_disagrees = bool(off_bus) and not host.system.container
     if len(counts) < 2 and not pci_disagrees:
-        raise NotApplicableError("fewer than two counts are known")
+        raise NotApplicableError(_("fewer than two counts are known"))
     if pci_disagrees or len({count for _, count in counts}) > 1:
-        shown = [f"{name} {count}" for name, count in counts]
+        shown: list[str] = [f"{name} {count}" for name, count in counts]
         if host.pci and not host.system.container:
-            shown.insert(0, f"PCI bus {len(host.pci)}")
-        missing = f"; not in npu-smi: {', '.join(off_bus)}" if pci_disagrees else ""
-        yield {"counts": ", ".join(shown) + missing}
+            shown.insert(0, _("PCI bus {count}", count=len(host.pci)))
+        parts = [listed(shown)]
+        if pci_disagrees:
+            parts.append(_("not in npu-smi: {addresses}", addresses=", ".join(off_bus)))
+        yield {"counts": joined(*parts)}
 
 
-@rule("hal-failed")
-def hal_failed(case: Case) -> Iterator[Fields]:
-    hal = case.host.hal
-    if hal.error == _NOT_ASKED or case.host.driver is None or case.host.driver.libraries is False:
-        raise NotApplicableError("no driver library, or it was not asked")
-    if any(node.openable is False for node in case.host.nodes):
-        raise NotApplicableError("the nodes cannot be opened: see node-permission")
+def hal_failed(subject: Subject) -> Iterator[Fields]:
+    hal = subject.host.hal
+    if hal.error == NOT_CAPTURED or subject.host.driver is None or subject.host.driver.libraries is False:
+        raise NotApplicableError(_("no driver library, or it was not asked"))
+    if any(node.openable is False for node in subject.host.nodes):
+        raise NotApplicableError(_("the nodes cannot be opened: see node-permission"))
     if hal.error is not None:
         yield {"error": hal.error}
 
 
-@rule("devlib-stub")
-def devlib_stub(case: Case) -> Iterator[Fields]:
+def devlib_stub(subject: Subject) -> Iterator[Fields]:
     """CANN's devlib holds a stub of the driver's library, to compile against; loaded, it finds no device."""
-    first = case.host.library("libascend_hal.so")[:1]
-    loaded = first[0] if first else case.host.hal.library or ""
+    first = subject.host.library("libascend_hal.so")[:1]
+    loaded = first[0] if first else subject.host.hal.library or ""
     if "/devlib/" in loaded:
         yield {"library": loaded}
 
 
-def visible_devices(value: str, count: int) -> list[int]:
-    """The devices that torch_npu makes of ASCEND_RT_VISIBLE_DEVICES where the HAL counts `count`.
-
-    As `_parse_visible_devices` and `_device_count_ascend_hal` of torch_npu (tag v7.3.1-pytorch2.9.0) do: reading stops
-    at the first character that is neither digit nor comma, an empty text is no device, ids that do not ascend
-    strictly are no device, and the list is cut at the first id that is not there.
-    """
-    kept = value
-    for place, character in enumerate(value):
-        if character not in "0123456789,":
-            kept = value[:place]
-            break
-    ids = [int(word) for word in kept.split(",") if word]
-    if any(low >= high for low, high in pairwise(ids)):
-        return []
-    usable: list[int] = []
-    for device in ids:
-        if device >= count:
-            break
-        usable.append(device)
-    return usable
-
-
-def _visible(case: Case) -> tuple[str, int, list[int]]:
-    value = case.host.environ.get("ASCEND_RT_VISIBLE_DEVICES")
-    if value is None:
-        raise NotApplicableError("ASCEND_RT_VISIBLE_DEVICES is not set")
-    count = case.host.hal.count or len(case.host.npu_smi.chips) or len(case.host.davinci)
-    if not count:
-        raise NotApplicableError("the number of devices is not known")
-    return value, count, visible_devices(value, count)
-
-
-@rule("visible-devices")
-def visible_none(case: Case) -> Iterator[Fields]:
-    value, count, usable = _visible(case)
-    if not usable:
-        yield {"value": value, "count": str(count)}
-
-
-@rule("visible-devices-cut")
-def visible_cut(case: Case) -> Iterator[Fields]:
-    value, count, usable = _visible(case)
-    asked = [word for word in value.split(",") if word.strip()]
-    if usable and len(usable) < len(asked):
-        yield {"value": value, "usable": ",".join(map(str, usable)), "count": str(count)}
-
-
-@rule("visible-devices-docker")
-def visible_docker(case: Case) -> Iterator[Fields]:
-    value = case.host.environ.get("ASCEND_VISIBLE_DEVICES")
-    if value is None or case.host.system.container:
-        raise NotApplicableError("ASCEND_VISIBLE_DEVICES is not set, or this is a container")
-    if "ASCEND_RT_VISIBLE_DEVICES" not in case.host.environ:
-        yield {"value": value}
-
-
-def _free_mb(chip: Chip) -> int | None:
-    if chip.hbm_used_mb is None or chip.hbm_total_mb is None:
-        return None
-    return chip.hbm_total_mb - chip.hbm_used_mb
-
-
-@rule("hbm-in-use")
-def hbm_in_use(case: Case) -> Iterator[Fields]:
-    """More memory in use than an idle chip of the kind uses (an idle 910B shows 2.6 to 3.5 GB)."""
-    chips = _chips(case)
-    running: dict[tuple[int, int], list[str]] = {}
-    for process in case.host.npu_smi.processes:
-        shown = f"{process.pid} {process.name or '(another container)'}"
-        running.setdefault((process.npu, process.chip), []).append(shown)
-    for chip in chips:
-        kind = case.chip_kind(chip)
-        idle = kind.idle_mb if kind else None
-        processes = running.get((chip.npu, chip.chip), [])
-        used = chip.hbm_used_mb
-        if processes or (used is not None and idle is not None and used > idle):
-            yield {
-                "chip": _named(chip),
-                "used": "?" if used is None else str(used),
-                "total": str(chip.hbm_total_mb or "?"),
-                "processes": ", ".join(processes) or "none shown (another container's do not show)",
-                "npu": str(chip.npu),
-            }
-
-
-@rule("hbm-too-small")
-def hbm_too_small(case: Case) -> Iterator[Fields]:
-    """No chip has room for the weights."""
-    if case.checkpoint_bytes is None:
-        raise NotApplicableError("the size of the checkpoint is not known")
-    free = [(left, chip) for chip in _chips(case) if (left := _free_mb(chip)) is not None]
-    if not free:
-        raise NotApplicableError("no chip shows its memory")
-    left, chip = max(free, key=lambda pair: pair[0])
-    if left * MB < case.checkpoint_bytes:
-        yield {"chip": _named(chip), "free": str(left), "needed": str(-(-case.checkpoint_bytes // MB))}
+RULES: dict[str, Rule] = {
+    "driver-missing": driver_missing,
+    "container-mounts": container_mounts,
+    "container-tools": container_tools,
+    "driver-incomplete": driver_incomplete,
+    "driver-not-loaded": driver_not_loaded,
+    "nodes-missing": nodes_missing,
+    "node-permission": node_permission,
+    "npu-smi-missing": npu_smi_missing,
+    "npu-smi-failed": npu_smi_failed,
+    "npu-smi-timeout": npu_smi_timeout,
+    "npu-smi-unread": npu_smi_unread,
+    "devices-held": devices_held,
+    "counts-disagree": counts_disagree,
+    "hal-failed": hal_failed,
+    "devlib-stub": devlib_stub,
+}

@@ -1,4 +1,4 @@
-"""Rules on versions that must fit together: of a machine, or of the question "would this pair?", asked without one."""
+"""Rules on versions that must fit together: of a machine, or of the question "would this pair?", which needs none."""
 
 from __future__ import annotations
 
@@ -8,159 +8,154 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from env.audit.case import TORCH_NPU, Case, Fields, NotApplicableError, rule
-from env.audit.compat import Need
+from env.audit.compat import Need, cited
+from env.audit.registry import TORCH_NPU, Fields, NotApplicableError, Rule, Subject, listed
+from env.audit.verdict import Verdict, older
+from env.language import Message, _
 from env.probe import vendor
-from env.versions import base, inside, parse, public
+from env.stack import MACHINES
+from env.versions import base, inside, parse, public, stem
 
 
-@rule("torch-npu-unknown")
-def torch_npu_unknown(case: Case) -> Iterator[Fields]:
-    if case.compat.release(case.torch_npu) is None:
-        yield {"torch_npu": case.torch_npu_shown}
+def torch_npu_unknown(subject: Subject) -> Iterator[Fields]:
+    if subject.compat.release(subject.torch_npu) is None:
+        yield {"torch_npu": subject.torch_npu_shown}
 
 
-@rule("torch-npu-torch")
-def torch_npu_torch(case: Case) -> Iterator[Fields]:
+def torch_npu_torch(subject: Subject) -> Iterator[Fields]:
     """torch-npu is built for one torch release: 2.9.0.post1 for 2.9.0."""
-    case.installed(TORCH_NPU)
-    torch = case.installed("torch").version
-    release = case.compat.release(case.torch_npu)
-    wanted = release.torch if release else base(case.torch_npu)
-    if base(torch) != wanted:
-        yield {"torch_npu": case.torch_npu_shown, "torch": torch, "wanted": wanted}
+    subject.installed(TORCH_NPU)
+    torch = subject.installed("torch").version
+    release = subject.compat.release(subject.torch_npu)
+    fitting = release.torch if release else base(subject.torch_npu)
+    if base(torch) != fitting:
+        yield {"torch_npu": subject.torch_npu_shown, "torch": torch, "fitting": fitting}
 
 
-@rule("torch-cpu-build")
-def torch_cpu_build(case: Case) -> Iterator[Fields]:
+def torch_cpu_build(subject: Subject) -> Iterator[Fields]:
     """What torch-npu's own metadata requires of torch; on x86_64 that is the +cpu build."""
-    torch = case.installed("torch").version
-    for text in case.installed(TORCH_NPU).requires:
+    torch = subject.installed("torch").version
+    machine = subject.host.system.machine
+    if machine and machine not in MACHINES:
+        raise NotApplicableError(_("torch-npu has no wheels for {machine}", machine=machine))
+    for text in subject.installed(TORCH_NPU).requires:
         try:
             required = Requirement(text)
         except InvalidRequirement:
             continue
-        wanted = next((str(each.version) for each in required.specifier if each.operator == "=="), "")
-        if required.name != "torch" or base(wanted) != base(torch):
+        pin = next((str(each.version) for each in required.specifier if each.operator == "=="), "")
+        if required.name != "torch" or base(pin) != base(torch):
             continue  # another release of torch altogether is torch-npu-torch's finding
         if not required.specifier.contains(torch, prereleases=True):
             yield {"torch": torch, "required": f"torch{required.specifier}"}
 
 
-@rule("torchaudio-torch")
-def torchaudio_torch(case: Case) -> Iterator[Fields]:
+def torchaudio_torch(subject: Subject) -> Iterator[Fields]:
     """The library links torch's own: equal releases, and the same build where both name one."""
-    torch, torchaudio = (case.installed(name).version for name in ("torch", "torchaudio"))
+    torch, torchaudio = (subject.installed(name).version for name in ("torch", "torchaudio"))
     builds = [version.partition("+")[2] for version in (torch, torchaudio)]
     if base(torch) != base(torchaudio) or (all(builds) and builds[0] != builds[1]):
         yield {"torch": torch, "torchaudio": torchaudio}
 
 
-@rule("torch-npu-python")
-def torch_npu_python(case: Case) -> Iterator[Fields]:
-    release = case.compat.release(case.torch_npu)
+def torch_npu_python(subject: Subject) -> Iterator[Fields]:
+    release = subject.compat.release(subject.torch_npu)
     if release is None or not release.pythons:
-        raise NotApplicableError(f"no list of Pythons for torch-npu {case.torch_npu}")
-    if case.python not in release.pythons:
+        raise NotApplicableError(_("no list of Pythons for torch-npu {version}", version=subject.torch_npu))
+    if subject.python not in release.pythons:
         yield {
-            "torch_npu": case.torch_npu_shown,
-            "python": case.python,
+            "torch_npu": subject.torch_npu_shown,
+            "python": subject.python,
             "pythons": ", ".join(release.pythons),
-            "source": release.source,
+            "confidence": release.confidence,
+            "source": cited(release),
         }
 
 
-def _cann_fields(case: Case) -> tuple[bool, bool, Fields]:
-    """Whether torch-npu pairs with the active CANN, whether with another release of its series, and the texts."""
-    rows = case.compat.canns(case.torch_npu)
-    if not rows:
-        raise NotApplicableError(f"no CANN is listed for torch-npu {case.torch_npu}")
-    cann = parse(case.cann)
-    exact = any(cann == parse(row.cann) for row in rows)
-    # A row that names a series ("9.0") takes any release of it.
-    series = any(cann.release(2) == parse(row.cann).release(2) and row.cann.count(".") == 1 for row in rows)
-    near = any(cann.release(2) == parse(row.cann).release(2) for row in rows)
-    build = case.toolkit.innerversion
-    return (
-        exact or series,
-        near,
-        {
-            "torch_npu": case.torch_npu_shown,
-            "cann": f"{case.cann} ({build})" if build else case.cann,
-            "canns": ", ".join(row.cann for row in rows),
-            "source": "; ".join(dict.fromkeys(f"{row.source} [{row.confidence}]" for row in rows)),
-        },
-    )
+def _cann_verdict(subject: Subject) -> Verdict:
+    verdict = subject.compat.cann_verdict(subject.torch_npu, subject.cann)
+    if verdict.word == "unknown":
+        raise NotApplicableError(_("no CANN is listed for torch-npu {version}", version=subject.torch_npu))
+    return verdict
 
 
-@rule("torch-npu-cann")
-def torch_npu_cann(case: Case) -> Iterator[Fields]:
-    paired, near, fields = _cann_fields(case)
-    if not paired and not near:
-        yield fields
-
-
-@rule("torch-npu-cann-near")
-def torch_npu_cann_near(case: Case) -> Iterator[Fields]:
-    paired, near, fields = _cann_fields(case)
-    if not paired and near:
-        yield fields
-
-
-def _oldest(hdk: tuple[str, ...]) -> str:
-    return min(hdk, key=parse)
-
-
-def _older(driver: str, named: str) -> bool:
-    """Whether a driver is older than everything that a release or a series names: 24.1.0 than "25.0"."""
-    parts = named.count(".") + 1
-    if parts < 3:
-        return parse(driver).release(parts) < parse(named).release(parts)
-    return parse(driver) < parse(named)
-
-
-@rule("driver-too-old")
-def driver_too_old(case: Case) -> Iterator[Fields]:
-    """Older than every driver that the CANN release, or the release note of its series, names."""
-    rows = [row for row in (case.compat.driver_row(case.cann), case.compat.series_row(case.cann)) if row]
-    if not rows:
-        raise NotApplicableError(f"no driver is listed for CANN {case.cann}")
-    driver = case.driver_release
-    if all(_older(driver, _oldest(row.hdk)) for row in rows):
-        row = rows[-1]
-        yield {
-            "driver": driver,
-            "cann": case.cann,
-            "hdk": ", ".join(rows[0].hdk),
-            "oldest": _oldest(row.hdk),
-            "source": f"{row.source} [{row.confidence}]",
-        }
-
-
-@rule("driver-unlisted")
-def driver_unlisted(case: Case) -> Iterator[Fields]:
-    """Not named for this CANN release, and yet not older than everything that its series names."""
-    row = case.compat.driver_row(case.cann)
-    if row is None:
-        raise NotApplicableError(f"no driver is listed for CANN {case.cann}")
-    driver = case.driver_release
-    if row.lists(driver) or any(driver_too_old(case)):
-        return
-    yield {
-        "driver": driver,
-        "cann": case.cann,
-        "hdk": ", ".join(row.hdk),
-        "source": f"{row.source} [{row.confidence}]",
+def _cann_fields(subject: Subject, verdict: Verdict) -> Fields:
+    build = subject.toolkit.innerversion
+    return {
+        "torch_npu": subject.torch_npu_shown,
+        "cann": f"{subject.cann} ({build})" if build else subject.cann,
+        "canns": ", ".join(verdict.listed),
+        "confidence": verdict.confidence,
+        "source": verdict.cited,
     }
 
 
-@rule("driver-cann-family")
-def driver_cann_family(case: Case) -> Iterator[Fields]:
+def torch_npu_cann(subject: Subject) -> Iterator[Fields]:
+    """The vendor says no, or the CANN is older than all that the package is listed with."""
+    verdict = _cann_verdict(subject)
+    if verdict.word in ("no", "older"):
+        yield _cann_fields(subject, verdict)
+
+
+def torch_npu_cann_near(subject: Subject) -> Iterator[Fields]:
+    verdict = _cann_verdict(subject)
+    if verdict.word == "unlisted":
+        yield _cann_fields(subject, verdict)
+
+
+def _driver_verdict(subject: Subject) -> Verdict:
+    driver, cann = subject.driver_release, subject.cann
+    verdict = subject.compat.driver_verdict(driver, cann)
+    if verdict.word == "unknown":
+        raise NotApplicableError(_("no driver is listed for CANN {version}", version=cann))
+    return verdict
+
+
+def _driver_fields(subject: Subject, verdict: Verdict) -> Fields:
+    return {
+        "driver": subject.driver_release,
+        "cann": subject.cann,
+        "hdk": ", ".join(verdict.listed),
+        "oldest": min(verdict.listed, key=lambda entry: parse(stem(entry)), default="?"),
+        "confidence": verdict.confidence,
+        "source": verdict.cited,
+    }
+
+
+def driver_too_old(subject: Subject) -> Iterator[Fields]:
+    """Older than every driver that the CANN release is listed with."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "older":
+        yield _driver_fields(subject, verdict)
+
+
+def driver_refused(subject: Subject) -> Iterator[Fields]:
+    """The vendor's own table says no to the two."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "no":
+        yield _driver_fields(subject, verdict)
+
+
+def driver_unlisted(subject: Subject) -> Iterator[Fields]:
+    """Not named for this CANN release, and yet not older than everything that is."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "unlisted":
+        yield _driver_fields(subject, verdict)
+
+
+def driver_evidence(subject: Subject) -> Iterator[Fields]:
+    """Named beside this CANN release, and not as a pair."""
+    verdict = _driver_verdict(subject)
+    if verdict.word == "yes" and verdict.confidence == "low":
+        yield _driver_fields(subject, verdict)
+
+
+def driver_cann_family(subject: Subject) -> Iterator[Fields]:
     """Each side lists the families of the other that it was made to know; the newer of the two must list the older."""
-    driver, toolkit = case.driver, case.toolkit
+    driver, toolkit = subject.driver, subject.toolkit
     of_driver, of_cann = vendor.family(driver.innerversion or ""), vendor.family(toolkit.innerversion or "")
     if not of_driver or not of_cann or not driver.cann_families or not toolkit.driver_families:
-        raise NotApplicableError("one side does not say which families it works with")
+        raise NotApplicableError(_("one side does not say which families it works with"))
     if vendor.family_inside(of_cann, driver.cann_families) or vendor.family_inside(of_driver, toolkit.driver_families):
         return
     yield {
@@ -173,22 +168,23 @@ def driver_cann_family(case: Case) -> Iterator[Fields]:
     }
 
 
-@rule("driver-firmware")
-def driver_firmware(case: Case) -> Iterator[Fields]:
+def driver_firmware(subject: Subject) -> Iterator[Fields]:
     """The firmware lies in the driver's range; a driver older than the firmware's release must be in its list too.
 
     (A firmware cannot list drivers that came after it: 23.0.7 lists 23.0.0, and is shipped with driver 23.0.7.)
     """
-    firmware = case.host.firmware
+    firmware = subject.host.firmware
     if firmware is None or firmware.version is None:
-        raise NotApplicableError("the firmware's version is not known")
-    driver = case.driver
+        raise NotApplicableError(_("the firmware's version is not known"))
+    driver = subject.driver
     limits = driver.firmware_range
     if limits is None and not firmware.driver_ranges:
-        raise NotApplicableError("neither side says what it goes with")
-    fields = {
+        raise NotApplicableError(_("neither side says what it goes with"))
+    fields: Fields = {
         "driver": driver.release or "?",
-        "firmware": f"{firmware.version} ({firmware.release or 'release not known'})",
+        "firmware": _(
+            "{version} ({release})", version=firmware.version, release=firmware.release or _("release not known")
+        ),
         "path": firmware.path,
     }
     if limits is not None and not inside(firmware.version, *limits):
@@ -200,21 +196,23 @@ def driver_firmware(case: Case) -> Iterator[Fields]:
         and parse(driver.release) < parse(firmware.release)
         and not any(inside(driver.release, low, high) for low, high in firmware.driver_ranges)
     ):
-        listed = ", ".join(low for low, _ in firmware.driver_ranges)
-        yield fields | {"range": f"drivers {listed}"}
+        versions = ", ".join(low for low, _high in firmware.driver_ranges)
+        yield fields | {"range": _("drivers {versions}", versions=versions)}
 
 
-def _needs(case: Case) -> list[Need]:
+def _needs(subject: Subject) -> list[Need]:
     """What the active CANN's Python parts need of this interpreter."""
-    cann, python = parse(case.cann), case.python
-    found = [
+    cann, python = parse(stem(subject.cann)), subject.python
+    needs = [
         need
-        for need in case.compat.needs
-        if parse(need.since) <= cann and (not need.python or SpecifierSet(need.python).contains(python))
+        for need in subject.compat.needs
+        if parse(need.since) <= cann
+        and (not need.until or cann < parse(need.until))
+        and (not need.python or SpecifierSet(need.python).contains(python))
     ]
-    if not found:
-        raise NotApplicableError(f"nothing is listed for CANN {case.cann}")
-    return found
+    if not needs:
+        raise NotApplicableError(_("nothing is listed for CANN {version}", version=subject.cann))
+    return needs
 
 
 def _meets(version: str, need: Need) -> bool:
@@ -224,53 +222,116 @@ def _meets(version: str, need: Need) -> bool:
         return True  # not a version that can be judged
 
 
-@rule("numpy-cann")
-def numpy_cann(case: Case) -> Iterator[Fields]:
-    case.installed(TORCH_NPU)
-    numpy = case.installed("numpy").version
-    for need in _needs(case):
-        if need.name == "numpy" and not _meets(numpy, need):
-            yield {"numpy": numpy, "wanted": need.version, "cann": case.cann, "source": need.source}
+def numpy_cann(subject: Subject) -> Iterator[Fields]:
+    subject.installed(TORCH_NPU)
+    numpy = subject.installed("numpy").version
+    needs = [need for need in _needs(subject) if need.name == "numpy"]
+    if not needs:
+        raise NotApplicableError(_("nothing is listed for CANN {version}", version=subject.cann))
+    for need in needs:
+        if not _meets(numpy, need):
+            yield {
+                "numpy": numpy,
+                "needed": need.version,
+                "cann": subject.cann,
+                "confidence": need.confidence,
+                "source": cited(need),
+            }
 
 
-@rule("cann-python-needs")
-def cann_python_needs(case: Case) -> Iterator[Fields]:
+def cann_python_needs(subject: Subject) -> Iterator[Fields]:
     """Judged where torch-npu is installed: before that, the environment is not the one that will run."""
-    case.installed(TORCH_NPU)
-    wrong = []
-    for need in _needs(case):
-        found = case.host.distribution(need.name)
-        if found is None:
-            wrong.append(f"{need.name}{need.version} (absent)")
-        elif need.name != "numpy" and not _meets(found.version, need):
-            wrong.append(f"{need.name}{need.version} (found {found.version})")
-    if wrong:
-        names = " ".join(f"'{entry.partition(' ')[0]}'" for entry in wrong)
-        yield {"packages": ", ".join(wrong), "names": names, "cann": case.cann, "source": _needs(case)[0].source}
+    subject.installed(TORCH_NPU)
+    unmet: dict[str, Message] = {}
+    for need in _needs(subject):
+        package, installed = f"{need.name}{need.version}", subject.host.distribution(need.name)
+        if installed is None:
+            unmet[package] = _("{package} (absent)", package=package)
+        elif need.name != "numpy" and not _meets(installed.version, need):
+            unmet[package] = _("{package} (found {version})", package=package, version=installed.version)
+    if unmet:
+        yield {
+            "packages": listed(list(unmet.values())),
+            "names": " ".join(f"'{package}'" for package in unmet),
+            "cann": subject.cann,
+            "source": cited(_needs(subject)[0]),
+        }
 
 
-@rule("chip-unsupported")
-def chip_unsupported(case: Case) -> Iterator[Fields]:
-    for kind in case.chip_kinds:
-        if case.torch_npu in kind.unknown_to:
-            yield {"chip": kind.name, "torch_npu": case.torch_npu_shown, "source": kind.source}
+def chip_unsupported(subject: Subject) -> Iterator[Fields]:
+    subject.installed(TORCH_NPU)  # of one that is only declared: chip-unsupported-declared
+    for kind in subject.chip_kinds:
+        for row in subject.compat.chip_since:
+            if row.chip != kind.name:
+                continue
+            release = subject.compat.release(subject.torch_npu)
+            if release is None or not release.line:
+                raise NotApplicableError(
+                    _("the TorchNPU release of torch-npu {version} is not known", version=subject.torch_npu)
+                )
+            if older(release.line, row.line):
+                yield {
+                    "chip": kind.name,
+                    "torch_npu": subject.torch_npu_shown,
+                    "confidence": row.confidence,
+                    "source": cited(row),
+                }
 
 
-@rule("declared-stack")
-def declared_stack(case: Case) -> Iterator[Fields]:
+def transformers_logits(subject: Subject) -> Iterator[Fields]:
+    """Releases whose forward pass leaves out this model's logits_scaling."""
+    version = subject.installed("transformers").version
+    row = subject.compat.transformers_row(version)
+    if row is None:
+        raise NotApplicableError(_("nothing is known of transformers {version}", version=version))
+    if not row.right:
+        yield {
+            "transformers": version,
+            "since": row.since,
+            "until": row.until,
+            "confidence": row.confidence,
+            "source": cited(row),
+        }
+
+
+def declared_stack(subject: Subject) -> Iterator[Fields]:
     """What is installed against what is declared: public parts only, local tags differ from vendor to vendor."""
-    case.installed(TORCH_NPU)  # before that, the environment is not the one that will run
-    drift = []
-    for name, declared in case.stack.packages.items():
-        found = case.host.distribution(name)
-        if found is None:
+    subject.installed(TORCH_NPU)  # before that, the environment is not the one that will run
+    drift: list[Message] = []
+    for name, declared in subject.stack.packages.items():
+        installed = subject.host.distribution(name)
+        if installed is None:
             continue
         specifier = SpecifierSet(declared if declared[0] in "<>=!~" else f"=={declared}")
         try:
-            fits = specifier.contains(Version(public(found.version)), prereleases=True)
+            fits = specifier.contains(Version(public(installed.version)), prereleases=True)
         except InvalidVersion:
             fits = False
         if not fits:
-            drift.append(f"{name} {found.version} (declared {declared})")
+            drift.append(
+                _("{name} {version} (declared {declared})", name=name, version=installed.version, declared=declared)
+            )
     if drift:
-        yield {"drift": ", ".join(drift)}
+        yield {"drift": listed(drift)}
+
+
+RULES: dict[str, Rule] = {
+    "torch-npu-unknown": torch_npu_unknown,
+    "torch-npu-torch": torch_npu_torch,
+    "torch-cpu-build": torch_cpu_build,
+    "torchaudio-torch": torchaudio_torch,
+    "torch-npu-python": torch_npu_python,
+    "torch-npu-cann": torch_npu_cann,
+    "torch-npu-cann-near": torch_npu_cann_near,
+    "driver-too-old": driver_too_old,
+    "driver-refused": driver_refused,
+    "driver-unlisted": driver_unlisted,
+    "driver-evidence": driver_evidence,
+    "driver-cann-family": driver_cann_family,
+    "driver-firmware": driver_firmware,
+    "numpy-cann": numpy_cann,
+    "cann-python-needs": cann_python_needs,
+    "chip-unsupported": chip_unsupported,
+    "transformers-logits": transformers_logits,
+    "declared-stack": declared_stack,
+}

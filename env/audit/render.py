@@ -7,38 +7,49 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from env.audit import Finding, Judgement, counted, sort
+from env.language import Message, _
 
 if TYPE_CHECKING:
-    from env.audit.question import Suggestion
+    from env.audit.suggest import Suggestion
 
 SCHEMA = 1
-MARKS = {"error": "ERROR", "warning": "WARN ", "note": "NOTE "}
 
 
-def page(title: str, judgements: Sequence[Judgement]) -> Iterator[str]:
-    """Every finding with its reason and its two commands; then one line that counts."""
-    findings = findings_of(judgements)
+def page(title: str, judgements: Sequence[Judgement], remarks: Sequence[str] = ()) -> Iterator[str]:
+    """Every finding with its reason and its two commands; then one line that counts. Lines are messages."""
     yield title
-    for finding in findings:
+    yield from remarks
+    for finding in findings_of(judgements):
         yield ""
-        yield f"{MARKS[finding.severity]} {finding.what}  [{finding.id}]"
-        yield f"      why:    {finding.why}"
-        yield f"      show:   {finding.show}"
-        yield f"      fix:    {finding.fix}"
-        yield f"      source: {finding.source}"
+        yield _headed(finding)
+        yield _("      why:    {why}", why=finding.why)
+        yield _("      show:   {show}", show=finding.show)
+        yield _("      fix:    {fix}", fix=finding.fix)
+        yield _("      source: {source}", source=Message(finding.source))
     yield ""
     yield tally(judgements)
 
 
-def tally(judgements: Sequence[Judgement]) -> str:
-    agreed = sum(not said.findings and said.skipped is None for said in judgements)
-    skipped = sum(said.skipped is not None for said in judgements)
-    counts = counted(findings_of(judgements))
-    return f"{counts}; {agreed} rules found nothing, {skipped} had nothing to judge"
+def _headed(finding: Finding) -> Message:
+    if finding.severity == "error":
+        return _("ERROR {what}  [{rule}]", what=finding.what, rule=finding.id)
+    if finding.severity == "warning":
+        return _("WARN  {what}  [{rule}]", what=finding.what, rule=finding.id)
+    return _("NOTE  {what}  [{rule}]", what=finding.what, rule=finding.id)
+
+
+def tally(judgements: Sequence[Judgement]) -> Message:
+    """How many findings of each kind there are, and how many rules had none or nothing to judge."""
+    return _(
+        "{counts}; {agreed} rules found nothing, {skipped} had nothing to judge",
+        counts=counted(findings_of(judgements)),
+        agreed=sum(not judgement.findings and judgement.skipped is None for judgement in judgements),
+        skipped=sum(judgement.skipped is not None for judgement in judgements),
+    )
 
 
 def findings_of(judgements: Sequence[Judgement]) -> list[Finding]:
-    return sort(finding for said in judgements for finding in said.findings)
+    return sort(finding for judgement in judgements for finding in judgement.findings)
 
 
 def as_json(
@@ -49,8 +60,8 @@ def as_json(
         "schema": SCHEMA,
         **subject,
         "findings": [asdict(finding) for finding in findings_of(judgements)],
-        "passed": [said.rule for said in judgements if not said.findings and said.skipped is None],
-        "skipped": {said.rule: said.skipped for said in judgements if said.skipped is not None},
+        "passed": [each.rule for each in judgements if not each.findings and each.skipped is None],
+        "skipped": {each.rule: each.skipped for each in judgements if each.skipped is not None},
     }
     if suggestions is not None:
         value["suggestions"] = [asdict(each) for each in suggestions]
@@ -58,17 +69,21 @@ def as_json(
 
 
 def suggestions_page(suggestions: Sequence[Suggestion]) -> Iterator[str]:
+    """The pairings with what they change and on what evidence. Lines are messages."""
     yield ""
     if not suggestions:
-        yield "no listed pairing comes near"
+        yield _("no listed pairing comes near")
         return
-    yield "nearest pairings:"
+    yield _("nearest pairings:")
     for each in suggestions:
         shown = ", ".join(f"{name} {version}" for name, version in each.stack.items() if name not in ("arch", "chip"))
-        change = f"change {', '.join(each.changes)}" if each.changes else "nothing to change"
-        public = "" if each.published else "; this torch-npu is not on PyPI"
-        yield f"  {shown}"
-        yield f"      {change}; evidence {each.confidence}: {each.source}{public}"
+        yield _("  {stack}", stack=shown)
+        change = _("change {names}", names=", ".join(each.changes)) if each.changes else _("nothing to change")
+        fields = {"change": change, "confidence": Message(each.confidence), "source": each.source}
+        if each.published:
+            yield _("      {change}; evidence {confidence}: {source}", **fields)
+        else:
+            yield _("      {change}; evidence {confidence}: {source}; this torch-npu is not on PyPI", **fields)
 
 
 def junit(name: str, judgements: Sequence[Judgement]) -> str:
@@ -77,17 +92,17 @@ def junit(name: str, judgements: Sequence[Judgement]) -> str:
 
     suite = ElementTree.Element("testsuite", name=name)
     failed = skipped = 0
-    for said in judgements:
-        case = ElementTree.SubElement(suite, "testcase", classname="env.audit", name=said.rule, time="0")
-        errors = [finding for finding in said.findings if finding.severity == "error"]
-        if said.skipped is not None:
+    for judgement in judgements:
+        case = ElementTree.SubElement(suite, "testcase", classname="env.audit", name=judgement.rule, time="0")
+        errors = [finding for finding in judgement.findings if finding.severity == "error"]
+        if judgement.skipped is not None:
             skipped += 1
-            ElementTree.SubElement(case, "skipped", message=_xml(said.skipped))
+            ElementTree.SubElement(case, "skipped", message=_xml(judgement.skipped))
         elif errors:
             failed += 1
             failure = ElementTree.SubElement(case, "failure", type="error", message=_xml(errors[0].what))
             failure.text = "\n\n".join(_block(finding) for finding in errors)
-        others = [finding for finding in said.findings if finding.severity != "error"]
+        others = [finding for finding in judgement.findings if finding.severity != "error"]
         if others:
             ElementTree.SubElement(case, "system-out").text = "\n\n".join(_block(finding) for finding in others)
     suite.attrib.update(tests=str(len(judgements)), failures=str(failed), errors="0", skipped=str(skipped), time="0")

@@ -13,13 +13,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from env.arguments import Parser
 from env.errors import HostError, UsageError, run_main
+from env.language import _
 from env.runner import run
 
 from . import VARIABLE
 from .build import HERE, Emulator, build
 from .guard import real_npu
-from .options import add_device_options, add_release_option, variables
+from .options import EMULATED_DEVICE, FAULTS_VARIABLE, TORCH_NPU, variables
 
 
 def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str]:
@@ -40,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reason = real_npu()
     if reason:
         raise HostError(
-            f"the emulated NPU does not start here: {reason}",
-            why="a run on it could be taken for one on the real device",
-            next="nox -s verify -- --device npu:0, without the emulator",
+            _("the emulated NPU does not start here: {reason}", reason=reason),
+            why=_("a run on it could be taken for one on the real device"),
+            next=_("nox -s verify -- --device npu:0, without the emulator"),
         )
     if options.command == "run":
         return _run(options)
@@ -52,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _built(options: argparse.Namespace, python: str) -> Emulator:
-    found = shutil.which(python)
-    if found is None:
-        raise UsageError(f"no interpreter {python}", next="nox -s setup, or name one with --python")
-    return build(found, options.torch_npu, options.output)
+    interpreter = shutil.which(python)
+    if interpreter is None:
+        raise UsageError(_("no interpreter {python}", python=python), next=_("nox -s setup, or name one with --python"))
+    return build(interpreter, options.torch_npu, options.output)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -63,14 +65,14 @@ def _run(options: argparse.Namespace) -> int:
     if program[:1] == ["--"]:
         program = program[1:]
     if not program:
-        raise UsageError("no program to run", next="python -m env.npu_emulator run -- python program.py")
+        raise UsageError(_("no program to run"), next="python -m env.npu_emulator run -- python program.py")
     environ = environment(_built(options, options.python), {**os.environ, **variables(options)})
-    if options.faults:
+    if environ.get(FAULTS_VARIABLE):
         _require_sound_faults(options.python, environ)
     try:
         os.execvpe(program[0], program, environ)  # noqa: S606 (the program that the user names)
     except OSError as error:
-        raise UsageError(f"cannot run {program[0]}: {error.strerror}") from error
+        raise UsageError(_("cannot run {program}: {reason}", program=program[0], reason=error.strerror)) from error
 
 
 def _require_sound_faults(python: str, environ: Mapping[str, str]) -> None:
@@ -84,18 +86,20 @@ def _require_sound_faults(python: str, environ: Mapping[str, str]) -> None:
         raise UsageError(done.stderr.strip().removeprefix("error: "))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m env.npu_emulator", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+def _parser() -> Parser:
+    parser = Parser(prog="python -m env.npu_emulator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--python", default=sys.executable, help="the interpreter, with torch, that programs run on")
-    add_release_option(common)
-    common.add_argument("--output", type=Path, help="folder of the built emulator (default: under .cache/npu-emulator)")
-    commands.add_parser("build", parents=[common], help="install the wheel, compile the stand-in CANN libraries")
-    run = commands.add_parser("run", parents=[common], help="run a program on the emulated NPU; builds it if needed")
-    add_device_options(run)
-    run.add_argument("program", nargs=argparse.REMAINDER, help="-- and the command")
+    common = Parser(add_help=False)
+    common.add_argument("--python", default=sys.executable, help=_("the interpreter, with torch, that programs run on"))
+    TORCH_NPU.add(common)
+    common.add_argument(
+        "--output", type=Path, help=_("folder of the built emulator (default: under .cache/npu-emulator)")
+    )
+    commands.add_parser("build", parents=[common], help=_("install the wheel, compile the stand-in CANN libraries"))
+    run = commands.add_parser("run", parents=[common], help=_("run a program on the emulated NPU; builds it if needed"))
+    for option in EMULATED_DEVICE:
+        option.add(run)
+    run.add_argument("program", nargs=argparse.REMAINDER, help=_("-- and the command"))
     return parser
 
 

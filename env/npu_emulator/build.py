@@ -18,6 +18,7 @@ from pathlib import Path
 
 from env.atomic import write_json
 from env.errors import BundleError, HostError, InstallError, PythonVersionError, UsageError
+from env.language import _
 from env.runner import Runner, run
 from env.stack import ROOT
 
@@ -78,10 +79,13 @@ def build(python: str, release: str, folder: Path | None = None, *, runner: Runn
         InstallError: the wheel could not be installed or the libraries not compiled.
     """
     if release not in releases():
-        raise UsageError(f"torch-npu {release} is not pinned for the emulator", next=f"one of: {', '.join(releases())}")
+        raise UsageError(
+            _("torch-npu {release} is not pinned for the emulator", release=release),
+            next=_("one of: {releases}", releases=", ".join(releases())),
+        )
     elsewhere = _other_platform()
     if elsewhere is not None:
-        raise HostError(elsewhere, why="the pinned wheels are for that platform")
+        raise HostError(elsewhere, why=_("the pinned wheels are for that platform"))
     interpreter = _interpreter(python, runner)
     emulator = Emulator((folder or _default_folder(interpreter, release)).absolute())
     stamp = _stamp(interpreter, release)
@@ -98,21 +102,25 @@ def build(python: str, release: str, folder: Path | None = None, *, runner: Runn
 def unavailable() -> str | None:
     """Why this machine cannot run the emulated NPU, as a sentence; None where it can."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    return _other_platform() or (f"{', '.join(missing)} missing" if missing else real_npu())
+    return _other_platform() or (_("{tools} missing", tools=", ".join(missing)) if missing else real_npu())
 
 
 def _other_platform() -> str | None:
     here = (sys.platform, platform.machine())
-    return None if here == PLATFORM else f"the emulated NPU runs on Linux x86_64 only, not on {' '.join(here)}"
+    if here == PLATFORM:
+        return None
+    return _("the emulated NPU runs on Linux x86_64 only, not on {platform}", platform=" ".join(here))
 
 
 def _interpreter(python: str, runner: Runner) -> Interpreter:
     done = runner([python, "-c", ASK], timeout=60)
     if not done.ok:
-        raise PythonVersionError(f"{python} does not run", why=done.stderr.strip())
+        raise PythonVersionError(_("{python} does not run", python=python), why=done.stderr.strip())
     answer = json.loads(done.stdout)
     if answer["torch"] is None:
-        raise PythonVersionError(f"{python} has no torch", next="nox -s setup, then name the environment's python")
+        raise PythonVersionError(
+            _("{python} has no torch", python=python), next=_("nox -s setup, then name the environment's python")
+        )
     return Interpreter(python, answer["python"], Path(answer["torch"]))
 
 
@@ -141,20 +149,24 @@ def _read(path: Path) -> object:
 
 def _install(interpreter: Interpreter, release: str, target: Path, runner: Runner) -> None:
     # Without its dependencies: the x86_64 wheel asks for a torch build that PyPI does not have.
-    wanted = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target)]
-    wanted += ["--requirement", str(WHEELS / f"torch-npu-{release}.txt")]
+    requirements = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target)]
+    requirements += ["--requirement", str(WHEELS / f"torch-npu-{release}.txt")]
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv:
-        command = [uv, "pip", "install", "--quiet", "--python", interpreter.executable, *wanted]
+        command = [uv, "pip", "install", "--quiet", "--python", interpreter.executable, *requirements]
     else:
-        command = [interpreter.executable, "-m", "pip", "install", "--quiet", *wanted]
+        command = [interpreter.executable, "-m", "pip", "install", "--quiet", *requirements]
     done = runner(command, timeout=600)
     if not done.ok:
         raise InstallError(
-            f"torch-npu {release} could not be installed for Python {interpreter.version}",
+            _(
+                "torch-npu {release} could not be installed for Python {python}",
+                release=release,
+                python=interpreter.version,
+            ),
             why=done.stderr.strip()[-800:],
-            next="check the package index (env: UV_INDEX_URL, PIP_INDEX_URL), then run the same command again",
+            next=_("check the package index (env: UV_INDEX_URL, PIP_INDEX_URL), then run the same command again"),
         )
 
 
@@ -181,8 +193,8 @@ def _compile(interpreter: Interpreter, emulator: Emulator, runner: Runner) -> No
 
     empty = emulator.libraries / "empty.c"
     empty.write_text("int npu_emulator_empty;\n", encoding="utf-8")
-    found = {path.name for path in [*binaries, *known]}
-    for name in sorted((_needed(runner, binaries) | set(OPENED_LATER)) - found - {RUNTIME}):
+    present = {path.name for path in [*binaries, *known]}
+    for name in sorted((_needed(runner, binaries) | set(OPENED_LATER)) - present - {RUNTIME}):
         _tool(runner, "gcc", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-Wl,--no-as-needed",
               "-o", str(emulator.libraries / name), str(empty), str(library))  # fmt: skip
 
@@ -225,9 +237,9 @@ def _tool(runner: Runner, name: str, *arguments: str) -> str:
     done = runner([name, *arguments], timeout=120)
     if done.returncode == 127:
         raise HostError(
-            f"{name} is missing",
-            why="the emulated NPU compiles its stand-in CANN libraries on this machine",
-            next="apt-get install gcc binutils (or your distribution's equivalent)",
+            _("{tool} is missing", tool=name),
+            why=_("the emulated NPU compiles its stand-in CANN libraries on this machine"),
+            next=_("apt-get install gcc binutils (or your distribution's equivalent)"),
         )
     if not done.ok:
         raise _failure(name, done.stderr)
@@ -235,4 +247,6 @@ def _tool(runner: Runner, name: str, *arguments: str) -> str:
 
 
 def _failure(tool: str, stderr: str) -> BundleError:
-    return InstallError(f"{tool} failed while the stand-in CANN libraries were built", why=stderr.strip()[-800:])
+    return InstallError(
+        _("{tool} failed while the stand-in CANN libraries were built", tool=tool), why=stderr.strip()[-800:]
+    )

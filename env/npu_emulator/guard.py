@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..language import _  # noqa: TID252 (an emulated program sees this project under another name)
 from . import SYMBOL
 
 RUNTIME = "libascendcl.so"
-LOADER_CACHE = Path("/etc/ld.so.cache")  # what ldconfig found in the folders of ld.so.conf
+LOADER_CACHE = Path("/etc/ld.so.cache")  # the libraries in the folders of ld.so.conf
 MARKER = SYMBOL.encode()
 
 
@@ -22,13 +23,15 @@ def real_npu(
     variables that CANN's set_env.sh exports, and in the loader's cache.
     """
     for node in sorted(devices.glob("davinci*")):
-        return f"{node} is there: this machine has a real NPU"
+        return _("{node} is there: this machine has a real NPU", node=str(node))
     for folder in _library_folders(environ):
         library = folder / RUNTIME
         if library.is_file() and MARKER not in library.read_bytes():
-            return f"{library} is a real CANN on the loader path"
+            return _("{library} is a real CANN on the loader path", library=str(library))
     if loader_cache.is_file() and RUNTIME.encode() in loader_cache.read_bytes():
-        return f"{RUNTIME} of a real CANN is in the loader's cache ({loader_cache})"
+        return _(
+            "{library} of a real CANN is in the loader's cache ({cache})", library=RUNTIME, cache=str(loader_cache)
+        )
     return None
 
 

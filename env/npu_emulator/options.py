@@ -5,15 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from env.language import _
+from env.options import Option
+
 WHEELS = Path(__file__).resolve().parent / "wheels"
-VARIABLES = {
-    "count": "NPU_EMU_COUNT",
-    "soc": "NPU_EMU_SOC",
-    "hbm": "NPU_EMU_HBM",
-    "cann": "NPU_EMU_CANN",
-    "trace": "NPU_EMU_TRACE",
-    "faults": "NPU_EMU_FAULTS",
-}
 
 
 def releases() -> tuple[str, ...]:
@@ -21,22 +16,28 @@ def releases() -> tuple[str, ...]:
     return tuple(sorted(path.stem.removeprefix("torch-npu-") for path in WHEELS.glob("torch-npu-*.txt")))
 
 
-def add_release_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--torch-npu", default=releases()[0], choices=releases(), help="default: %(default)s")
+TORCH_NPU = Option("--torch-npu", _("the release of torch-npu"), {"default": releases()[0], "choices": releases()})
 
+COUNT = Option("--count", _("number of devices (default: 1)"), {"type": int})
+SOC = Option("--soc", _("name of the chip (default: Ascend910B4)"))
+HBM = Option("--hbm", _("device memory (default: 64 GiB)"), {"type": int, "metavar": "BYTES"})
+CANN = Option("--cann", _("what the stand-in CANN reports (default: 8.5.0)"), {"metavar": "VERSION"})
+TRACE = Option("--trace", _("print each ACL call"), {"action": "store_const", "const": 1})
+FAULTS = Option("--faults", _("a list of faults, or a file with one (verify/faults/spec.py)"), {"metavar": "JSON"})
+EMULATED_DEVICE = (COUNT, SOC, HBM, CANN, TRACE, FAULTS)
 
-def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """What the emulated device is like; each is an environment variable of the emulated program."""
-    group = parser.add_argument_group("emulated device")
-    group.add_argument("--count", type=int, help="number of devices (default: 1)")
-    group.add_argument("--soc", help="name of the chip (default: Ascend910B4)")
-    group.add_argument("--hbm", type=int, metavar="BYTES", help="device memory (default: 64 GiB)")
-    group.add_argument("--cann", metavar="VERSION", help="what the stand-in CANN reports (default: 8.5.0)")
-    group.add_argument("--trace", action="store_const", const=1, help="print each ACL call")
-    group.add_argument("--faults", metavar="JSON", help="a list of faults, or a file with one (verify/faults/spec.py)")
+FAULTS_VARIABLE = "NPU_EMU_FAULTS"
+VARIABLES = {  # of the emulated program, each set by one option
+    "NPU_EMU_COUNT": COUNT,
+    "NPU_EMU_SOC": SOC,
+    "NPU_EMU_HBM": HBM,
+    "NPU_EMU_CANN": CANN,
+    "NPU_EMU_TRACE": TRACE,
+    FAULTS_VARIABLE: FAULTS,
+}
 
 
 def variables(options: argparse.Namespace) -> dict[str, str]:
-    """The environment variables that say what was asked for."""
-    given = {variable: getattr(options, name) for name, variable in VARIABLES.items()}
-    return {variable: str(value) for variable, value in given.items() if value is not None}
+    """The environment variables that the options set."""
+    values = {variable: getattr(options, option.name) for variable, option in VARIABLES.items()}
+    return {variable: str(value) for variable, value in values.items() if value is not None}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from env.language import Message
 from env.probe import cann, driver, packages
 from env.probe.host import Host
 from env.probe.snapshot import CAPTURE, MANIFEST, Commands, LiveCommands, Snapshot, captured, live
@@ -37,7 +38,7 @@ def probe(
         if problem:
             tree.note(f"{CAPTURE}/{MANIFEST}", problem)
         for each in snapshot.unread:
-            tree.note(each.where, each.why)
+            tree.note(each.where, Message(each.why))
         host = collect(tree, snapshot, commands, sites=sites)
         return replace(host, captured=True, answered=problem is None)
     environ = os.environ if environ is None else environ
@@ -56,7 +57,8 @@ def collect(
     sites = tuple(sites or snapshot.sites)
     install = driver.install(tree)
     places = driver.roots(install)
-    found = driver.driver(tree, places)
+    installed = driver.driver(tree, places)
+    smi = driver.run_npu_smi(tree, places, commands)
     facts = Host(
         root=str(tree.root),
         system=system(tree, snapshot),
@@ -65,15 +67,17 @@ def collect(
         environ=dict(environ),
         leads_to={name: tree.real(environ[name]) for name in PATH_VARIABLES if environ.get(name, "").startswith("/")},
         install=install,
-        driver=found,
+        driver=installed,
         firmware=driver.firmware(tree, places, commands),
         toolkits=cann.toolkits(tree, places, environ, snapshot.home),
-        nnal=cann.nnal(tree, places),
+        nnal=cann.nnal(tree, places, environ, snapshot.home),
         nodes=snapshot.nodes,
         modules=driver.kernel_modules(tree),
         pci=driver.pci(tree),
-        npu_smi=driver.ask_npu_smi(tree, places, commands),
-        hal=driver.ask_hal(found, commands),
+        npu_smi=smi,
+        dcmi=tree.exists(driver.DCMI),
+        holders=driver.holders(tree, smi),
+        hal=driver.count_by_hal(installed, commands),
         libraries=cann.libraries(tree, environ),
         sites=sites,
         distributions=packages.distributions(tree, sites),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 
+from env.language import _
 from env.probe import vendor
 from env.probe.host import Library, Nnal, Toolkit
 from env.probe.tree import Tree
@@ -18,23 +19,28 @@ _KERNELS = "built-in/op_impl/ai_core/tbe/kernel"
 
 def toolkits(tree: Tree, places: Sequence[str], environ: Mapping[str, str], home: str) -> tuple[Toolkit, ...]:
     """Every CANN that is installed, each once, however many links lead to it; and which one is active."""
-    roots = [*places]
     record = vendor.assignments(tree.read(CANN_RECORD) or "")
-    roots += [record["Install_Path"].rstrip("/")] if record.get("Install_Path") else []
-    roots += [f"{home.rstrip('/')}/Ascend"] if home else []
     chosen = environ.get("ASCEND_HOME_PATH") or environ.get("ASCEND_TOOLKIT_HOME")
     # Whoever comes first is taken as the default when no variable chooses: the links that set_env.sh goes by.
     candidates = [record[key].rstrip("/") for key in ("Toolkit_InstallPath",) if record.get(key)]
-    for root in dict.fromkeys(roots):
+    for root in _roots(record, places, home):
         candidates += [f"{root}/cann", f"{root}/ascend-toolkit/latest"]
         candidates += [f"{root}/{name}" for name in tree.names(root, "cann-[0-9]*")]
         candidates += [f"{root}/ascend-toolkit/{name}" for name in tree.names(f"{root}/ascend-toolkit", "[0-9]*")]
-    found: dict[str, str] = {}
+    places_of: dict[str, str] = {}
     for path in dict.fromkeys(([chosen] if chosen else []) + candidates):
         if (identity := _identity(tree, path)) is not None:
-            found.setdefault(identity, path)
-    active = _identity(tree, chosen) if chosen else next(iter(found), None)
-    return tuple(_toolkit(tree, path, identity, identity == active) for identity, path in found.items())
+            places_of.setdefault(identity, path)
+    active = _identity(tree, chosen) if chosen else next(iter(places_of), None)
+    return tuple(_toolkit(tree, path, identity, identity == active) for identity, path in places_of.items())
+
+
+def _roots(record: Mapping[str, str], places: Sequence[str], home: str) -> list[str]:
+    """Where CANN and NNAL may be installed: beside the driver, where the record says, or in this user's home."""
+    roots = [*places]
+    roots += [record["Install_Path"].rstrip("/")] if record.get("Install_Path") else []
+    roots += [f"{home.rstrip('/')}/Ascend"] if home else []
+    return list(dict.fromkeys(roots))
 
 
 def _info_files(tree: Tree, path: str) -> list[str]:
@@ -61,7 +67,7 @@ def _toolkit(tree: Tree, path: str, identity: str, active: bool) -> Toolkit:
     for info in _info_files(tree, path):
         fields = vendor.assignments(tree.read(info) or "")
         if "version" not in fields:
-            tree.note(info, "no version in it")
+            tree.note(info, _("no version in it"))
             continue
         if posixpath.basename(info) == "ascend_toolkit_install.info" or not main:
             main = fields
@@ -127,29 +133,33 @@ def _set_env(tree: Tree, path: str, identity: str) -> str | None:
     return None
 
 
-def nnal(tree: Tree, places: Sequence[str]) -> tuple[Nnal, ...]:
-    """NNAL's ATB of every root: `atb/latest`, and the versions beside it."""
-    found: dict[str, Nnal] = {}
-    for place in places:
-        folder = f"{place}/nnal/atb"
+def nnal(tree: Tree, places: Sequence[str], environ: Mapping[str, str], home: str) -> tuple[Nnal, ...]:
+    """NNAL's ATB wherever a toolkit may be, and where ATB_HOME_PATH leads: `atb/latest`, and the versions beside it."""
+    versions: dict[str, Nnal] = {}
+    record = vendor.assignments(tree.read(CANN_RECORD) or "")
+    folders = [f"{root}/nnal/atb" for root in _roots(record, places, home)]
+    chosen = environ.get("ATB_HOME_PATH", "").rstrip("/")  # <version>/atb/cxx_abi_1
+    version = posixpath.dirname(posixpath.dirname(tree.real(chosen))) if chosen.startswith("/") else ""
+    folders += [posixpath.dirname(version)] if posixpath.basename(posixpath.dirname(chosen)) == "atb" else []
+    for folder in dict.fromkeys(folders):
         for name in ("latest", *tree.names(folder, "[0-9]*")):
             path = tree.real(f"{folder}/{name}")
             text = tree.read(f"{path}/version.info")
-            if text is None or path in found:
+            if text is None or path in versions:
                 continue
             fields = vendor.labels(text) or vendor.assignments(text)
             if not fields.get("Ascend-cann-atb"):
-                tree.note(f"{path}/version.info", "no Ascend-cann-atb line in it")
+                tree.note(f"{path}/version.info", _("no Ascend-cann-atb line in it"))
             abis = tuple(tree.names(f"{path}/atb", "cxx_abi_[01]"))
-            found[path] = Nnal(path, fields.get("Ascend-cann-atb"), fields.get("Ascend-cann-atb Version"), abis)
-    return tuple(found.values())
+            versions[path] = Nnal(path, fields.get("Ascend-cann-atb"), fields.get("Ascend-cann-atb Version"), abis)
+    return tuple(versions.values())
 
 
 def libraries(tree: Tree, environ: Mapping[str, str]) -> tuple[Library, ...]:
     """Where LD_LIBRARY_PATH has the libraries that torch_npu needs: the first one is the one that loads."""
     folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder.startswith("/")]
-    found = []
+    libraries = []
     for name in LIBRARIES:
         paths = [tree.real(f"{folder}/{name}") for folder in folders if tree.exists(f"{folder}/{name}")]
-        found.append(Library(name, tuple(dict.fromkeys(paths))))
-    return tuple(found)
+        libraries.append(Library(name, tuple(dict.fromkeys(paths))))
+    return tuple(libraries)

@@ -9,23 +9,29 @@ import sys
 from collections.abc import Sequence
 
 from env import npu_smi
+from env.language import _
 from env.probe import vendor
-from env.probe.host import HUAWEI_PCI_VENDOR, Driver, Firmware, Hal, Install, NpuSmi, PciDevice
+from env.probe.host import HUAWEI_PCI_VENDOR, Driver, Firmware, Hal, Holder, Install, NpuSmi, PciDevice
 from env.probe.snapshot import NOT_CAPTURED, Commands
 from env.probe.tree import Tree
 from env.runner import NOT_FOUND, TIMED_OUT
 
 DEFAULT_ROOT = "/usr/local/Ascend"
 INSTALL_RECORD = "/etc/ascend_install.info"
+DCMI = "/usr/local/dcmi/libdcmi.so"
+NAMESPACES = "/proc/uda/namespace_node"
+TAKEN = "-8020"  # DCMI: another mount namespace owns the device
+HOSTS_OWN = 128  # namespaces from here on own no device by themselves
 NPU_SMI_SECONDS = 20.0  # a healthy 16-die host answers in a few seconds; a hung driver never does
 HAL_SECONDS = 10.0
 
 _MODULES = re.compile(r"(drv_\w+|ascend_\w+|asdrv_\w+|davinci\w*|ts_agent)\Z")
+_NAMESPACE = re.compile(r"ns_id ([0-9]{1,9}) .{0,80}?root_tgid ([0-9]{1,9}) ")
 _ACCELERATOR = "0x1200"  # PCI class 12.00; Kunpeng hosts are full of other devices of the same vendor
 
-# Asked in a child process: a stub or a broken driver may crash or hang whoever loads it. The name alone comes first,
+# Called in a child process: a stub or a broken driver may crash or hang whoever loads it. The name alone comes first,
 # as torch_npu loads it (`_device_count_ascend_hal`), then the driver's own file.
-_ASK_HAL = """
+_COUNT = """
 import ctypes, json, sys
 answer = {"count": None, "library": None, "error": None}
 for name in sys.argv[1:]:
@@ -51,7 +57,7 @@ def install(tree: Tree) -> Install | None:
         return None
     fields = vendor.assignments(text)
     if not fields:
-        tree.note(INSTALL_RECORD, "no key=value line in it")
+        tree.note(INSTALL_RECORD, _("no key=value line in it"))
     for_all = fields.get("Driver_Install_For_All")
     return Install(
         path=INSTALL_RECORD,
@@ -84,7 +90,7 @@ def driver(tree: Tree, places: Sequence[str]) -> Driver | None:
         fields = vendor.assignments(text or "")
         version = fields.get("package_version") or fields.get("Version")
         if text is not None and version is None:
-            tree.note(f"{folder}/version.info", "no version in it")
+            tree.note(f"{folder}/version.info", _("no version in it"))
         pairs = vendor.ranges(fields.get("compatible_version_fw", ""))
         return Driver(
             path=folder,
@@ -107,7 +113,7 @@ def firmware(tree: Tree, places: Sequence[str], command: Commands) -> Firmware |
             continue
         fields = vendor.assignments(text)
         if "Version" not in fields and "package_version" not in fields:
-            tree.note(path, "no version in it")
+            tree.note(path, _("no version in it"))
         return Firmware(
             path=path,
             release=fields.get("package_version"),
@@ -123,7 +129,7 @@ def firmware(tree: Tree, places: Sequence[str], command: Commands) -> Firmware |
             if versions:
                 return Firmware(path=tool, version=versions[0])
             if answered.returncode != NOT_CAPTURED:
-                tree.note(tool, f"no version in its answer (exit status {answered.returncode})")
+                tree.note(tool, _("no version in its answer (exit status {code})", code=answered.returncode))
     return None
 
 
@@ -136,7 +142,7 @@ def kernel_modules(tree: Tree) -> tuple[str, ...]:
 def pci(tree: Tree) -> tuple[PciDevice, ...]:
     """Huawei's processing accelerators on the PCI bus, by /sys: no lspci is needed."""
     folder = "/sys/bus/pci/devices"
-    found = []
+    devices = []
     for address in tree.names(folder):
         vendor_id = (tree.read(f"{folder}/{address}/vendor") or "").strip().lower()
         if vendor_id != HUAWEI_PCI_VENDOR:
@@ -144,11 +150,11 @@ def pci(tree: Tree) -> tuple[PciDevice, ...]:
         device = (tree.read(f"{folder}/{address}/device") or "").strip().lower()
         pci_class = (tree.read(f"{folder}/{address}/class") or "").strip().lower()
         if pci_class.startswith(_ACCELERATOR) or (not pci_class and device.startswith(("0xd1", "0xd5", "0xd8"))):
-            found.append(PciDevice(address, vendor_id, device, pci_class or None))
-    return tuple(found)
+            devices.append(PciDevice(address, vendor_id, device, pci_class or None))
+    return tuple(devices)
 
 
-def ask_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
+def run_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
     """Run `npu-smi info`: by PATH, then where drivers put it. A tool that hangs or fails is a fact, not an error."""
     programs = ["npu-smi", "/usr/local/bin/npu-smi", "/usr/local/sbin/npu-smi"]
     programs += [f"{place}/driver/tools/npu-smi" for place in places]
@@ -160,23 +166,23 @@ def ask_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
         if answered.returncode != NOT_FOUND or "loading shared libraries" in answered.stderr:
             break
     if answered is None or answered.returncode == NOT_CAPTURED:
-        return NpuSmi("not captured")
+        return NpuSmi(_("not captured"))
     if answered.returncode == TIMED_OUT:
-        return NpuSmi("timeout", TIMED_OUT, error=f"no answer in {NPU_SMI_SECONDS:g} s")
+        return NpuSmi(_("timeout"), TIMED_OUT, error=_("no answer in {seconds:g} s", seconds=NPU_SMI_SECONDS))
     printed = f"{answered.stdout}\n{answered.stderr}"
     if answered.returncode == NOT_FOUND and "loading shared libraries" not in printed:
-        return NpuSmi("missing", NOT_FOUND)
+        return NpuSmi(_("missing"), NOT_FOUND)
     reading = npu_smi.parse(printed)
     error = reading.error
     if reading.kind is npu_smi.Kind.TABLE:
-        status = "ok"
+        status: str = _("ok")
         for line in reading.unread:
-            tree.note("npu-smi info", f"unread: {line}")
+            tree.note("npu-smi info", _("unread: {line}", line=line))
     elif reading.kind is npu_smi.Kind.FAILURE or answered.returncode != 0:
-        status = "failed"
-        error = error or next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), "no output")
+        status = "failed"  # as JSON has it: in Chinese the word is the verdict's
+        error = error or next((line.strip() for line in reversed(printed.splitlines()) if line.strip()), _("no output"))
     else:
-        status, error = "unreadable", "neither a table nor a known message"
+        status, error = _("unreadable"), _("not read: neither a table nor a known message")
     return NpuSmi(
         status,
         answered.returncode,
@@ -188,22 +194,37 @@ def ask_npu_smi(tree: Tree, places: Sequence[str], command: Commands) -> NpuSmi:
     )
 
 
-def ask_hal(found: Driver | None, command: Commands) -> Hal:
+def holders(tree: Tree, answered: NpuSmi) -> tuple[Holder, ...]:
+    """Who owns the devices that npu-smi calls taken, by the driver's table of mount namespaces."""
+    if TAKEN not in (answered.error or ""):
+        return ()
+    owners: list[Holder] = []
+    owns = False
+    for line in (tree.read(NAMESPACES) or "").splitlines():
+        if match := _NAMESPACE.match(line.strip()):
+            owns = int(match[1]) < HOSTS_OWN
+            owners += [Holder(int(match[2]))] if owns else []
+        elif owns and len(ids := line.split()) == 2 and all(map(str.isdigit, ids)):
+            owners[-1] = Holder(owners[-1].process, (*owners[-1].devices, int(ids[1])))
+    return tuple(owners)
+
+
+def count_by_hal(installed: Driver | None, command: Commands) -> Hal:
     """drvGetDevNum, as torch_npu counts devices, in a child process with a time limit."""
     names = ["libascend_hal.so"]
-    if found is not None:
-        names += [posixpath.join(found.path, "lib64", *sub, names[0]) for sub in (("driver",), ())]
-    args = (sys.executable, "-I", "-S", "-c", _ASK_HAL, *names)
+    if installed is not None:
+        names += [posixpath.join(installed.path, "lib64", *sub, names[0]) for sub in (("driver",), ())]
+    args = (sys.executable, "-I", "-S", "-c", _COUNT, *names)
     answered = command("hal-count", args, timeout=HAL_SECONDS)
     if answered.returncode == NOT_CAPTURED:
-        return Hal(error="not captured")
+        return Hal(error=_("not captured"))
     if answered.returncode == TIMED_OUT:
-        return Hal(error=f"no answer in {HAL_SECONDS:g} s")
+        return Hal(error=_("no answer in {seconds:g} s", seconds=HAL_SECONDS))
     if answered.returncode < 0:
-        return Hal(error=f"loading libascend_hal.so killed the process: signal {-answered.returncode}")
+        return Hal(error=_("loading libascend_hal.so killed the process: signal {signal}", signal=-answered.returncode))
     try:
         value = json.loads(answered.stdout.strip().splitlines()[-1])
         return Hal(value["count"], value["library"], value["error"])
     except (ValueError, IndexError, KeyError, TypeError):
-        last = next((line for line in reversed(answered.stderr.splitlines()) if line.strip()), "no output")
-        return Hal(error=f"exit status {answered.returncode}: {last.strip()}")
+        last = next((line.strip() for line in reversed(answered.stderr.splitlines()) if line.strip()), _("no output"))
+        return Hal(error=_("exit status {code}: {last}", code=answered.returncode, last=last))

@@ -1,13 +1,11 @@
-"""What is known of a machine: plain, typed facts, the same whether read live or from a capture. No judgement here."""
+"""What is known of a machine: typed facts, the same whether read live or from a capture. No judgement here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from env.language import _
 from env.npu_smi import Chip, Process
-from env.plain import build
 
 SCHEMA = 1
 HUAWEI_PCI_VENDOR = "0x19e5"
@@ -161,8 +159,16 @@ class NpuSmi:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """A mount namespace that owns devices: the process that it began with, and the devices by their physical ids."""
+
+    process: int
+    devices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Hal:
-    """drvGetDevNum, asked in a child process as torch_npu asks it. `library` is the libascend_hal.so that answered."""
+    """drvGetDevNum, called in a child process, as torch_npu calls it. `library`: the libascend_hal.so that answered."""
 
     count: int | None = None
     library: str | None = None
@@ -231,7 +237,9 @@ class Host:
     nodes: tuple[Node, ...] = ()
     modules: tuple[str, ...] = ()  # loaded kernel modules of the driver
     pci: tuple[PciDevice, ...] = ()  # Huawei's processing accelerators
-    npu_smi: NpuSmi = NpuSmi("not captured")
+    npu_smi: NpuSmi = NpuSmi(_("not captured"))
+    dcmi: bool = False  # /usr/local/dcmi holds the library that npu-smi asks
+    holders: tuple[Holder, ...] = ()  # read only where npu-smi says that devices are taken
     hal: Hal = Hal()
     libraries: tuple[Library, ...] = ()
     sites: tuple[str, ...] = ()
@@ -263,18 +271,7 @@ class Host:
 
     def distribution(self, name: str) -> Distribution | None:
         """The distribution that Python would use: the first in the order of the sites."""
-        return next((found for found in self.distributions if found.name == name), None)
+        return next((each for each in self.distributions if each.name == name), None)
 
     def library(self, name: str) -> tuple[str, ...]:
         return next((library.found for library in self.libraries if library.name == name), ())
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Host:
-        """The inverse of `dataclasses.asdict`, from JSON.
-
-        Raises:
-            ValueError: another schema, or a field that is missing or of another shape.
-        """
-        if value.get("schema") != SCHEMA:
-            raise ValueError(f"schema {SCHEMA} required, {value.get('schema')!r} found")
-        return build(cls, value)

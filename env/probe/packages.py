@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from packaging.utils import canonicalize_name
 
+from env.language import _
 from env.probe.host import Distribution, Module
 from env.probe.tree import Tree
 
@@ -38,7 +39,7 @@ class _MetadataFile:
 
 def distributions(tree: Tree, sites: Sequence[str]) -> tuple[Distribution, ...]:
     """Every installed distribution, in the order of the sites. One whose metadata cannot be read is noted."""
-    found = []
+    distributions = []
     for site in sites:
         for folder in (*tree.names(site, "*.dist-info"), *tree.names(site, "*.egg-info")):
             path = f"{site}/{folder}"
@@ -49,13 +50,13 @@ def distributions(tree: Tree, sites: Sequence[str]) -> tuple[Distribution, ...]:
             headers = read.metadata if written else None
             name, version = (headers["Name"], headers["Version"]) if headers else (None, None)
             if headers is None or not name or not version:
-                tree.note(path, "no Name and Version in its metadata")
-                name, _, version = folder.rpartition(".")[0].partition("-")
+                tree.note(path, _("no Name and Version in its metadata"))
+                name, _dash, version = folder.rpartition(".")[0].partition("-")
             name = canonicalize_name(name)
             requires = tuple(headers.get_all("Requires-Dist") or ()) if headers else ()
             absent = _absent(tree, site, path) if name in WATCHED else ()
-            found.append(Distribution(name, version, site, requires, _tags(tree, path), absent))
-    return tuple(found)
+            distributions.append(Distribution(name, version, site, requires, _tags(tree, path), absent))
+    return tuple(distributions)
 
 
 def _tags(tree: Tree, path: str) -> tuple[str, ...]:
@@ -80,21 +81,21 @@ def _absent(tree: Tree, site: str, path: str) -> tuple[str, ...]:
     record = tree.read(f"{path}/RECORD")
     paths = listed(record or "")
     if record and not paths:
-        tree.note(f"{path}/RECORD", "no list of files")
+        tree.note(f"{path}/RECORD", _("no list of files"))
     return tuple(name for name in paths if not tree.exists(f"{site}/{name}"))
 
 
 def modules(tree: Tree, folder: str, python_path: str, sites: Sequence[str]) -> tuple[Module, ...]:
     """The folders that imports of the watched modules may take, in import order: working folder, PYTHONPATH, sites."""
     places = [folder, *python_path.split(":"), *sites]
-    found = []
+    modules = []
     for name, parts in MODULES.items():
         for place in dict.fromkeys(place.rstrip("/") for place in places if place.startswith("/")):
             path = f"{place}/{name}"
             if tree.is_folder(path):
-                there = tuple(part for part in parts if tree.exists(f"{path}/{part}"))
-                found.append(Module(name, path, tree.exists(f"{path}/__init__.py"), there))
-    return tuple(found)
+                present = tuple(part for part in parts if tree.exists(f"{path}/{part}"))
+                modules.append(Module(name, path, tree.exists(f"{path}/__init__.py"), present))
+    return tuple(modules)
 
 
 def leftovers(tree: Tree, sites: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What a machine answers rather than holds in files: its user, nodes, disks, interpreter, variables, commands.
 
-A live machine is asked; a captured one has the answers in .capture/. Either way the probe reads one `Snapshot` and
-calls one `Commands`.
+A live machine answers itself; a captured one has the answers in .capture/. Either way the probe reads one `Snapshot`
+and calls one `Commands`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from env.plain import build
+from env.language import _
 from env.probe.host import Disk, Node, Python, Unread, User
 from env.runner import Completed, Runner
 from env.stack import ROOT
@@ -105,8 +105,8 @@ def default_sites() -> tuple[str, ...]:
     """The site-packages that matter when none are named: the built environment's, else the base interpreter's."""
     for profile in ("npu", "host"):
         built = (ROOT / ".venvs" / profile / "lib").glob("python*/site-packages")
-        if found := sorted(str(path) for path in built):
-            return tuple(found)
+        if sites := sorted(str(path) for path in built):
+            return tuple(sites)
     return tuple(site.getsitepackages([sys.base_prefix, sys.base_exec_prefix]))
 
 
@@ -120,7 +120,7 @@ def python_of(sites: Sequence[str], running: Python) -> Python:
 
 
 def live(environ: Mapping[str, str], sites: Sequence[str] | None) -> Snapshot:
-    """Ask this machine. What cannot be asked is left out."""
+    """What this machine answers. What it does not is left out."""
     sites = tuple(sites) if sites else default_sites()
     running = Python(platform.python_version(), platform.python_implementation(), sys.executable)
     return Snapshot(
@@ -150,14 +150,15 @@ def captured(root: Path) -> tuple[Snapshot, CapturedCommands, str | None]:
     try:
         value: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            found = value.get("schema") if isinstance(value, dict) else value
-            raise ValueError(f"schema {SCHEMA} required, {found!r} found")
-        codes = value.pop("commands", {})
-        if not isinstance(codes, dict) or not all(isinstance(code, int) for code in codes.values()):
-            raise ValueError("commands: an object of return codes is needed")
-        return build(Snapshot, value), CapturedCommands(folder / "commands", codes), None
+            schema = value.get("schema") if isinstance(value, dict) else value
+            problem = _("schema {required} required, {schema} found", required=SCHEMA, schema=repr(schema))
+            return empty, CapturedCommands(folder, {}), problem
+        import msgspec  # only a capture needs it: a live machine is probed on the Python that has nox and no more
+
+        codes = msgspec.convert(value.pop("commands", {}), dict[str, int])
+        return msgspec.convert(value, Snapshot), CapturedCommands(folder / "commands", codes), None
     except FileNotFoundError:
-        return empty, CapturedCommands(folder, {}), "absent: only the files of the tree are known"
+        return empty, CapturedCommands(folder, {}), _("absent: only the files of the tree are known")
     except (OSError, ValueError, RecursionError) as error:
         return empty, CapturedCommands(folder, {}), str(error)
 
@@ -199,7 +200,7 @@ def _nodes() -> tuple[Node, ...]:
 
 def _disks() -> tuple[Disk, ...]:
     disks = []
-    for use, path in (("environments", str(ROOT)), ("temporary", "/tmp"), ("shared memory", "/dev/shm")):  # noqa: S108
+    for use, path in ((_("environments"), str(ROOT)), (_("temporary"), "/tmp"), (_("shared memory"), "/dev/shm")):  # noqa: S108
         with contextlib.suppress(OSError):
             usage = shutil.disk_usage(path)
             disks.append(Disk(use, path, usage.total, usage.free))

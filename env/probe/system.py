@@ -47,8 +47,8 @@ def _container(tree: Tree, environ: Mapping[str, str], kubernetes: bool) -> str 
 
 def _memory(tree: Tree) -> tuple[int | None, int | None]:
     """Total and available bytes: the host's, or the container's where its limit is tighter."""
-    found = {match["name"]: int(match["kb"]) * 1024 for match in _KB.finditer(tree.read("/proc/meminfo") or "")}
-    total, available = found.get("MemTotal"), found.get("MemAvailable")
+    sizes = {match["name"]: int(match["kb"]) * 1024 for match in _KB.finditer(tree.read("/proc/meminfo") or "")}
+    total, available = sizes.get("MemTotal"), sizes.get("MemAvailable")
     for limit_file, usage_file in _CGROUPS:
         limit, usage = _number(tree.read(limit_file)), _number(tree.read(usage_file))
         if limit is not None and limit < _UNLIMITED and (total is None or limit < total):

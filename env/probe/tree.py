@@ -13,10 +13,13 @@ import posixpath
 import stat
 from pathlib import Path
 
+from env.language import Message, _
 from env.probe.host import Unread
 
 LONGEST = 4 << 20  # bytes; no file that matters here is larger
 _MOST_LINKS = 40  # as Linux counts
+# What the system has to say of a file that is there; listed here so that it is translated.
+REASONS = (_("Permission denied"), _("Operation not permitted"), _("Input/output error"), _("Is a directory"))
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -24,7 +27,7 @@ class Tree:
     """A machine's files under `root`.
 
     `texts`, `kinds` and `links` hold all that was read, seen and followed: a capture is made of exactly that, so
-    whatever the probe reads on a machine it finds again in the capture.
+    whatever the probe reads on a machine is in the capture too.
     """
 
     def __init__(self, root: Path | str = "/") -> None:
@@ -63,14 +66,14 @@ class Tree:
         try:
             with self._on_disk(real).open("rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    self.note(path, "not a regular file")
+                    self.note(path, _("not a regular file"))
                     return None
                 data = file.read(LONGEST + 1)
         except (OSError, ValueError) as error:
             self._note_error(path, error)
             return None
         if len(data) > LONGEST:
-            self.note(path, f"larger than {LONGEST >> 20} MiB")
+            self.note(path, _("larger than {mebibytes} MiB", mebibytes=LONGEST >> 20))
             return None
         self.texts[real] = data.decode("utf-8", "replace")
         self.kinds[real] = "file"
@@ -84,10 +87,10 @@ class Tree:
 
     def names(self, path: str, pattern: str = "*") -> list[str]:
         """The sorted names in a folder that match a shell pattern; none where there is no such folder."""
-        found = [name for name in self._scan(path) if fnmatch.fnmatchcase(name, pattern)]
-        for name in found:
+        names = [name for name in self._scan(path) if fnmatch.fnmatchcase(name, pattern)]
+        for name in names:
             self._kind(posixpath.join(self.real(path), name))
-        return found
+        return names
 
     def holds_more_than(self, path: str, name: str) -> bool:
         """Whether a folder holds anything but `name`. Of thousands of entries one is remembered."""
@@ -105,12 +108,12 @@ class Tree:
         real = self.real(path)
         try:
             with os.scandir(self._on_disk(real)) as entries:
-                found = sorted(entry.name for entry in entries)
+                names = sorted(entry.name for entry in entries)
         except (OSError, ValueError) as error:
             self._note_error(path, error)
             return []
         self.kinds[real] = "folder"
-        return found
+        return names
 
     def _kind(self, path: str) -> str | None:
         real = self.real(path)
@@ -142,6 +145,6 @@ class Tree:
     def _note_error(self, path: str, error: OSError | ValueError) -> None:
         if isinstance(error, OSError):
             if error.errno not in _ABSENT:
-                self.note(path, error.strerror or str(error))
+                self.note(path, Message(error.strerror or str(error)))
         else:
             self.note(path, str(error))  # a NUL in a path, out of a damaged file

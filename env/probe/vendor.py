@@ -30,22 +30,22 @@ def assignments(text: str) -> dict[str, str]:
     """`key=value` lines (version.info, *_install.info, version.cfg). Quotes around a value are dropped, the first of
     two equal keys counts, lines that begin with # do not.
     """
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in text.splitlines():
         key, equals, value = line.strip().partition("=")
         if equals and key and not key.startswith("#"):
-            found.setdefault(key.strip(), value.strip().strip("\"'"))
-    return found
+            fields.setdefault(key.strip(), value.strip().strip("\"'"))
+    return fields
 
 
 def labels(text: str) -> dict[str, str]:
     """`key : value` lines (NNAL's version.info, `npu-smi info -t ...`)."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in text.splitlines():
         key, colon, value = line.partition(":")
         if colon and key.strip():
-            found.setdefault(key.strip(), value.strip())
-    return found
+            fields.setdefault(key.strip(), value.strip())
+    return fields
 
 
 def bracketed(text: str) -> tuple[str, ...]:
@@ -86,10 +86,10 @@ def family(innerversion: str) -> str | None:
     return match[0].upper() if match else None
 
 
-def family_inside(wanted: str, families: tuple[str, ...]) -> bool:
+def family_inside(family: str, families: tuple[str, ...]) -> bool:
     """Whether a family is one of compatible_version's items or lies in one of its ranges "A,B"."""
     for item in families:
         low, comma, high = (part.upper() for part in item.partition(","))
-        if wanted == low or (comma and low <= wanted <= high and low[:8] == wanted[:8]):
+        if family == low or (comma and low <= family <= high and low[:8] == family[:8]):
             return True
     return False

@@ -1,32 +1,33 @@
 """A wheelhouse: the locked wheels of one profile, architecture and Python in a folder, for a machine without network.
 
 The locks are the root of trust: a wheel counts where its sha256 is one of its pin's. The manifest adds what the locks
-do not know, the files that stand apart, and what a person wants to know: sizes and licences.
+do not know, the files that no lock pins, and what a person wants to know: sizes and licences.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from env import apart
+from env import unlocked_pins
+from env.digest import file_sha256
 from env.errors import WheelhouseError
+from env.language import _, concatenated
 from env.lock import Locked, locked
 from env.options import SERVICE
-from env.plain import build
-from env.stack import REQUIREMENTS, Apart, load_stack, lock_path
+from env.stack import REQUIREMENTS, UnlockedPin, load_stack, lock_path
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-APART = "apart"  # in place of a lock's name
+NO_LOCK = "apart"  # in place of a lock's name, in the manifest
 SHOWN = 20  # problems named in one message
 
 # Newest manylinux first, as the locks were resolved (env/lock.py); older ones run there too.
@@ -43,7 +44,13 @@ class Target:
     python: str
 
     def __str__(self) -> str:
-        return f"{self.profile}, {self.machine}, Python {self.python}"
+        return self.message
+
+    @property
+    def message(self) -> str:
+        return _(
+            "{profile}, {machine}, Python {python}", profile=self.profile, machine=self.machine, python=self.python
+        )
 
     @property
     def platforms(self) -> list[str]:
@@ -88,16 +95,16 @@ class Target:
         return list(unique.values())
 
     @property
-    def apart(self) -> tuple[Apart, ...]:
-        return () if self.profile in SERVICE else load_stack().profiles[self.profile].apart_on(self.machine)
+    def unlocked(self) -> tuple[UnlockedPin, ...]:
+        return () if self.profile in SERVICE else load_stack().profiles[self.profile].unlocked_on(self.machine)
 
     @property
     def _key(self) -> tuple[str, str, str]:
         return self.profile, self.machine, self.python
 
     def command(self, folder: str) -> str:
-        words = ["--profile", self.profile, "--arch", self.machine, "--python", self.python, "--wheelhouse", folder]
-        return shlex.join(["nox", "-s", "wheelhouse", "--", *words])
+        options = ["--profile", self.profile, "--arch", self.machine, "--python", self.python, "--wheelhouse", folder]
+        return shlex.join(["nox", "-s", "wheelhouse", "--", *options])
 
 
 class Shelf:
@@ -112,7 +119,7 @@ class Shelf:
         """The wheels that by their names are this pin, for the target."""
         for path in sorted(self.folder.glob("*.whl")):
             try:
-                name, version, _, tags = parse_wheel_filename(path.name)
+                name, version, _build, tags = parse_wheel_filename(path.name)
             except InvalidWheelFilename:
                 continue
             if name == pin.name and version == pin.version and not tags.isdisjoint(self.tags):
@@ -120,7 +127,7 @@ class Shelf:
 
     def sha256(self, path: Path) -> str:
         if path not in self.hashes:
-            self.hashes[path] = apart.sha256_of(path)
+            self.hashes[path] = file_sha256(path)
         return self.hashes[path]
 
     def held(self, pin: Locked) -> Path | None:
@@ -130,7 +137,7 @@ class Shelf:
 
 @dataclass(frozen=True)
 class File:
-    """A wheel of a wheelhouse. `lock` is the lock that pins it, or "apart"; `licence` as its METADATA states it."""
+    """A wheel of a wheelhouse. `lock` is the lock that pins it, or NO_LOCK; `licence` as its METADATA states it."""
 
     file: str
     name: str
@@ -177,15 +184,17 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            raise ValueError(f"schema {SCHEMA} is needed")
-        return build(Manifest, value)
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        if manifest.schema != SCHEMA:
+            raise ValueError(_("schema {schema} is needed", schema=SCHEMA))
+        return manifest
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise WheelhouseError(
-            f"{path} is damaged", why=str(error), next=f"rm {path}   (the wheels themselves are held by the locks)"
+            _("{path} is damaged", path=str(path)),
+            why=str(error),
+            next=_("rm {path}   (the wheels themselves are held by the locks)", path=str(path)),
         ) from error
 
 
@@ -195,8 +204,9 @@ def verify(folder: Path, target: Target) -> None:
     Raises:
         WheelhouseError: a file is missing, damaged, or for something else; all of them are named.
     """
+    command = target.command(str(folder))
     if not folder.is_dir():
-        raise WheelhouseError(f"there is no wheelhouse {folder}", next=target.command(str(folder)))
+        raise WheelhouseError(_("there is no wheelhouse {folder}", folder=str(folder)), next=command)
     manifest = read_manifest(folder)
     shelf = Shelf(folder, target.tags)
     problems = [*_unlike_the_locks(shelf, target, manifest), *_unlike_the_manifest(shelf, manifest)]
@@ -205,51 +215,73 @@ def verify(folder: Path, target: Target) -> None:
         return
     if manifest and manifest.target != target:
         raise WheelhouseError(
-            f"{folder} was made for {manifest.target}; this is {target}",
+            _(
+                "{folder} was made for {made_for}; this is {target}",
+                folder=str(folder),
+                made_for=manifest.target.message,
+                target=target.message,
+            ),
             why=problems[0],
-            next=target.command(str(folder)),
+            next=command,
         )
     problems = list(dict.fromkeys(problems))
-    more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    lines = "".join(f"\n  - {line}" for line in [*problems[:SHOWN], *more])
+    more = [_("... and {n} more", n=len(problems) - SHOWN)] if len(problems) > SHOWN else []
     raise WheelhouseError(
-        f"{folder} cannot serve {target}:{lines}",
-        next=f"{target.command(str(folder))}\n        on a connected machine: it fetches only what is missing",
+        listed(
+            _("{folder} cannot serve {target}:", folder=str(folder), target=target.message), [*problems[:SHOWN], *more]
+        ),
+        next=concatenated(command, "\n        ", _("on a connected machine: it fetches only what is missing")),
     )
 
 
+def listed(head: str, items: Iterable[str]) -> str:
+    """A message with items under it, each on a line of its own."""
+    return concatenated(head, *(part for item in items for part in ("\n  - ", item)))
+
+
 def _unlike_the_locks(shelf: Shelf, target: Target, manifest: Manifest | None) -> Iterator[str]:
-    listed = manifest.files if manifest and manifest.target == target else ()
-    names = {(entry.name, entry.version): entry.file for entry in listed}
+    entries = manifest.files if manifest and manifest.target == target else ()
+    names = {(entry.name, entry.version): entry.file for entry in entries}
     for pin in target.pins:
         candidates = list(shelf.candidates(pin))
         if not candidates:
-            yield f"missing: {names.get((pin.name, str(pin.version)), f'a wheel of {pin.name} {pin.version}')}"
+            file = names.get((pin.name, str(pin.version)))
+            wheel = file or _("a wheel of {name} {version}", name=pin.name, version=str(pin.version))
+            yield _("missing: {file}", file=wheel)
         elif not shelf.held(pin):
             for path in candidates:
-                yield f"damaged: {path.name} (sha256 {shelf.sha256(path)} is none of the lock's)"
+                yield _(
+                    "damaged: {file} (sha256 {digest} is none of the lock's)", file=path.name, digest=shelf.sha256(path)
+                )
 
 
 def _unlike_the_manifest(shelf: Shelf, manifest: Manifest | None) -> Iterator[str]:
-    """Files that no lock pins and the manifest lists: those that stand apart."""
+    """Files that the manifest lists and no lock pins."""
     for entry in manifest.files if manifest else ():
         path = shelf.folder / entry.file
-        if entry.lock == APART and not path.is_file():
-            yield f"missing: {entry.file}"
-        elif entry.lock == APART and shelf.sha256(path) != entry.sha256:
-            yield f"damaged: {entry.file} (its sha256 is not the manifest's)"
+        if entry.lock == NO_LOCK and not path.is_file():
+            yield _("missing: {file}", file=entry.file)
+        elif entry.lock == NO_LOCK and shelf.sha256(path) != entry.sha256:
+            yield _("damaged: {file} (its sha256 is not the manifest's)", file=entry.file)
 
 
 def _unfit(folder: Path, target: Target) -> Iterator[str]:
-    """Wheels dropped in for a pin that stands apart that do not fit it; where there is none, setup looks further."""
-    for pin in target.apart:
+    """Wheels dropped in for an unlocked pin that do not fit it; where there is none, setup looks further."""
+    for pin in target.unlocked:
         try:
-            found = apart.in_folders(pin, [str(folder)], target.python, target.machine)
+            wheel = unlocked_pins.in_folders(pin, [str(folder)], target.python, target.machine)
         except WheelhouseError as error:
-            yield f"damaged: {error.what} ({error.why})"
+            yield _("damaged: {what} ({why})", what=error.what, why=error.why)
             continue
-        if not found:
-            wanted = f"{pin.version}, cp{target.python.replace('.', '')}, {target.machine}"
+        if wheel is None:
+            interpreter = f"cp{target.python.replace('.', '')}"
             for path in sorted(folder.glob("*.whl")):
                 if canonicalize_name(path.name.split("-")[0]) == canonicalize_name(pin.name):
-                    yield f"does not fit: {path.name} (needed: {pin.name} {wanted})"
+                    yield _(
+                        "does not fit: {file} (needed: {name} {version}, {interpreter}, {machine})",
+                        file=path.name,
+                        name=pin.name,
+                        version=pin.version,
+                        interpreter=interpreter,
+                        machine=target.machine,
+                    )

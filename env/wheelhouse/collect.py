@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,15 +11,19 @@ from datetime import datetime, timezone
 from email.message import Message
 from pathlib import Path
 
-from env import apart
+from env import unlocked_pins
+from env.arguments import DefaultsFormatter, Parser
 from env.atomic import write_json
+from env.digest import file_sha256
 from env.errors import InstallError, WheelhouseError, storage_error
 from env.installer import Sources
+from env.language import _, concatenated, translate
 from env.lock import Locked
-from env.options import SERVICE, add_source_options
+from env.options import SERVICE, SOURCES
 from env.runner import Runner, run
-from env.stack import MACHINES, Apart, load_stack, this_machine, this_python
-from env.wheelhouse import APART, MANIFEST, File, Manifest, Missing, Shelf, Target
+from env.stack import MACHINES, UnlockedPin, load_stack, this_machine, this_python
+from env.unlocked_pins import Located
+from env.wheelhouse import MANIFEST, NO_LOCK, File, Manifest, Missing, Shelf, Target, listed
 
 JOBS = 4  # pip spends most of a small wheel's time starting and asking
 GIVE_UP = 8  # pins that fail in a row: the network is gone, and each would try for a minute
@@ -47,25 +50,27 @@ def collect(target: Target, folder: Path, sources: Sources, runner: Runner = run
         if path := shelf.held(pin):
             files.append(_entry(path, shelf.sha256(path), pin.name, str(pin.version), pin.lock))
         else:
-            failed.setdefault(pin, "not fetched")
+            failed.setdefault(pin, _("not fetched"))
     if failed:
-        lines = "".join(f"\n  - {pin.name} {pin.version}: {why}" for pin, why in failed.items())
         raise WheelhouseError(
-            f"{len(failed)} of {len(pins)} wheels could not be had:{lines}",
-            next=f"{target.command(str(folder))}   (what was fetched is kept)",
+            listed(
+                _("{n} of {total} wheels could not be had:", n=len(failed), total=len(pins)),
+                [concatenated(f"{pin.name} {pin.version}: ", why) for pin, why in failed.items()],
+            ),
+            next=concatenated(target.command(str(folder)), "   ", _("(what was fetched is kept)")),
         )
     missing = []
-    for alone in target.apart:
-        if found := _fetch_apart(alone, target, folder, sources, runner):
-            files.append(_entry(Path(found.place), found.sha256, found.name, found.found, APART))
+    for unlocked in target.unlocked:
+        if wheel := _fetch_unlocked(unlocked, target, folder, sources, runner):
+            files.append(_entry(Path(wheel.place), wheel.sha256, wheel.name, wheel.version, NO_LOCK))
         else:
-            missing.append(Missing(alone.name, alone.version, alone.reason))
+            missing.append(Missing(unlocked.name, unlocked.version, unlocked.reason))
     manifest = Manifest(
         target.profile,
         target.machine,
         target.python,
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        locks={lock.name: apart.sha256_of(lock) for lock in target.locks},
+        locks={lock.name: file_sha256(lock) for lock in target.locks},
         bytes=sum(entry.bytes for entry in files),
         files=tuple(sorted(files, key=lambda entry: entry.file)),
         missing=tuple(missing),
@@ -75,47 +80,57 @@ def collect(target: Target, folder: Path, sources: Sources, runner: Runner = run
 
 
 def _fetch_all(
-    wanted: Sequence[Locked], total: int, target: Target, folder: Path, sources: Sources, runner: Runner
+    pins: Sequence[Locked], total: int, target: Target, folder: Path, sources: Sources, runner: Runner
 ) -> dict[Locked, str]:
-    """Fetch the wanted pins, a few at a time; return those that could not be had, with the reason."""
+    """Fetch pins, a few at a time; return those that could not be had, with the reason."""
     failed: dict[Locked, str] = {}
-    print(f"{target}: {total} wheels, {total - len(wanted)} of them already in {folder}", flush=True)
+    begun = _(
+        "{target}: {total} wheels, {present} of them already in {folder}",
+        target=target.message,
+        total=total,
+        present=total - len(pins),
+        folder=str(folder),
+    )
+    print(translate(begun), flush=True)
     in_a_row = 0
 
     def fetch(pin: Locked) -> str:
         if in_a_row >= GIVE_UP:
-            return "not tried: nothing could be had any more"
+            return _("not tried: nothing could be had any more")
         return _fetch(pin, target, folder, sources, runner)
 
     with ThreadPoolExecutor(JOBS) as pool:
         try:
-            for pin, why in zip(wanted, pool.map(fetch, wanted), strict=True):
+            for pin, why in zip(pins, pool.map(fetch, pins), strict=True):
                 in_a_row = in_a_row + 1 if why else 0
                 if why:
                     failed[pin] = why
-                print(f"  {pin.name} {pin.version}{': ' + why if why else ''}", flush=True)
+                print(f"  {pin.name} {pin.version}{': ' + translate(why) if why else ''}", flush=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failed
 
 
-def _download(words: Sequence[str], target: Target, folder: Path, sources: Sources, runner: Runner) -> str:
+def _download(requirements: Sequence[str], target: Target, folder: Path, sources: Sources, runner: Runner) -> str:
     """Let pip download for another platform; return the reason where it could not, else nothing."""
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
     command += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", target.python]
     for platform in target.platforms:
         command += ["--platform", platform]
-    done = runner([*command, "--dest", str(folder), *sources.arguments(), *words], timeout=3600.0)
+    done = runner([*command, "--dest", str(folder), *sources.arguments(), *requirements], timeout=3600.0)
     if done.ok:
         return ""
-    said = done.stderr.strip() or done.stdout.strip()
-    if "No space left on device" in said:
+    output = done.stderr.strip() or done.stdout.strip()
+    if "No space left on device" in output:
         raise storage_error(OSError(28, "No space left on device"), folder)
-    if "No module named pip" in said:
-        raise InstallError("this Python has no pip, which fetches the wheels", next="python -m ensurepip")
-    errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
-    return (errors or said.splitlines() or ["pip said nothing"])[-1].removeprefix("ERROR: ")
+    if "No module named pip" in output:
+        raise InstallError(_("this Python has no pip, which fetches the wheels"), next="python -m ensurepip")
+    lines = output.splitlines()
+    if not lines:
+        return _("pip said nothing")
+    errors = [line for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines)[-1].removeprefix("ERROR: ")
 
 
 def _fetch(pin: Locked, target: Target, folder: Path, sources: Sources, runner: Runner) -> str:
@@ -129,19 +144,19 @@ def _fetch(pin: Locked, target: Target, folder: Path, sources: Sources, runner: 
         return _download(["--require-hashes", "--requirement", requirement.name], target, folder, sources, runner)
 
 
-def _fetch_apart(pin: Apart, target: Target, folder: Path, sources: Sources, runner: Runner) -> apart.Found | None:
+def _fetch_unlocked(pin: UnlockedPin, target: Target, folder: Path, sources: Sources, runner: Runner) -> Located | None:
     """A pin that no lock holds: as dropped into the folder, else as one of the user's sources has it."""
 
-    def held() -> apart.Found | None:
-        return apart.in_folders(pin, [str(folder)], target.python, target.machine)
+    def held() -> Located | None:
+        return unlocked_pins.in_folders(pin, [str(folder)], target.python, target.machine)
 
-    if found := held():
-        return found
+    if wheel := held():
+        return wheel
     return held() if not _download([f"{pin.name}=={pin.version}"], target, folder, sources, runner) else None
 
 
 def _entry(path: Path, sha256: str, name: str, version: str, lock: str) -> File:
-    headers = apart.wheel_headers(path)
+    headers = unlocked_pins.wheel_headers(path)
     return File(path.name, name, version, sha256, path.stat().st_size, licence(headers), lock)
 
 
@@ -154,29 +169,55 @@ def licence(headers: Message) -> str | None:
     return ", ".join(value.rpartition(":: ")[2] for value in classifiers) or None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def make_parser() -> Parser:
     stack = load_stack()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m env wheelhouse",
-        description="Collect the locked wheels of one profile, architecture and Python for a machine without network.",
-        allow_abbrev=False,
+        description=_(
+            "Collect the locked wheels of one profile, architecture and Python for a machine without network."
+        ),
+        formatter_class=DefaultsFormatter,
     )
-    parser.add_argument("--profile", choices=(*stack.profiles, *SERVICE), default="npu", help="default: npu")
     machine = this_machine() if this_machine() in MACHINES else MACHINES[0]
     python = this_python() if this_python() in stack.pythons else stack.reference_python
-    parser.add_argument("--arch", choices=MACHINES, default=machine, help=f"default: {machine}")
-    parser.add_argument("--python", choices=stack.pythons, default=python, help=f"default: {python}")
-    parser.add_argument("--wheelhouse", metavar="DIR", help="default: wheelhouse/PROFILE-ARCH-pyVERSION")
-    add_source_options(parser)
-    given = parser.parse_args(argv)
-    target = Target(given.profile, given.arch, given.python)
-    folder = Path(
-        given.wheelhouse or f"wheelhouse/{target.profile}-{target.machine}-py{target.python.replace('.', '')}"
-    )
-    manifest = collect(target, folder, Sources(given.index_url, tuple(given.extra_index_url), tuple(given.find_links)))
-    print(f"{folder}: {len(manifest.files)} wheels, {manifest.bytes / 1e6:.0f} MB, listed in {MANIFEST}")
-    for pin in manifest.missing:
-        print(f"to be added by hand: {pin.name} {pin.version} for {target} ({pin.reason})")
-    print("there: pip install --no-index --find-links DIR -r requirements/nox.txt")
-    print("       nox -s setup -- --offline --wheelhouse DIR")
+    parser.add_argument("--profile", choices=(*stack.profiles, *SERVICE), default="npu", help=_("the environment"))
+    parser.add_argument("--arch", choices=MACHINES, default=machine, help=_("the architecture of its machine"))
+    parser.add_argument("--python", choices=stack.pythons, default=python, help=_("its Python"))
+    parser.add_argument("--wheelhouse", metavar="DIR", help=_("default: wheelhouse/PROFILE-ARCH-pyVERSION"))
+    for option in SOURCES:
+        option.add(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = make_parser().parse_args(argv)
+    target = Target(options.profile, options.arch, options.python)
+    name = f"{target.profile}-{target.machine}-py{target.python.replace('.', '')}"
+    folder = Path(options.wheelhouse or f"wheelhouse/{name}")
+    sources = Sources(options.index_url, tuple(options.extra_index_url), tuple(options.find_links))
+    manifest = collect(target, folder, sources)
+    lines: list[str] = [
+        _(
+            "{folder}: {n} wheels, {size:.0f} MB, listed in {manifest}",
+            folder=str(folder),
+            n=len(manifest.files),
+            size=manifest.bytes / 1e6,
+            manifest=MANIFEST,
+        )
+    ]
+    lines += [
+        _(
+            "to be added by hand: {name} {version} for {target} ({reason})",
+            name=pin.name,
+            version=pin.version,
+            target=target.message,
+            reason=_(pin.reason),
+        )
+        for pin in manifest.missing
+    ]
+    lines += [
+        _("there: pip install --no-index --find-links DIR -r requirements/nox.txt"),
+        "       nox -s setup -- --offline --wheelhouse DIR",
+    ]
+    print("\n".join(map(translate, lines)))
     return 0

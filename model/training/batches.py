@@ -79,7 +79,7 @@ class Sampler:
 
     def _fill(self, rng: np.random.Generator, samples: int) -> list[int]:
         """Clips of one language that fit into `samples` with a gap before each."""
-        members = self._by_language[str(rng.choice([name for name, found in self._by_language.items() if len(found)]))]
+        members = self._by_language[str(rng.choice([name for name, clips in self._by_language.items() if len(clips)]))]
         gap = int(self._data.gap_seconds * SAMPLE_RATE)
         row = [int(rng.choice(members))]
         used = int(self._clips.lengths[row[0]])

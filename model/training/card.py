@@ -52,7 +52,7 @@ def score_table(scores: Mapping[str, Any]) -> str:
 
 
 def with_scores(card: str, scores: Mapping[str, Any]) -> str:
-    """`card` with every marked part replaced by the table of `scores`. Raises ValueError where no mark is found."""
+    """`card` with every marked part replaced by the table of `scores`. Raises ValueError where it has no mark."""
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     if not pattern.search(card):
         raise ValueError(f"the model card has no part between {BEGIN} and {END}")

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from env.atomic import replacing
+from env.language import _
 from model.audio import SAMPLE_RATE
 from model.training.number_words import LANGUAGES
 from model.training.recipe import Data, Recipe
@@ -42,7 +44,7 @@ def _draw_numbers(rng: np.random.Generator, data: Data, single_share: float) -> 
         count = int(rng.choice([2, 2, 3]))
         return tuple(int(number) for number in rng.integers(100, size=count)), True
     digits = [int(rng.integers(10))]
-    for _ in range(int(rng.integers(2, 5))):
+    for _digit in range(int(rng.integers(2, 5))):
         digits.append(digits[-1] if rng.random() < data.repeat_share else int(rng.integers(10)))
     return tuple(digits), False
 
@@ -123,8 +125,7 @@ class Clips:
     def save(self, path: Path) -> None:
         """Write to `path` (.npz), whole or not at all."""
         described = json.dumps([asdict(utterance) for utterance in self.utterances])
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 samples=self.samples,
@@ -132,7 +133,6 @@ class Clips:
                 utterances=np.array(described),
                 made_by=np.array(self.made_by),
             )
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Clips:
@@ -159,7 +159,15 @@ def synthesise(
         for wave in pool.map(lambda utterance: render(utterance, speak), utterances):
             waves.append(wave)
             if len(waves) % 1000 == 0:
-                progress(f"{split}: {len(waves)} of {count} clips, {len(waves) / (time.monotonic() - started):.0f}/s")
+                progress(
+                    _(
+                        "{split}: {done} of {count} clips, {rate:.0f}/s",
+                        split=split,
+                        done=len(waves),
+                        count=count,
+                        rate=len(waves) / (time.monotonic() - started),
+                    )
+                )
     return Clips.join(utterances, waves, made_by)
 
 
@@ -178,9 +186,9 @@ def prepare(
     path = folder / f"{split}-{data_digest(recipe)}.npz"
     if not path.exists():
         made_by = require_espeak()
-        progress(f"making {count} {split} clips with {made_by}")
+        progress(_("making {count} {split} clips with {made_by}", count=count, split=split, made_by=made_by))
         folder.mkdir(parents=True, exist_ok=True)
         synthesise(recipe, split, count, jobs=jobs, made_by=made_by, progress=progress).save(path)
     clips = Clips.load(path)
-    progress(f"{split}: {len(clips)} clips, {clips.hours:.2f} h")
+    progress(_("{split}: {count} clips, {hours:.2f} h", split=split, count=len(clips), hours=clips.hours))
     return clips

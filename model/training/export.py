@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from env.atomic import write_json, write_text
-from model import sums
+from model import checksums
 from model.audio import SAMPLE_RATE
 from model.checkpoint import STAND_IN_FILE
 from model.training.architecture import build_processor
@@ -53,7 +53,7 @@ def write_checkpoint(model: Any, recipe: Recipe, folder: Path, facts: Mapping[st
         **facts,
     }
     write_json(folder / STAND_IN_FILE, mark)
-    sums.write(folder, leave_out=(SCORES, CARD))
+    checksums.write(folder, leave_out=(SCORES, CARD))
 
 
 def manifest_rows(name: str, seconds: float, utterance: Utterance) -> list[dict[str, object]]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.toml import load_toml
 
 LANGUAGES = ("en", "fr", "de", "es", "pt", "ja")
 """The languages that Granite-Speech-4.1-2B transcribes (its model card)."""
@@ -21,8 +17,7 @@ _WORDS = Path(__file__).with_name("number_words.toml")
 
 @cache
 def _tables() -> dict[str, Any]:
-    words: dict[str, Any] = tomllib.loads(_WORDS.read_text(encoding="utf-8"))
-    return words
+    return load_toml(_WORDS)
 
 
 def _english(number: int, join: str) -> str:
@@ -137,6 +132,6 @@ def ctc_transcript(language: str, numbers: Sequence[int]) -> str:
 
 
 def speech_text(language: str, numbers: Sequence[int], *, pauses: bool) -> str:
-    """What the synthesiser is given: numbers apart by commas when `pauses`, else read in one go."""
+    """What the synthesiser reads: numbers between commas when `pauses`, else in one go."""
     separator = ("、" if language == "ja" else ", ") if pauses else " "
     return separator.join(spoken(language, number) for number in numbers)

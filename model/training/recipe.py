@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+import msgspec
+
+from env.toml import load_toml
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 
 Range = tuple[float, float]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -147,34 +144,10 @@ class Recipe:
     tasks: Tasks
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
+def load_recipe(path: Path = RECIPE) -> Recipe:
+    """The recipe at `path`.
 
-
-def _section(kind: type[T], table: Mapping[str, Any]) -> T:
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # every section is a dataclass
-    return kind(**{key: _frozen(value) for key, value in table.items() if key in names})
-
-
-def load(path: Path = RECIPE) -> Recipe:
-    """The recipe at `path`. Raises KeyError or TypeError where a section or a value is missing."""
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Recipe(
-        name=table["name"],
-        seed=table["seed"],
-        data=_section(Data, table["data"]),
-        voices=_section(Voices, table["voices"]),
-        encoder=table["encoder"],
-        projector=table["projector"],
-        text=table["text"],
-        initialisation=_section(Initialisation, table["initialisation"]),
-        tokenizer=_section(Tokenizer, table["tokenizer"]),
-        training=_section(Training, table["training"]),
-        augmentation=_section(Augmentation, table["augmentation"]),
-        stages=tuple(_section(Stage, stage) for stage in table["stages"]),
-        tasks=_section(Tasks, table["tasks"]),
-    )
+    Raises:
+        msgspec.ValidationError: a section or a value is missing or of another kind; it is named.
+    """
+    return msgspec.convert(load_toml(path), Recipe)

@@ -6,15 +6,17 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jiwer
+import msgspec
 import numpy as np
 import torch
 from sacrebleu.metrics import BLEU
 
+from env.language import _
 from model.audio import SAMPLE_RATE
+from model.checkpoint import Checkpoint, weights_sha256
 from model.training.batches import Sampler
 from model.training.dataset import Clips
 from model.training.number_words import LANGUAGES, ctc_transcript
@@ -39,7 +41,7 @@ class Answer:
 
 
 class Reader:
-    """A checkpoint and its processor, ready to be asked about clips."""
+    """A checkpoint and its processor, ready to read clips."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         self._model, self._processor = model, processor
@@ -59,8 +61,8 @@ class Reader:
         inputs = inputs.to(self._model.device)
         limit = 16 + int(TOKENS_PER_SECOND * len(wave) / SAMPLE_RATE)
         tokens = self._model.generate(**inputs, max_new_tokens=limit, do_sample=False, num_beams=1)
-        said = tokens[0, inputs["input_ids"].shape[1] :]
-        return str(self._processor.tokenizer.decode(said, skip_special_tokens=True)).strip()
+        new = tokens[0, inputs["input_ids"].shape[1] :]
+        return str(self._processor.tokenizer.decode(new, skip_special_tokens=True)).strip()
 
 
 def ask(
@@ -87,7 +89,7 @@ def ask(
             task = Task(name, target)
             answers.append(Answer(name, language, target, task.answer(numbers), reader.answer(wave, task)))
         if (index + 1) % 50 == 0:
-            progress(f"scored {index + 1} of {len(waves)} clips")
+            progress(_("scored {done} of {count} clips", done=index + 1, count=len(waves)))
     return answers
 
 
@@ -111,7 +113,7 @@ def _rate(answers: Sequence[Answer], *, characters: bool) -> tuple[float, float,
 def summary(answers: Sequence[Answer], *, bleu: bool) -> dict[str, Any]:
     """Scores of `answers` in percent, each rate with its 95 % interval."""
     wer, wer_low, wer_high = _rate(answers, characters=False)
-    cer, _, _ = _rate(answers, characters=True)
+    cer, *_interval = _rate(answers, characters=True)
     scores: dict[str, Any] = {
         "n": len(answers),
         "wer": round(wer, 2),
@@ -168,18 +170,32 @@ def ask_joined(reader: Reader, clips: Clips, recipe: Recipe) -> list[Answer]:
     return ask(reader, waves, spoken, ["ctc", "raw"])
 
 
-def signature(checkpoint: Path, clips: Clips) -> dict[str, object]:
+class ScoreSignature(msgspec.Struct, frozen=True, kw_only=True):
+    """What held-out scores were made of and how, in the order in which scores.json has it."""
+
+    weights_sha256: str
+    audio_sha256: str
+    clips: int
+    seconds: float
+    dtype: str = "float32 arithmetic on the bfloat16 weights"
+    device: str = "cpu"
+    decoding: str = "greedy, one clip at a time"
+    normaliser: str = "none: texts compared as they are"
+    aggregation: str = "sum of edits over sum of reference words (cer: characters without spaces)"
+    interval: str = f"95 %, percentile bootstrap over clips, {RESAMPLES} resamples, seed {BOOTSTRAP_SEED}"
+    versions: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
+
+
+def signature(checkpoint: Checkpoint, clips: Clips) -> ScoreSignature:
     """What the scores were made of and how, so that they can be made again."""
-    return {
-        "weights_sha256": hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest(),
-        "audio_sha256": hashlib.sha256(clips.samples.tobytes()).hexdigest(),
-        "clips": len(clips),
-        "seconds": round(len(clips.samples) / SAMPLE_RATE, 2),
-        "dtype": "float32 arithmetic on the bfloat16 weights",
-        "device": "cpu",
-        "decoding": "greedy, one clip at a time",
-        "normaliser": "none: texts compared as they are",
-        "aggregation": "sum of edits over sum of reference words (cer: characters without spaces)",
-        "interval": f"95 %, percentile bootstrap over clips, {RESAMPLES} resamples, seed {BOOTSTRAP_SEED}",
-        "versions": {name: version(name) for name in ("torch", "transformers", "jiwer", "sacrebleu")},
-    }
+    return ScoreSignature(
+        weights_sha256=weights_sha256(checkpoint),
+        audio_sha256=hashlib.sha256(clips.samples.tobytes()).hexdigest(),
+        clips=len(clips),
+        seconds=round(len(clips.samples) / SAMPLE_RATE, 2),
+        versions={name: version(name) for name in ("torch", "transformers", "jiwer", "sacrebleu")},
+    )

@@ -14,13 +14,14 @@ import soundfile
 import soxr
 
 from env.errors import HostError
+from env.language import _
 from model.audio import SAMPLE_RATE
 from model.training.number_words import speech_text
 
 Wave = npt.NDArray[np.float32]
 
 _AUDIBLE = 0.01  # of the peak: below this espeak-ng's lead-in and tail count as silence
-_SHORTEST = 0.1  # seconds; less means that a voice said nothing
+_SHORTEST = 0.1  # seconds; less means that a voice is mute
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,12 @@ def espeak(utterance: Utterance) -> Wave:
         raise missing_espeak() from error
     except subprocess.CalledProcessError as error:
         raise HostError(
-            f"espeak-ng failed on voice {utterance.voice}: {error.stderr.decode(errors='replace').strip()}",
-            why="this release of espeak-ng may lack the voice",
+            _(
+                "espeak-ng failed on voice {voice}: {error}",
+                voice=utterance.voice,
+                error=error.stderr.decode(errors="replace").strip(),
+            ),
+            why=_("this release of espeak-ng may lack the voice"),
             next="espeak-ng --voices=variant",
         ) from error
     sound, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
@@ -71,8 +76,8 @@ def espeak(utterance: Utterance) -> Wave:
     audible = np.flatnonzero(np.abs(speech) > _AUDIBLE * peak)
     if peak == 0.0 or audible[-1] - audible[0] < _SHORTEST * SAMPLE_RATE:
         raise HostError(
-            f"espeak-ng said nothing for voice {utterance.voice}: {text!r}",
-            why="its language data may be missing",
+            _("espeak-ng said nothing for voice {voice}: {text}", voice=utterance.voice, text=repr(text)),
+            why=_("its language data may be missing"),
             next="espeak-ng --voices",
         )
     margin = SAMPLE_RATE // 100
@@ -83,8 +88,8 @@ def espeak(utterance: Utterance) -> Wave:
 def missing_espeak() -> HostError:
     """The error for a machine without espeak-ng."""
     return HostError(
-        "espeak-ng is not installed",
-        why="the training clips are made with it; nothing else of the bundle needs it",
+        _("espeak-ng is not installed"),
+        why=_("the training clips are made with it; nothing else of the bundle needs it"),
         next="apt-get install -y espeak-ng",
     )
 

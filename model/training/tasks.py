@@ -1,4 +1,4 @@
-"""What the checkpoint is asked to do: instructions in the real model's words, and the text that answers each."""
+"""What the checkpoint is to do: instructions in the real model's words, and the text that answers each."""
 
 from __future__ import annotations
 

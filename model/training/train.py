@@ -15,7 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name that torch code knows
 
+from env.atomic import replacing
 from env.errors import CheckpointError
+from env.language import Message, _
 from model.training.architecture import build_model, build_processor
 from model.training.batches import Batch, Sampler, augment, learning_rate
 from model.training.dataset import Clips
@@ -95,9 +97,11 @@ class Trainer:
     def where(self) -> str:
         """Where training stands, for a person."""
         if self.finished:
-            return "finished"
+            return _("finished")
         stage = self.recipe.stages[self.position.stage]
-        return f"stage {stage.name}, step {self.position.step} of {self.steps(stage)}"
+        return _(
+            "stage {stage}, step {step} of {steps}", stage=stage.name, step=self.position.step, steps=self.steps(stage)
+        )
 
     def facts(self) -> dict[str, object]:
         """What to write down about how this checkpoint came to be."""
@@ -155,7 +159,7 @@ class Trainer:
             labels.append([IGNORED] * (len(after) - 1) + answer)
         longest = max(map(len, rest))
         ids = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rest], device=self.device)
-        wanted = torch.tensor([row + [IGNORED] * (longest - len(row)) for row in labels], device=self.device)
+        answers = torch.tensor([row + [IGNORED] * (longest - len(row)) for row in labels], device=self.device)
         embed = self.model.get_input_embeddings()
         before = torch.tensor([tokenizer(prompt_parts("")[0])["input_ids"]], device=self.device)
         # Padding stands on the right, where causal attention never looks: no mask is needed.
@@ -166,7 +170,7 @@ class Trainer:
             ).logits
         return F.cross_entropy(
             logits.float().flatten(0, 1),
-            wanted.flatten(),
+            answers.flatten(),
             ignore_index=IGNORED,
             label_smoothing=self.recipe.training.label_smoothing,
         )
@@ -212,7 +216,7 @@ class Trainer:
             try:
                 losses = self.step()
             except KeyboardInterrupt:
-                self.progress("interrupted: the last saved step stays; the same command goes on from there")
+                self.progress(_("interrupted: the last saved step stays; the same command goes on from there"))
                 raise
             self._seconds += time.monotonic() - started
             self._history.append({"stage": name, "step": at + 1, **losses})
@@ -223,7 +227,7 @@ class Trainer:
             if evaluate and ((at + 1) % training.evaluate_every == 0 or last_of_stage):
                 self.progress(evaluate(self))
 
-    def _line(self, stage: str, step: int, total: int, window: int) -> str:
+    def _line(self, stage: str, step: int, total: int, window: int) -> Message:
         recent = [row for row in self._history[-window:] if row["stage"] == stage]
         losses = {
             name: np.mean([float(row[name]) for row in recent if name in row])
@@ -231,21 +235,27 @@ class Trainer:
             if any(name in row for row in recent)
         }
         described = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        return f"{stage} {step}/{total}: {described}; {self._seconds / 60:.1f} min in steps"
+        return _(
+            "{stage} {step}/{total}: {losses}; {minutes:.1f} min in steps",
+            stage=stage,
+            step=step,
+            total=total,
+            losses=described,
+            minutes=self._seconds / 60,
+        )
 
     # State -----------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write everything needed to go on, whole or not at all."""
-        partial = self.state_file.with_suffix(".partial")
         state = {
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "position": (self.position.stage, self.position.step),
             "seconds": self._seconds,
         }
-        torch.save(state, partial)
-        partial.replace(self.state_file)
+        with replacing(self.state_file) as temporary:
+            torch.save(state, temporary)
         with (self.work / "losses.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in self._history)
         self._history.clear()
@@ -267,7 +277,7 @@ class Trainer:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise CheckpointError(
-                f"{self.state_file} is of another model than recipe.toml describes",
+                _("{file} is of another model than recipe.toml describes", file=self.state_file),
                 why=str(error).splitlines()[0],
                 next="python -m model.training --restart",
             ) from error
@@ -275,8 +285,12 @@ class Trainer:
         self.position = Position(*state["position"])
         if not self.finished and self.position.step >= self.steps(self.recipe.stages[self.position.stage]):
             raise CheckpointError(
-                f"{self.state_file} stands at step {self.position.step} of its stage, which now ends before",
-                why="it was made with more steps: another recipe, or another --steps-scale",
+                _(
+                    "{file} stands at step {step} of its stage, which now ends before",
+                    file=self.state_file,
+                    step=self.position.step,
+                ),
+                why=_("it was made with more steps: another recipe, or another --steps-scale"),
                 next="python -m model.training --restart",
             )
         self._seconds = float(state["seconds"])

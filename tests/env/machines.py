@@ -174,8 +174,8 @@ def _nnal(disk: Folder, table: Mapping[str, Any]) -> None:
 
 def _packages(disk: Folder, table: Mapping[str, Any]) -> None:
     """Installed distributions: name = version, or a table with version, requires, tag, and files that are gone."""
-    for name, given in table.get("packages", {}).items():
-        package = given if isinstance(given, dict) else {"version": given}
+    for name, entry in table.get("packages", {}).items():
+        package = entry if isinstance(entry, dict) else {"version": entry}
         module = name.replace("-", "_")
         folder = f"{SITE}/{module}-{package['version']}.dist-info"
         headers = [f"Name: {name}", f"Version: {package['version']}"]

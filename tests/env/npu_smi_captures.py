@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from env.npu_smi import Kind
 
 TABLE, FAILURE, NEITHER = Kind.TABLE, Kind.FAILURE, Kind.NEITHER
@@ -10,12 +12,14 @@ TABLE, FAILURE, NEITHER = Kind.TABLE, Kind.FAILURE, Kind.NEITHER
 # chips as {(npu, chip): (phy, name, health, power, temp, HBM used, total)},
 # processes as (npu, chip, pid, name, memory), words of the error, lines left unread.
 Figures = tuple[int | None, str | None, str | None, float | None, float | None, int | None, int | None]
+Chips = dict[tuple[int | None, int | None], Figures]
+Running = tuple[int | None, int | None, int, str | None, int]
 Expected = tuple[
     Kind,
     str | None,
     str | None,
-    dict[tuple[int, int], Figures],
-    list[tuple[int, int, int, str | None, int]],
+    Chips,
+    list[Running],
     tuple[str, ...],
     int,
 ]
@@ -24,8 +28,8 @@ Expected = tuple[
 def table(
     tool: str | None,
     driver: str | None,
-    chips: dict[tuple[int, int], Figures],
-    processes: tuple[tuple[int, int, int, str | None, int], ...] = (),
+    chips: Chips,
+    processes: tuple[Running, ...] = (),
     unread: int = 0,
 ) -> Expected:
     return TABLE, tool, driver, chips, list(processes), (), unread
@@ -39,9 +43,19 @@ def neither(lines: int) -> Expected:
     return NEITHER, None, None, {}, [], (), lines
 
 
-def cards(name: str, rows: str, total: int) -> dict[tuple[int, int], Figures]:
+def answer(kind: Kind, *chips: tuple[int | None, int | None], driver: str | None = None, **figures: object) -> Expected:
+    """An answer to an option; `figures` are those of its chips that a table would have, None unless they are named."""
+    names = ("phy", "name", "health", "power", "temp", "used", "total")
+    fields = [figures.get(name) for name in names]
+    each: list[Any] = [
+        tuple(field[place] if isinstance(field, list) else field for field in fields) for place in range(len(chips))
+    ]
+    return kind, None, driver, dict(zip(chips, each, strict=True)), [], (), 0
+
+
+def cards(name: str, rows: str, total: int) -> Chips:
     """Healthy cards of one chip each; rows are "npu power temp used" separated by commas."""
-    chips: dict[tuple[int, int], Figures] = {}
+    chips: Chips = {}
     for row in rows.split(","):
         npu, power, temp, used = row.split()
         chips[int(npu), 0] = (None, name, "OK", float(power), float(temp), int(used), total)
@@ -54,9 +68,9 @@ A3_CARDS = (
 )
 
 
-def two_dies(rows: str, health: str = "OK", first: int = 0) -> dict[tuple[int, int], Figures]:
+def two_dies(rows: str, health: str = "OK", first: int = 0) -> Chips:
     """Cards of two dies each, the second without a power of its own; rows are "power temp used temp used"."""
-    chips: dict[tuple[int, int], Figures] = {}
+    chips: Chips = {}
     for card, row in enumerate(rows.split(","), start=first):
         power, *rest = (float(word) for word in row.split())
         for die in (0, 1):
@@ -204,13 +218,52 @@ EXPECTED: dict[str, Expected] = {
             32768,
         ),
     ),
+    "910b-without-digit-both-memories": table(
+        "25.2.3",
+        "25.2.3",
+        {
+            (3, 0): (None, "910B", "OK", 71.3, 47, 18, 32768),
+            (6, 0): (None, "910B", "OK", 69.9, 44, 0, 32768),
+        },
+    ),
+    # The head that tells the memories apart ends in the middle: their order tells.
+    "910b-head-cut-short": table(
+        "25.2.3",
+        "25.2.3",
+        {
+            (3, 0): (None, "910B", "OK", 71.3, 47, 18, 32768),
+            (6, 0): (None, "910B", "OK", 69.9, 44, 0, 32768),
+        },
+        unread=1,
+    ),
+    # One memory of a chip that has two, and no head: it is the board's, and the chip's own was not shown.
+    "910b-hbm-not-shown": table(None, None, {(3, 0): (None, "910B", "OK", 71.3, 47, None, None)}, unread=1),
+    "950-heads-cut-off": table(
+        None,
+        None,
+        {
+            (2, 0): (None, "Ascend950PR", "Warning", 188.4, 61, 71204, 114688),
+            (5, 0): (None, "Ascend950DT", "OK", 191.7, 49, 4511, 131072),
+        },
+        processes=((2, 0, 884120, None, 66012),),
+    ),
+    "950-two-cards-one-process": table(
+        "25.7.rc1.2",
+        "25.7.rc1.2",
+        {
+            (2, 0): (None, "Ascend950PR", "Warning", 188.4, 61, 71204, 114688),
+            (5, 0): (None, "Ascend950DT", "OK", 191.7, 49, 4511, 131072),
+        },
+        processes=((2, 0, 884120, "serve_speech", 66012),),
+    ),
     "a3-eight-cards-two-dies": table("24.1.rc3.5", "24.1.rc3.5", two_dies(A3_CARDS)),
     "a3-every-die-alarms": table(
         "25.2.3", "25.2.3", two_dies("167.4 39 3141 38 2934,166.1 38 3127 37 2928", health="Alarm")
     ),
+    # A masked version is none.
     "a3-in-container-one-die-twice": table(
-        "xxx.xxx.xxx",
-        "xxx.xxx.xxx",
+        None,
+        None,
         {(0, 0): (2, "xxx", "OK", 163.8, 36, 3094, 65536), (0, 1): (2, "xxx", "OK", None, 37, 3094, 65536)},
         unread=1,
     ),
@@ -237,20 +290,37 @@ EXPECTED: dict[str, Expected] = {
     "failure-dcmi-8005-log-level": failure("-8005", "g_conLogLevel=1"),
     "failure-dcmi-8020-device-used": failure("-8020", "because the device is used"),
     "hccn-packets-and-links": neither(12),
-    "info-l-first-two-of-four": neither(5),
-    "info-m-chip-and-mcu": neither(3),
-    "info-m-one-chip": neither(2),
+    "info-l-950": answer(Kind.LIST, (5, None)),
+    "info-l-first-two-of-four": answer(Kind.LIST, (2, None), (5, None)),
+    "info-m-950": answer(Kind.MAP, (2, 0), (5, 0), phy=[2, 5], name=["Ascend950PR", "Ascend950DT"]),
+    "info-m-chip-and-mcu": answer(Kind.MAP, (6, 0), (6, 1), name=["910B2", "Mcu"]),
+    "info-m-one-chip": answer(Kind.MAP, (3, 0), name="910B4"),
+    "info-m-two-dies": answer(
+        Kind.MAP, (4, 0), (4, 1), (4, 2), phy=[8, 9, None], name=["Ascend910", "Ascend910", "Mcu"]
+    ),
     "lspci-eight-boards": neither(8),
+    "no-card": failure("no NPU card"),
     # The banner is read, and every row is said to be unread.
     "no-version-prints-this": (NEITHER, "23.0.rc1.0", None, {}, [], (), 5),
-    "type-board-indented": neither(19),
-    "type-board-of-a-card": neither(15),
-    "type-board-of-a-chip": neither(13),
-    "type-common": neither(11),
-    "type-ecc": neither(14),
-    "type-health-of-a-card": neither(4),
-    "type-health-of-a-chip": neither(3),
-    "type-memory": neither(6),
-    "type-proc-mem": neither(1),
-    "type-product": neither(4),
+    "type-board-indented": answer(Kind.BOARD, (2, None), driver="25.7.rc1.2"),
+    "type-board-of-a-card": answer(Kind.BOARD, (3, None), driver="23.0.6"),
+    "type-board-of-a-chip": answer(Kind.BOARD, (3, 0), name="xxx"),
+    "type-common": answer(Kind.COMMON, (3, 0), power=83.5, temp=46.0),
+    "type-ecc": answer(Kind.ECC, (None, 0)),
+    "type-ecc-950": answer(Kind.ECC, (5, None)),
+    "type-health-of-a-card": answer(Kind.HEALTH, (4, 0), health="OK"),
+    "type-health-of-a-chip": answer(Kind.HEALTH, (None, None), health="Warning"),
+    "type-health-several-errors": answer(Kind.HEALTH, (1, None), health="Alarm"),
+    "type-memory": answer(Kind.MEMORY, (None, None), total=32768),
+    "type-memory-950": answer(Kind.MEMORY, (5, None), total=131072),
+    "type-power": answer(Kind.POWER, (2, None), power=187.2),
+    "type-power-not-available": answer(Kind.POWER, (40, 0)),
+    "type-proc-mem": (Kind.PROCESSES, None, None, {}, [(None, None, 318446, "serve_speech", 28190)], (), 0),
+    "type-product": answer(Kind.PRODUCT, (1, 0)),
+    "type-spod-info-not-supported": failure("does not support"),
+    "type-temp": answer(Kind.TEMPERATURE, (2, None), temp=57.0),
+    "type-topo": answer(Kind.TOPOLOGY, (0, None), (1, None), (2, None)),
+    "type-usages": answer(Kind.USAGES, (6, 0), total=65536),
+    "type-usages-950": answer(Kind.USAGES, (5, None), total=131072),
+    "type-usages-two-chips": answer(Kind.USAGES, (96, 0), (96, 1), total=[44278, 43693]),
 }

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from env import builder
-from env.apart import Found, in_folders, sha256_of
 from env.builder import Plan, build, read_stamp
+from env.digest import file_sha256
 from env.errors import EnvironmentMissingError, InstallError, StorageError
-from env.installer import Installer, Sources, choose, find_uv
-from env.stack import Apart, this_machine, this_python
+from env.installer import Sources, Uv, choose, find_uv
+from env.stack import UnlockedPin, this_machine, this_python
+from env.unlocked_pins import Located, in_folders
 from tests.env.wheels import lock_line, make_index, make_wheel
 
 INSTALLERS = ["uv", pytest.param("pip", marks=pytest.mark.slow)]
@@ -30,10 +31,10 @@ def wheels(tmp_path: Path) -> Path:
     return tmp_path / "wheels"
 
 
-def make_plan(tmp_path: Path, *wheels: Path, imports: tuple[str, ...] = (), apart: tuple[Found, ...] = ()) -> Plan:
+def make_plan(tmp_path: Path, *wheels: Path, imports: tuple[str, ...] = (), unlocked: tuple[Located, ...] = ()) -> Plan:
     lock = tmp_path / "demo.txt"
     lock.write_text("".join(lock_line(wheel) for wheel in wheels), encoding="utf-8")
-    return Plan("demo", tmp_path / "venvs" / "demo", lock, imports, apart)
+    return Plan("demo", tmp_path / "venvs" / "demo", lock, imports, unlocked)
 
 
 def sources(wheels: Path) -> Sources:
@@ -45,8 +46,8 @@ def test_builds_from_the_lock_and_the_second_time_does_nothing(tmp_path: Path, w
     plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), imports=("demo_core",))
     stamp, built = build(plan, choose(name), sources(wheels))
     assert built
-    assert stamp["packages"]["demo-core"] == "1.0"
-    assert stamp["installer"] == name
+    assert stamp.packages["demo-core"] == "1.0"
+    assert stamp.installer == name
     assert build(plan, choose(name), sources(wheels)) == (stamp, False)
     assert subprocess.run([str(plan.python), "-c", "import demo_core"], check=False).returncode == 0
 
@@ -67,7 +68,7 @@ def test_what_the_main_index_lacks_comes_from_the_extra_one(tmp_path: Path, whee
     core, more = make_wheel(wheels, "demo-core", "1.0"), make_wheel(wheels, "demo-more", "2.0")
     main, extra = make_index(tmp_path / "main", core), make_index(tmp_path / "extra", more)
     stamp, _ = build(make_plan(tmp_path, core, more), choose(name), Sources(main, (extra,)))
-    assert (stamp["packages"]["demo-core"], stamp["packages"]["demo-more"]) == ("1.0", "2.0")
+    assert (stamp.packages["demo-core"], stamp.packages["demo-more"]) == ("1.0", "2.0")
 
 
 def test_a_current_environment_serves_those_who_cannot_write_it(tmp_path: Path, wheels: Path) -> None:
@@ -108,7 +109,7 @@ def test_an_interrupted_installer_is_ended_with_its_setup(tmp_path: Path) -> Non
         "os.kill(os.getppid(), signal.SIGINT); threading.Event().wait()"
     )
     with pytest.raises(KeyboardInterrupt):
-        build(make_plan(tmp_path), Installer("uv", (sys.executable, "-c", script)), Sources())
+        build(make_plan(tmp_path), Uv((sys.executable, "-c", script)), Sources())
     with pytest.raises(ProcessLookupError):
         os.kill(int(number.read_text()), 0)
 
@@ -117,7 +118,7 @@ def test_a_changed_lock_is_built_anew(tmp_path: Path, wheels: Path) -> None:
     build(make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0")), choose("uv"), sources(wheels))
     plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "2.0"))
     stamp, built = build(plan, choose("uv"), sources(wheels))
-    assert (built, stamp["packages"]["demo-core"]) == (True, "2.0")
+    assert (built, stamp.packages["demo-core"]) == (True, "2.0")
 
 
 def test_fresh_builds_anew_what_is_current(tmp_path: Path, wheels: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_crash_at_import_is_said_and_what_libraries_print_is_no_listing(
     noisy = "import atexit\nprint('a banner')\natexit.register(print, 'a farewell')\n"
     plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0", code=code or noisy), imports=("demo_core",))
     if code is None:
-        assert build(plan, choose("uv"), sources(wheels))[0]["packages"] == {"demo-core": "1.0"}
+        assert build(plan, choose("uv"), sources(wheels)).stamp.packages == {"demo-core": "1.0"}
         return
     with pytest.raises(InstallError) as stopped:
         build(plan, choose("uv"), sources(wheels))
@@ -195,20 +196,20 @@ def test_a_wheel_that_stands_apart_is_installed_without_its_dependencies(tmp_pat
     interpreter = "cp" + this_python().replace(".", "")
     tag = f"{interpreter}-{interpreter}-manylinux_2_28_{this_machine()}"
     wheel = make_wheel(wheels, "torch-npu", "2.9.0.post1+gitee7ba04", tag=tag, requires=("torch==2.9.0+cpu",))
-    pin = Apart("torch-npu", "2.9.0.post1", (this_machine(),), "not on an index")
+    pin = UnlockedPin("torch-npu", "2.9.0.post1", (this_machine(),), "not on an index")
     found = in_folders(pin, [str(wheels)], this_python(), this_machine())
     assert found is not None
-    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), apart=(found,))
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), unlocked=(found,))
     stamp, _ = build(plan, choose("uv"), sources(wheels))
-    assert stamp["packages"]["torch-npu"] == "2.9.0.post1+gitee7ba04"
-    assert stamp["apart"] == [
+    assert stamp.packages["torch-npu"] == "2.9.0.post1+gitee7ba04"
+    assert json.loads((plan.path / builder.STAMP).read_text(encoding="utf-8"))["apart"] == [
         {
             "name": "torch-npu",
             "asked": "2.9.0.post1",
             "found": "2.9.0.post1+gitee7ba04",
             "source": "wheel",
             "place": wheel.name,
-            "sha256": sha256_of(wheel),
+            "sha256": file_sha256(wheel),
             "substituted": False,
         }
     ]
@@ -218,10 +219,10 @@ def test_what_the_base_interpreter_has_is_copied_whole(tmp_path: Path, wheels: P
     base = tmp_path / "base"
     wheel = make_wheel(wheels, "torch-npu", "2.9.0.post1+gitee7ba04")
     subprocess.run([str(find_uv()), "pip", "install", "-q", "--no-deps", "--target", str(base), str(wheel)], check=True)
-    found = Found("torch-npu", "2.9.0.post1", "2.9.0.post1+gitee7ba04", "base interpreter", str(base))
-    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), imports=("torch_npu",), apart=(found,))
+    found = Located("torch-npu", "2.9.0.post1", "2.9.0.post1+gitee7ba04", "base interpreter", str(base))
+    plan = make_plan(tmp_path, make_wheel(wheels, "demo-core", "1.0"), imports=("torch_npu",), unlocked=(found,))
     stamp, _ = build(plan, choose("uv"), sources(wheels))
-    assert stamp["packages"]["torch-npu"] == "2.9.0.post1+gitee7ba04"
+    assert stamp.packages["torch-npu"] == "2.9.0.post1+gitee7ba04"
     (base / "torch_npu" / "__init__.py").unlink()
     with pytest.raises(InstallError, match=r"torch_npu/__init__\.py is missing"):
         build(plan, choose("uv"), sources(wheels), fresh=True)
@@ -235,7 +236,7 @@ def test_what_the_base_interpreter_has_is_copied_whole(tmp_path: Path, wheels: P
     ],
 )
 def test_a_full_disk_is_said_as_such(tmp_path: Path, said: str, reason: str) -> None:
-    full = Installer("uv", (sys.executable, "-c", f"import sys; print('error: {said}'); sys.exit(2)"))
+    full = Uv((sys.executable, "-c", f"import sys; print('error: {said}'); sys.exit(2)"))
     plan = make_plan(tmp_path)
     with pytest.raises(StorageError, match=reason):
         build(plan, full, Sources())

@@ -8,6 +8,7 @@ import pytest
 
 from env import catalogue
 from env.catalogue import CATALOGUE, documents, messages, problems, read, write
+from env.errors import VerificationFailedError
 
 
 def test_every_message_has_its_translation() -> None:
@@ -34,8 +35,10 @@ def test_what_is_not_in_step_is_named(translated: dict[str, str], expected: list
 
 
 def test_messages_come_from_code_templates_and_tables(tmp_path: Path) -> None:
-    for folder in ("env/audit", "model", "verify", "templates"):
-        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("env/audit", "model", "verify", "templates", *(str(Path(name).parent) for name in catalogue.TABLES)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name in catalogue.TABLES:
+        (tmp_path / name).touch()
     for name in ("noxfile.py", "inference.py", "eval.py"):
         (tmp_path / name).write_text(f"print(_('in {name}'))")
     (tmp_path / "verify/x.py").write_text("_('{n} of ' '{m}', n=1, m=2); say('not this'); _(variable)")
@@ -64,5 +67,5 @@ def test_check_fails_where_something_is_missing(
     monkeypatch.setattr(catalogue, "CATALOGUE", path)
     monkeypatch.setattr(catalogue, "read", lambda: read(path))
     monkeypatch.setattr(catalogue, "messages", lambda: ["new"])
-    with pytest.raises(catalogue.VerificationFailedError, match="not translated: 'new'"):
+    with pytest.raises(VerificationFailedError, match="not translated: 'new'"):
         catalogue.main(["--check"])

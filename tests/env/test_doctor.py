@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from env.__main__ import main
-from env.doctor import BLOCK, REACH, any_of, describe, diagnose, scan
+from env.doctor import describe, diagnose, scan
 from env.errors import InputError
 from env.failures import load_failures
+from env.log_search import BLOCK, REACH, any_of
+from tests.env.chinese import read_by_chinese
 
 HCCL = "ImportError: libhccl.so: cannot open shared object file: No such file or directory"
 AUTOLOAD = "RuntimeError: Failed to load the backend extension: torch_npu. You can disable it."
@@ -84,7 +86,7 @@ def test_stream_that_gives_little_at_a_time_is_read_whole() -> None:
             return super().read(min(size or 0, 7))
 
     text = f"{AUTOLOAD}\n" + "fine\n" * 2000 + f"{HCCL}\n"
-    assert [(found.failure.id, found.line) for found in scan(Dripping(text.encode()))] == [
+    assert [(each.failure.id, each.line) for each in scan(Dripping(text.encode()))] == [
         ("LIB_HCCL", 2002),
         ("BACKEND_AUTOLOAD", 1),
     ]
@@ -112,7 +114,7 @@ def test_log_of_any_shape(log: str, expected: list[str]) -> None:
 
 
 def test_lines_are_taken_as_a_log() -> None:
-    assert [(found.failure.id, found.line) for found in diagnose(("fine\n", "fine", f"{HCCL}\n"))] == [("LIB_HCCL", 3)]
+    assert [(each.failure.id, each.line) for each in diagnose(("fine\n", "fine", f"{HCCL}\n"))] == [("LIB_HCCL", 3)]
 
 
 def test_shown_line_is_short_and_printable() -> None:
@@ -175,6 +177,32 @@ def test_program_reads_standard_input_and_says_when_nothing_is_known(
     assert capsys.readouterr().out.startswith("LIB_HCCL (CANN env), line 1\n")
 
 
+def test_a_chinese_reader_gets_the_diagnosis_in_chinese(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = next(failure for failure in load_failures() if failure.id == "LIB_HCCL")
+    above, below = "{failure} ({component}), line {line}\n  seen:    {text}", "confirm: {confirm}\n  fix:     {fix}"
+    catalogue = {
+        above: "{failure}（{component}），第 {line} 行\n  现象：{text}",
+        "{above}\n  cause:   {cause}\n  " + below + "\n  source:  {source}": "{above}\n  原因：{cause}\n  修复：{fix}",
+        str(failure.cause): "环境变量没有设置。",
+        str(failure.fix): "source set_env.sh。",
+        "no known failure in this log": "没有已知故障",
+    }
+    read_by_chinese(monkeypatch, catalogue)
+    log = tmp_path / "log"
+    log.write_text(f"{HCCL}\n")
+    assert main(["doctor", str(log)]) == 0
+    assert capsys.readouterr().out == (
+        f"LIB_HCCL（CANN env），第 1 行\n  现象：{HCCL}\n  原因：环境变量没有设置。\n  修复：source set_env.sh。\n"
+    )
+    assert main(["doctor", str(log), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["cause"] == failure.cause
+    log.write_text("all is well\n")
+    assert main(["doctor", str(log)]) == 3
+    assert capsys.readouterr().out == "没有已知故障\n"
+
+
 def test_unreadable_logs_are_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         main(["doctor", str(tmp_path / "absent.log")])
@@ -219,4 +247,4 @@ def test_a_log_of_nothing_but_failures_names_each_once_where_it_came_first() -> 
     """Each line is nearly a match of other rows, which are looked for to the end."""
     lines = ("ret is -8005", "No module named 'tbe'", HCCL, AUTOLOAD, "rtSetDevice failed, error code is 507033")
     log = Repeated("".join(f"{line}\n" for line in lines), 20)
-    assert [found.line for found in scan(log)] == [1, 3, 2, 5, 4]
+    assert [each.line for each in scan(log)] == [1, 3, 2, 5, 4]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from env.doctor import diagnose
-from env.failures import FIRST_CHARACTERS, SHORTEST_LITERAL, Failure, literals, load_failures
+from env.failures import Failure, load_failures
+from env.log_search import FIRST_CHARACTERS, SHORTEST_LITERAL, literals
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,9 +43,9 @@ def test_row_is_whole(failure: Failure) -> None:
 
 @pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
 def test_example_is_diagnosed_as_its_own_row_first(name: str, line: str) -> None:
-    found = [diagnosis.failure.id for diagnosis in diagnose(line)]
-    assert found[0] == name
-    assert all(name in CATALOGUE[other].after for other in found[1:]), found
+    ids = [diagnosis.failure.id for diagnosis in diagnose(line)]
+    assert ids[0] == name
+    assert all(name in CATALOGUE[other].after for other in ids[1:]), ids
 
 
 @pytest.mark.parametrize("failure", CATALOGUE.values(), ids=lambda failure: failure.id)
@@ -92,9 +93,9 @@ WRAPPED = [
 @pytest.mark.parametrize(("inner", "wrapper"), WRAPPED)
 def test_inner_cause_comes_before_its_wrapper_wherever_they_stand(inner: str, wrapper: str) -> None:
     for log in ([EXAMPLES[wrapper][0], EXAMPLES[inner][0]], [EXAMPLES[inner][0], EXAMPLES[wrapper][0]]):
-        found = [diagnosis.failure.id for diagnosis in diagnose(log)]
-        assert found.index(inner) < found.index(wrapper)
-        assert found[0] == inner
+        ids = [diagnosis.failure.id for diagnosis in diagnose(log)]
+        assert ids.index(inner) < ids.index(wrapper)
+        assert ids[0] == inner
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_every_sign_is_searched_by_a_literal_of_its_own_examples() -> None:
 
 
 def test_literals_begin_with_few_characters() -> None:
-    """Each first character is one more pass over the log (env/failures.py, FIRST_CHARACTERS)."""
+    """Each first character is one more pass over the log (env/log_search.py, FIRST_CHARACTERS)."""
     firsts = {sign.literal[0] for failure in CATALOGUE.values() for sign in failure.signs}
     assert len(firsts) <= len(FIRST_CHARACTERS) + 10, sorted(firsts)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from env.atomic import write_json, write_text
+from env.atomic import replacing, write_json, write_text
 from env.errors import BundleError, DeviceError, StorageError, run_main
 from env.lock import constraints, overrides, pins
 from env.runner import NOT_FOUND, NOT_RUNNABLE, TIMED_OUT, run
@@ -150,3 +150,21 @@ def test_pins_are_those_of_the_running_interpreter(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert [str(pin) for pin in pins(lock)] == ["here==1.0"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "a").write_text("whole", encoding="utf-8")
+        assert not folder.exists()
+    assert (folder / "a").read_text(encoding="utf-8") == "whole"
+
+    def interrupted() -> None:
+        with replacing(tmp_path / "other") as temporary:
+            temporary.mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]

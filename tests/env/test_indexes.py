@@ -1,11 +1,13 @@
-"""Which index has which pin: every configured one is asked by itself, and no password is shown."""
+"""Which index has which pin: every configured one answers for itself, and no password is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from env.installer import without_credentials
-from env.probe.indexes import ask_indexes
+from env.probe.indexes import Listing, ask_indexes, index_versions
 from env.runner import Completed
 from env.stack import load_stack
 
@@ -14,10 +16,10 @@ CONFIGURED += "global.extra-index-url='https://wheels.example/cpu'\n"
 
 
 class Pip:
-    """pip, as far as it is asked here: one index has everything but torch-npu's pin, the other does not answer."""
+    """pip, as far as it is called here: one index has everything but torch-npu's pin, the other does not answer."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str]] = []
 
     def __call__(
         self, args: Sequence[str], *, timeout: float = 10.0, environ: Mapping[str, str] | None = None
@@ -27,7 +29,7 @@ class Pip:
         assert environ is not None
         name, url = args[5], args[-1]
         assert environ["PIP_EXTRA_INDEX_URL"] == url
-        self.asked.append((name, url))
+        self.calls.append((name, url))
         if "wheels" in url:
             return Completed(tuple(args), 1, stderr="WARNING: retrying\nERROR: Could not connect\n")
         if name == "torch-npu":
@@ -41,7 +43,7 @@ class Pip:
 def test_every_index_answers_for_itself() -> None:
     pip = Pip()
     answers = ask_indexes(load_stack(), runner=pip, environ={})
-    assert {url for _, url in pip.asked} == {
+    assert {url for _, url in pip.calls} == {
         "https://reader:secret@mirror.example/simple",
         "https://wheels.example/cpu",
     }
@@ -56,8 +58,26 @@ def test_every_index_answers_for_itself() -> None:
 def test_a_range_is_not_a_pin() -> None:
     pip = Pip()
     ask_indexes(load_stack(), runner=pip, environ={})
-    assert "numpy" not in {name for name, _ in pip.asked}
+    assert "numpy" not in {name for name, _ in pip.calls}
 
 
 def test_credentials_are_not_shown() -> None:
     assert without_credentials("https://a:b@host.example:8443/simple?token=1") == "https://host.example:8443/simple"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Completed((), 0, "torch (2.9.0)\nAvailable versions: 2.9.0, 2.8.0\n"), Listing(("2.9.0", "2.8.0"))),
+        (Completed((), 1, stderr="ERROR: No matching distribution found for torch\n"), Listing()),
+        (Completed((), 1, stderr="WARNING: retrying\nERROR: no answer\n"), Listing(error="ERROR: no answer")),
+        (Completed((), 1, stderr="python: No module named pip\n"), Listing(error="python: No module named pip")),
+        (Completed((), 3), Listing(error="exit status 3")),
+    ],
+)
+def test_a_listing_tells_none_from_no_answer(answer: Completed, expected: Listing) -> None:
+    def pip(args: Sequence[str], *, timeout: float = 10.0, environ: Mapping[str, str] | None = None) -> Completed:
+        assert args[-2:] == ["--index-url", "https://mirror.example/simple"]
+        return answer
+
+    assert index_versions("torch", ["--index-url", "https://mirror.example/simple"], runner=pip) == expected

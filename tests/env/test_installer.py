@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from env import installer
-from env.installer import Installer, Sources, choose
+from env.installer import Installer, Pip, Sources, Uv, choose
 from env.installer import configured as read_configuration
 from env.runner import Completed, Runner
 
-PIP = Installer("pip", ())
-UV = Installer("uv", ("/opt/bin/uv",))
+PIP = Pip()
+UV = Uv(("/opt/bin/uv",))
 
 
 def pip_config(text: str) -> Runner:

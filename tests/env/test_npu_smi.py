@@ -1,4 +1,4 @@
-"""What of every captured npu-smi output is read, and what is said not to be."""
+"""What of every captured npu-smi output is read, and what is reported as unread."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import pytest
 
 from env.__main__ import main
 from env.errors import InputError
-from env.npu_smi import Chip, Process, parse, read_capture
+from env.npu_smi import Chip, Process, parse
+from env.npu_smi_command import read_capture
 from tests.env.npu_smi_captures import EXPECTED, FAILURE, NEITHER, TABLE
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "npu-smi"
 HEADERS = (DATA / "310p-preload-noise.txt").read_text().splitlines()[1:7]
+
+
+HUGEPAGES = {"Hugepages-Usage(page)": "0/0"}
 
 
 def own(name: str) -> str:
@@ -53,9 +57,13 @@ def test_chip_name_with_a_dash_used_without_a_space_and_health_words_are_read() 
     reading = parse(own("910b4-four-cards-two-processes.txt"))
     assert reading.kind is TABLE
     assert reading.unread == ()
-    assert reading.chips[0] == Chip(0, 0, None, "910B4-1", "OK", 91.4, 41.0, "0000:C1:00.0", 37.0, 28417, 65536)
+    assert reading.chips[0] == Chip(
+        0, 0, None, "910B4-1", "OK", 91.4, 41.0, "0000:C1:00.0", 37.0, 28417, 65536, 0, 0, other=HUGEPAGES
+    )
     assert [chip.health for chip in reading.chips] == ["OK", "Warning", "Alarm", "UNKNOWN"]
-    assert reading.chips[3] == Chip(3, 0, None, "910B4-1", "UNKNOWN", None, None, None, None, None, None)
+    assert replace(reading.chips[3], other={}) == Chip(
+        3, 0, None, "910B4-1", "UNKNOWN", None, None, None, None, None, None
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,12 +95,13 @@ def test_two_dies_of_a_card_keep_their_physical_ids_and_the_container_pid_is_not
 
 def test_text_before_the_table_is_unread_and_a_310_board_reports_its_memory() -> None:
     reading = parse(own("310p-preload-noise.txt"))
-    assert reading.chips == (Chip(1024, 0, None, "310P3", "OK", None, 51.0, None, 3.0, 20011, 21527),)
+    (chip,) = reading.chips
+    assert replace(chip, other={}) == Chip(1024, 0, None, "310P3", "OK", None, 51.0, None, 3.0, 20011, 21527)
     assert reading.unread == ("[vnpu 31:0x7f2a:limiter.cc:48] device memory limit is not set",)
 
 
 ROWS_910 = ("| 0 910B3 | OK | 90.1 40 0 / 0 |", "| 0 | 0000:C1:00.0 | 7 0 / 0 3300/65536 |")
-CHIP_910 = Chip(0, 0, None, "910B3", "OK", 90.1, 40.0, "0000:C1:00.0", 7.0, 3300, 65536)
+CHIP_910 = Chip(0, 0, None, "910B3", "OK", 90.1, 40.0, "0000:C1:00.0", 7.0, 3300, 65536, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,11 @@ CHIP_910 = Chip(0, 0, None, "910B3", "OK", 90.1, 40.0, "0000:C1:00.0", 7.0, 3300
         ),
         pytest.param(
             "\n".join((ROWS_910[0], ROWS_910[1][:-5])),
-            (replace(CHIP_910, aicore_pct=None, hbm_used_mb=None, hbm_total_mb=None),),
+            (
+                replace(
+                    CHIP_910, aicore_pct=None, hbm_used_mb=None, hbm_total_mb=None, ddr_used_mb=None, ddr_total_mb=None
+                ),
+            ),
             1,
             id="a cut row's last cell is not believed",
         ),
@@ -181,7 +194,13 @@ def test_unread_lines_are_shortened_but_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [(own("a3-one-card-wide.txt"), 0), ("sh: 1: npu-smi: not found", 3), ("hello", 4)]
+    ("text", "code"),
+    [
+        (own("a3-one-card-wide.txt"), 0),
+        (own("type-board-indented.txt"), 0),
+        ("sh: 1: npu-smi: not found", 3),
+        ("hello", 4),
+    ],
 )
 def test_exit_code_says_what_was_read(text: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "captured.txt"
@@ -194,6 +213,7 @@ def test_exit_code_says_what_was_read(text: str, code: int, tmp_path: Path, caps
 
 def test_json_interface_is_exact() -> None:
     assert json.loads(json.dumps(parse(own("a3-one-card-wide.txt")).as_dict())) == {
+        "kind": "table",
         "tool_version": "26.0.rc1",
         "driver_version": "26.0.rc1",
         "chips": [
@@ -209,6 +229,10 @@ def test_json_interface_is_exact() -> None:
                 "aicore_pct": aicore,
                 "hbm_used_mb": used,
                 "hbm_total_mb": 65536,
+                "ddr_used_mb": 0,
+                "ddr_total_mb": 0,
+                "npu_pct": None,
+                "other": HUGEPAGES,
             }
             for die, power, bus, aicore, used in [
                 (0, 171.5, "0000:91:00.0", 12.0, 9120),

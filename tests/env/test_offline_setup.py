@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from env.language import Message
 from env.stack import ROOT, this_machine, this_python
 from tests.env.wheels import flip_a_byte, lock_line, make_wheel
 
@@ -80,4 +81,4 @@ def test_setup_refuses_a_wheelhouse_with_one_flipped_byte_by_name(house: Path) -
     assert not (house / ".venvs").exists()
     record = json.loads((house / "results" / "r1" / "setup.json").read_text(encoding="utf-8"))
     assert record["status"] == "fail"
-    assert "torch-1.0-py3-none-any.whl" in record["reason"]
+    assert "torch-1.0-py3-none-any.whl" in Message.from_json(record["reason"])

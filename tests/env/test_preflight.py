@@ -71,5 +71,7 @@ def test_several_kinds_are_named_together_and_the_machine_leads() -> None:
 
 
 def test_the_torch_npu_that_will_be_installed_is_judged() -> None:
-    with pytest.raises(HostError, match=r"torch-npu 2\.9\.0\.post2 \(declared\) does not pair with CANN 8\.5\.1"):
-        preflight(SERVER, STACK, "npu:0", "npu", torch_npu="2.9.0.post2")
+    toolkits = (replace(SERVER.toolkits[0], release="8.3.RC1"),)
+    with pytest.raises(HostError, match=r"torch-npu 2\.9\.0\.post2 \(declared\) does not pair with CANN 8\.3\.RC1"):
+        preflight(replace(SERVER, toolkits=toolkits), STACK, "npu:0", "npu", torch_npu="2.9.0.post2")
+    preflight(SERVER, STACK, "npu:0", "npu", torch_npu="2.9.0.post2")  # TorchNPU 26.0.X works with CANN 8.5.X

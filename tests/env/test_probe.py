@@ -6,15 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from env.plain import build
-from env.probe import Host, driver, packages, probe
+from env.probe import Host, cann, driver, packages, probe
 from env.probe.command import main
-from env.probe.host import Firmware, Node
+from env.probe.host import Firmware, Holder, NpuSmi
 from env.probe.tree import Tree
 from env.runner import Completed
 from tests.env import machines
+
+NODE = {"path": "/dev/davinci0", "mode": 0o660, "uid": 0, "gid": 0}
 
 
 @pytest.fixture
@@ -60,9 +62,9 @@ def test_the_installed_driver_is_where_the_record_says(machine: Path) -> None:
     record.write_text(record.read_text().replace("=/usr/local/Ascend\n", "=/data/hdk/\n"))
     (machine / "data/hdk").mkdir(parents=True)
     (machine / "usr/local/Ascend/driver").rename(machine / "data/hdk/driver")
-    found = probe(machine).driver
-    assert found is not None
-    assert (found.path, found.release, found.libraries) == ("/data/hdk/driver", "25.5.1", True)
+    installed = probe(machine).driver
+    assert installed is not None
+    assert (installed.path, installed.release, installed.libraries) == ("/data/hdk/driver", "25.5.1", True)
 
 
 def test_firmware_is_asked_of_the_chips_where_its_file_is_absent(machine: Path) -> None:
@@ -77,8 +79,8 @@ def test_firmware_is_asked_of_the_chips_where_its_file_is_absent(machine: Path) 
         assert (name, args[0]) == ("upgrade-tool", "/usr/local/Ascend/driver/tools/upgrade-tool")
         return Completed(tuple(args), 0, printed)
 
-    found = driver.firmware(Tree(machine), ["/usr/local/Ascend"], answer)
-    assert found == Firmware("/usr/local/Ascend/driver/tools/upgrade-tool", version="7.8.0.3.210")
+    firmware = driver.firmware(Tree(machine), ["/usr/local/Ascend"], answer)
+    assert firmware == Firmware("/usr/local/Ascend/driver/tools/upgrade-tool", version="7.8.0.3.210")
 
 
 def test_the_release_of_a_toolkit_without_its_record_is_found_in_its_parts(machine: Path) -> None:
@@ -105,13 +107,13 @@ def test_egg_info_of_a_system_package_is_read(tmp_path: Path) -> None:
     (site / "old-1.0.egg-info").mkdir(parents=True)
     (site / "old-1.0.egg-info/PKG-INFO").write_text("Name: old\nVersion: 1.0\n")
     (site / "older-0.5.egg-info").write_text("Name: older\nVersion: 0.5\n")
-    found = packages.distributions(Tree(tmp_path), ["/usr/lib/python3/dist-packages"])
-    assert [(each.name, each.version) for each in found] == [("old", "1.0"), ("older", "0.5")]
+    distributions = packages.distributions(Tree(tmp_path), ["/usr/lib/python3/dist-packages"])
+    assert [(each.name, each.version) for each in distributions] == [("old", "1.0"), ("older", "0.5")]
 
 
 def test_json_holds_every_fact(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(machine), "--json"]) == 0
-    assert Host.from_dict(json.loads(capsys.readouterr().out)) == probe(machine)
+    assert msgspec.json.decode(capsys.readouterr().out, type=Host) == probe(machine)
 
 
 def test_the_page_shows_the_facts_that_matter(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,18 +134,73 @@ def test_the_page_shows_the_facts_that_matter(machine: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"path": "/dev/davinci0", "mode": "0660", "uid": 0, "gid": 0}, "Node.mode: int is needed, '0660' found"),
-        ({"path": "/dev/davinci0", "mode": True, "uid": 0, "gid": 0}, "Node.mode: int is needed, True found"),
-        ({"path": "/dev/davinci0"}, "Node: .*missing 3 required positional arguments"),
-        ({"path": "/dev/davinci0", "mode": 0, "uid": 0, "gid": 0, "owner": "x"}, "Node: unknown owner"),
-        ([], "Node: an object is needed"),
+        (NODE | {"mode": "0660"}, "Expected `int`, got `str` - at `$.nodes[0].mode`"),
+        (NODE | {"mode": True}, "Expected `int`, got `bool` - at `$.nodes[0].mode`"),
+        ({"path": "/dev/davinci0"}, "Object missing required field `mode` - at `$.nodes[0]`"),
+        ([], "Expected `object`, got `array` - at `$.nodes[0]`"),
     ],
 )
-def test_facts_of_another_shape_are_refused_by_name(value: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build(Node, value)
+def test_facts_of_another_shape_are_noted_with_their_place(value: object, message: str, machine: Path) -> None:
+    manifest = machine / ".capture/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"nodes": [value]}))
+    [note] = probe(machine).unread
+    assert note.where == ".capture/manifest.json"
+    assert note.why == message
 
 
-def test_facts_of_another_schema_are_refused() -> None:
-    with pytest.raises(ValueError, match="schema 1 required, 2 found"):
-        Host.from_dict({"schema": 2})
+def test_facts_of_another_schema_are_noted(machine: Path) -> None:
+    (machine / ".capture/manifest.json").write_text('{"schema": 2}')
+    assert [note.why for note in probe(machine).unread] == ["schema 1 required, 2 found"]
+
+
+NAMESPACES = """
+ns_id 128 identify 0 root_tgid 1 dev_num 2 namespace 00000000a1b2c3d4(#), udev list:
+logic_devid udevid
+       0        0
+       1        1
+
+
+ns_id 5 identify 7a00 root_tgid 91 dev_num 1 namespace 00000000b2c3d4e5, udev list:
+logic_devid udevid
+       0        3
+
+
+ns_id 9 identify 7b00 root_tgid 250 dev_num 0 namespace 00000000c2c3d4e5, udev list:
+logic_devid udevid
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("the device is used. ret is -8020", (Holder(91, (3,)), Holder(250))),
+        ("ret is -8005", ()),  # nobody is asked who holds what where nothing is held
+        (None, ()),
+    ],
+)
+def test_who_holds_the_devices_is_read_of_the_drivers_table(
+    error: str | None, expected: tuple[Holder, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "proc/uda").mkdir(parents=True)
+    (tmp_path / "proc/uda/namespace_node").write_text(NAMESPACES, encoding="utf-8")
+    assert driver.holders(Tree(tmp_path), NpuSmi("failed", error=error)) == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "variables", "home"),
+    [
+        ("/usr/local/Ascend", {}, ""),
+        ("/home/dev/Ascend", {}, "/home/dev"),
+        ("/data/sw", {"ATB_HOME_PATH": "/data/sw/nnal/atb/latest/atb/cxx_abi_1"}, ""),
+        ("/data/sw", {"ATB_HOME_PATH": "/data/sw/nnal/atb/8.5.1/atb/cxx_abi_1/"}, "/root"),
+    ],
+)
+def test_nnal_is_read_wherever_a_toolkit_may_be(
+    place: str, variables: dict[str, str], home: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / place.lstrip("/") / "nnal/atb"
+    (folder / "8.5.1/atb/cxx_abi_1").mkdir(parents=True)
+    (folder / "8.5.1/version.info").write_text("    Ascend-cann-atb : 8.5.1\n", encoding="utf-8")
+    (folder / "latest").symlink_to("8.5.1")
+    (nnal,) = cann.nnal(Tree(tmp_path), ("/usr/local/Ascend",), variables, home)
+    assert (nnal.path, nnal.release, nnal.abis) == (f"{place}/nnal/atb/8.5.1", "8.5.1", ("cxx_abi_1",))

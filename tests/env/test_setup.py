@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from packaging.version import Version
 
-from env import apart, builder
+from env import builder, unlocked_pins
 from env import setup as env_setup
-from env.apart import Found
 from env.errors import InstallError, StorageError, UsageError
 from env.installer import Sources
-from env.options import add_setup_options, repeating, run_folder
-from env.setup import canns, main, profile_for
+from env.language import Message
+from env.options import repeating, run_folder
+from env.setup import SetupRequest, canns, main, make_parser, profile_for
 from env.stack import load_stack, this_machine
+from env.unlocked_pins import Located
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_a_published_release_is_named_with_the_cann_it_needs() -> None:
 
 
 def run_setup(folder: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException | None) -> dict[str, Any]:
-    def prepare(arguments: object, data: dict[str, Any]) -> None:
-        data["profile"] = "host"
+    def prepare(request: SetupRequest) -> Iterator[dict[str, Any]]:
+        yield {"profile": "host"}
         if end is not None:
             raise end
 
@@ -77,7 +77,8 @@ def test_setup_leaves_its_record_however_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException | None, status: str, reason: str
 ) -> None:
     record = run_setup(tmp_path, monkeypatch, end)
-    assert (record["status"], record["reason"], record["data"]) == (status, reason, {"profile": "host"})
+    said = Message.from_json(record["reason"])
+    assert (record["status"], said, record["data"]) == (status, reason, {"profile": "host"})
     assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path}"
 
 
@@ -86,8 +87,9 @@ def test_the_record_is_there_before_anything_is_done_and_names_no_password(
 ) -> None:
     seen: list[dict[str, Any]] = []
 
-    def prepare(arguments: object, data: dict[str, Any]) -> None:
+    def prepare(request: SetupRequest) -> Iterator[dict[str, Any]]:
         seen.append(json.loads((tmp_path / "r1" / "setup.json").read_text(encoding="utf-8")))
+        yield {}
 
     monkeypatch.setattr(env_setup, "prepare", prepare)
     urls = ["--index-url", "https://me:secret@mirror.example/simple", "--extra-index-url=https://t0ken@two.example/x"]
@@ -103,7 +105,7 @@ def test_the_record_is_there_before_anything_is_done_and_names_no_password(
 def test_a_results_folder_that_cannot_be_written_stops_setup_before_it_does_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare(arguments: object, data: dict[str, Any]) -> None:
+    def prepare(request: SetupRequest) -> Iterator[dict[str, Any]]:
         pytest.fail("setup began")
 
     monkeypatch.setattr(env_setup, "prepare", prepare)
@@ -127,16 +129,20 @@ def test_an_option_without_sense_is_said_before_any_download(words: list[str], s
     assert refused.value.next
 
 
-def stand(monkeypatch: pytest.MonkeyPatch, venvs: Path, found: Sequence[Found]) -> None:
-    """An npu environment in `venvs` that is current with what was `found` apart, and nothing of it anywhere else."""
-    plan = builder.plan("npu", found, venvs)
+def stand(monkeypatch: pytest.MonkeyPatch, venvs: Path, pins: Sequence[Located]) -> None:
+    """An npu environment in `venvs` that is current with `pins`, and nothing of them anywhere else."""
+    plan = builder.plan("npu", pins, venvs)
     (plan.path / "bin").mkdir(parents=True)
     (plan.path / "bin" / "python").symlink_to(sys.executable)
-    stamp = {"digest": plan.digest(), "planned": [asdict(one) for one in found]}
+    stamp = {"digest": plan.digest(), "planned": msgspec.to_builtins(pins)}
     (plan.path / builder.STAMP).write_text(json.dumps(stamp), encoding="utf-8")
     standing = builder.standing
     monkeypatch.setattr(builder, "standing", lambda profile: standing(profile, venvs))
-    monkeypatch.setattr(apart, "base_site_packages", list)
+    monkeypatch.setattr(unlocked_pins, "base_site_packages", list)
+
+
+def requested(words: Iterable[str]) -> SetupRequest:
+    return SetupRequest.from_options(make_parser().parse_args(list(words)))
 
 
 @pytest.mark.parametrize(
@@ -153,29 +159,25 @@ def stand(monkeypatch: pytest.MonkeyPatch, venvs: Path, found: Sequence[Found]) 
 def test_a_second_setup_keeps_what_stands_and_asks_no_index_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: str, words: list[str], kept: bool
 ) -> None:
-    pins = load_stack().profiles["npu"].apart_on(this_machine())
+    pins = load_stack().profiles["npu"].unlocked_on(this_machine())
     base = Version(pins[0].version).base_version
     versions = [base + installed if installed and pin.name == "torch-npu" else pin.version for pin in pins]
-    found = [Found(pin.name, pin.version, version, "index") for pin, version in zip(pins, versions, strict=True)]
-    stand(monkeypatch, tmp_path, found)
-    parser = argparse.ArgumentParser()
-    add_setup_options(parser)
-    arguments = parser.parse_args([versions[0] if word == "VERSION" else word for word in words])
-    assert env_setup._standing("npu", arguments, Sources()) == (found if kept else [])
+    standing = [Located(pin.name, pin.version, version, "index") for pin, version in zip(pins, versions, strict=True)]
+    stand(monkeypatch, tmp_path, standing)
+    request = requested(versions[0] if word == "VERSION" else word for word in words)
+    assert env_setup._standing("npu", pins, request, Sources()) == (standing if kept else [])
 
 
 def test_what_stands_gives_way_to_what_the_base_interpreter_now_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pins = load_stack().profiles["npu"].apart_on(this_machine())
-    stand(monkeypatch, tmp_path, [Found(pin.name, pin.version, pin.version, "index") for pin in pins])
+    pins = load_stack().profiles["npu"].unlocked_on(this_machine())
+    stand(monkeypatch, tmp_path, [Located(pin.name, pin.version, pin.version, "index") for pin in pins])
     info = tmp_path / "base" / "torch_npu-0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Name: torch-npu\nVersion: {pins[0].version}+git1\n", encoding="utf-8")
-    monkeypatch.setattr(apart, "base_site_packages", lambda: [str(info.parent)])
-    parser = argparse.ArgumentParser()
-    add_setup_options(parser)
-    assert env_setup._standing("npu", parser.parse_args([]), Sources()) == []
+    monkeypatch.setattr(unlocked_pins, "base_site_packages", lambda: [str(info.parent)])
+    assert env_setup._standing("npu", pins, requested([]), Sources()) == []
 
 
 @pytest.mark.parametrize("text", ["nup:0", "npu:", "npu:x", "cpu0", ""])
@@ -193,9 +195,10 @@ def test_a_slip_of_the_pen_is_no_device_and_builds_nothing(text: str, capsys: py
         (["--run", "r1"], "nox -s verify"),
         (["--run=r1", "--level", "3"], "nox -s verify -- --level 3"),
         (["--model-dir", "my model", "--run", "r1"], "nox -s verify -- --model-dir 'my model'"),
+        (["--offline", "--check", "load", "--lang", "zh", "--strict"], "nox -s verify -- --check load"),
     ],
 )
-def test_the_repeating_command_names_no_run(words: list[str], command: str) -> None:
+def test_the_repeating_command_names_no_run_and_nothing_of_other_sessions(words: list[str], command: str) -> None:
     assert repeating("verify", words) == command
 
 

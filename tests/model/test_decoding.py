@@ -72,8 +72,10 @@ def test_beam_search_is_the_librarys_own(speech: Speech) -> None:
 def test_a_limit_on_new_tokens_is_said_and_a_loop_is_stopped(speech: Speech) -> None:
     short = texts(speech, 1, new_tokens=4)
     assert all(d.notes == ("stopped at 4 new tokens, before the model's end of text",) for d in short)
-    loops = [d for d in texts(speech, 1, new_tokens=120) if d.notes and d.notes[0].startswith("repetition loop")]
+    assert {d.ended for d in short} == {"limit"}
+    loops = [d for d in texts(speech, 1, new_tokens=120) if d.ended == "loop"]
     assert loops  # random weights loop soon
+    assert all(d.notes[0].startswith("repetition loop: ") for d in loops)
     assert all(d.tokens < 120 for d in loops)
 
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from env import npu_emulator
+from env.device_name import Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 from model import device as devices
-from model.device import Device, failures, resolve
+from model.device import Device, resolve, runtime_errors
 
 CPU = Device("cpu", 0, "cpu")
 NPU = Device("npu", 0, "npu:0")
@@ -144,7 +145,7 @@ def test_cuda_without_a_card_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_spellings_are_refused(asked: str) -> None:
     error = refusal(asked)
     assert isinstance(error, UsageError)
-    assert error.what == f"no device {asked!r}"
+    assert error.what == f"no device {asked!r}: npu:N, cuda:N, cpu or auto"
 
 
 def test_a_python_without_torch_is_told_where_torch_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +195,7 @@ def test_off_the_npu_transformers_cannot_import_a_torch_npu_that_does_not_load(t
     assert done.returncode == 0, done.stderr
 
 
-OUT_OF_MEMORY = {
+OUT_OF_MEMORY: dict[Kind, str] = {
     "npu": "NPU out of memory. Tried to allocate 2.00 GiB (NPU 0; 60.97 GiB total capacity)",
     "cuda": "CUDA out of memory. Tried to allocate 20.00 MiB.",
     "cpu": "[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
@@ -203,9 +204,9 @@ OUT_OF_MEMORY = {
 
 
 @pytest.mark.parametrize(("kind", "message"), OUT_OF_MEMORY.items())
-def test_out_of_memory_is_one_error_on_every_device(kind: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_one_error_on_every_device(kind: Kind, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Device, "total_memory_bytes", 64 * 2**30)
-    with pytest.raises(OutOfMemoryError) as caught, failures(Device(kind, 0, kind), "running encoder"):
+    with pytest.raises(OutOfMemoryError) as caught, runtime_errors(Device(kind, 0, kind), "running encoder"):
         raise RuntimeError(message)
     label = kind if kind == "cpu" else f"{kind}:0"
     assert caught.value.what == f"{label} of 64 GiB ran out of memory while running encoder"
@@ -213,12 +214,12 @@ def test_out_of_memory_is_one_error_on_every_device(kind: str, message: str, mon
 
 
 def test_a_real_allocation_that_fails_is_out_of_memory() -> None:
-    with pytest.raises(OutOfMemoryError), failures(CPU, "allocating"):
+    with pytest.raises(OutOfMemoryError), runtime_errors(CPU, "allocating"):
         torch.empty(2**60, dtype=torch.float32)
 
 
 def test_python_s_memory_error_is_out_of_memory() -> None:
-    with pytest.raises(OutOfMemoryError) as caught, failures(CPU, "loading"):
+    with pytest.raises(OutOfMemoryError) as caught, runtime_errors(CPU, "loading"):
         raise MemoryError
     assert caught.value.why == "the host has no memory left"
 
@@ -231,17 +232,17 @@ def test_python_s_memory_error_is_out_of_memory() -> None:
     ],
 )
 def test_an_error_code_of_the_npu_runtime_is_a_device_error(message: str, code: str) -> None:
-    with pytest.raises(DeviceError) as caught, failures(NPU, "running encoder"):
+    with pytest.raises(DeviceError) as caught, runtime_errors(NPU, "running encoder"):
         raise RuntimeError(message)
     assert caught.value.what == f"npu:0 failed while running encoder: {message.splitlines()[0]}"
     assert caught.value.why == f"the NPU runtime reported {code}"
 
 
 def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), failures(NPU, "running encoder"):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), runtime_errors(NPU, "running encoder"):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     own = UsageError("as it was")
-    with pytest.raises(UsageError) as caught, failures(NPU, "running encoder"):
+    with pytest.raises(UsageError) as caught, runtime_errors(NPU, "running encoder"):
         raise own
     assert caught.value is own
 

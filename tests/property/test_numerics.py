@@ -82,7 +82,7 @@ def test_a_common_factor_changes_nothing(pair: tuple[Array, Array], power: int) 
 
 @given(pairs(st.floats(0.5, 1.0)), st.floats(0.0, 0.9))
 def test_cosine_follows_from_the_relative_error(pair: tuple[Array, Array], size: float) -> None:
-    """The cosine is at least sqrt(1 - e^2) where e = rel_l2 < 1: what numerics.limits_for derives its limit from."""
+    """The cosine is at least sqrt(1 - e^2) where e = rel_l2 < 1: what bounds.limits derives its limit from."""
     noise, r = pair
     a = r + size * (noise - 0.75)
     error = relative_l2(a, r)
@@ -138,7 +138,7 @@ def test_regret_is_at_most_twice_the_largest_error(pair: tuple[Array, Array]) ->
 @given(pairs(ANY))
 def test_every_comparison_is_json(pair: tuple[Array, Array]) -> None:
     """What goes into a record holds no NaN and no infinity."""
-    values = compare(*pair, classes=True).as_json().values()
+    values = compare(*pair, classes=True).figures.as_json().values()
     assert all(value is None or math.isfinite(value) for value in values)
 
 
@@ -173,6 +173,6 @@ def test_percentiles_are_ordered_and_within_the_samples(samples: list[float]) ->
     """Smallest <= p50 <= p90 <= p99 <= largest, and the mean is within too."""
     found = summary(samples)
     low, high = min(samples), max(samples)
-    ordered = [low, found["p50_ms"], found["p90_ms"], found["p99_ms"], high]
+    ordered = [low, found.p50_ms, found.p90_ms, found.p99_ms, high]
     assert all(a <= b * (1 + 1e-12) for a, b in itertools.pairwise(ordered))
-    assert low * (1 - 1e-12) <= found["mean_ms"] <= high * (1 + 1e-12)
+    assert low * (1 - 1e-12) <= found.mean_ms <= high * (1 + 1e-12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from msgspec import structs
 
-from verify.report.campaign import FAULTS_FILE, Campaign, Clean, Fault, count, parse
+from env.language import LANGUAGES
+from verify.report.campaign import FAULTS_FILE, Campaign, CleanOutcome, FaultOutcome, Project, count, parse
 from verify.report.markdown import block, cell, code, tail
-from verify.report.render import LANGUAGES, render
+from verify.report.render import render
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.text import one_line
 from verify.run.verdict import judge
@@ -141,17 +143,17 @@ def test_verified_is_never_said_of_a_run_with_a_check_that_did_not_pass(statuses
 
 
 def renamed(campaign: Campaign, text: str) -> Campaign:
-    """The campaign with `text` wherever a fault or a run without one holds words of its own."""
-    words = {field.name for of in (Fault, Clean) for field in fields(of) if "str" in str(field.type)} - {"alarms"}
+    """The campaign with `text` wherever a fault or a run without one holds text of its own."""
 
-    def said(row: Fault | Clean) -> dict[str, Any]:
-        return {name: text for name in words if getattr(row, name, None)}
+    def texts(row: FaultOutcome | CleanOutcome) -> dict[str, str]:
+        values = structs.asdict(row).items()
+        return {name: text for name, value in values if isinstance(value, str) and value and name not in ("on", "sort")}
 
-    faults = tuple(replace(fault, **said(fault)) for fault in campaign.faults)
-    clean = tuple(replace(run, **said(run), alarms=(text,) * len(run.alarms)) for run in campaign.clean)
-    project, versions = {"version": text, "commit": text}, {**campaign.versions, text: text}
-    named = replace(campaign, project=project, versions=versions, started=text, sources_sha256=text)
-    return replace(named, faults=faults, clean=clean, summary=count(faults, clean))
+    faults = tuple(structs.replace(fault, **texts(fault)) for fault in campaign.faults)
+    clean = tuple(structs.replace(run, **texts(run), alarms=(text,) * len(run.alarms)) for run in campaign.clean)
+    project, versions = Project(text, text), {**campaign.versions, text: text}
+    named = structs.replace(campaign, project=project, versions=versions, started=text, sources_sha256=text)
+    return structs.replace(named, faults=faults, clean=clean, summary=count(faults, clean))
 
 
 @whole_documents

@@ -7,18 +7,30 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 from env.errors import DeviceError
 from model.signature import Signature
+from verify.reference.figures import Figures
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
+
+
+class Passes(Figures, frozen=True, kw_only=True):
+    pid: int
+    runs: int
+
+
+class Measured(Figures, frozen=True, kw_only=True):
+    rel_l2: Any = None
+    shape: Any = None
 
 
 def passes(session: Verification) -> Outcome:
     seen = vars(session).setdefault("runs", [])
     seen.append(None)
     runs = len(seen)
-    return Outcome(Status.PASS, data={"pid": os.getpid(), "runs": runs}, signature=Signature(seed=session.seed))
+    return Outcome(Status.PASS, figures=Passes(pid=os.getpid(), runs=runs), signature=Signature(seed=session.seed))
 
 
 def fails(session: Verification) -> Outcome:
@@ -39,7 +51,7 @@ def raises_for_the_user(session: Verification) -> Outcome:
 
 
 def has_no_json(session: Verification) -> Outcome:
-    return Outcome(Status.PASS, data={"rel_l2": float("nan")})
+    return Outcome(Status.PASS, figures=Measured(rel_l2=float("nan")))
 
 
 def segfaults(session: Verification) -> Outcome:
@@ -67,7 +79,11 @@ def says_no_more(session: Verification) -> Outcome:
 
 
 def has_figures_that_are_no_json(session: Verification) -> Outcome:
-    return Outcome(Status.PASS, data={"shape": {1, 2}})
+    return Outcome(Status.PASS, figures=Measured(shape=threading))
+
+
+def has_figures_of_another_type(session: Verification) -> Outcome:
+    return Outcome(Status.PASS, figures=Passes(pid=1, runs="two"))  # type: ignore[arg-type]
 
 
 def is_killed(session: Verification) -> Outcome:

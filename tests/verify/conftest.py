@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def tiny_expected(tiny_checkpoint: Checkpoint, tiny_inputs: Inputs) -> Expected:
     from model.checkpoint import weights_sha256
-    from verify.reference import values as expected
+    from verify.reference.make import make
+    from verify.reference.values import describe
 
-    about = expected.about(tiny_checkpoint, weights_sha256(tiny_checkpoint), tiny_inputs, "float32", any_dtype=True)
-    return expected.make(tiny_checkpoint, tiny_inputs, about)
+    digest = weights_sha256(tiny_checkpoint)
+    return make(tiny_checkpoint, tiny_inputs, describe(tiny_checkpoint, digest, tiny_inputs, "float32", any_dtype=True))

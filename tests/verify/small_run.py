@@ -9,26 +9,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from env import builder
+from env.builder import Stamp
 from env.errors import run_main
 from verify import __main__ as program
 from verify.run import plan
 from verify.run import verdict as _judged_by_the_real_plan  # noqa: F401 (imported before the plan is replaced)
 from verify.run.plan import Check
 
-STAMP: dict[str, Any] = {
-    "profile": "host",
-    "made": "2026-01-01T00:00:00+00:00",
-    "python": "3.10.13",
-    "machine": "x86_64",
-    "lock": "host-x86_64-py310.txt",
-    "lock_sha256": "0" * 64,
-    "installer": "uv",
-    "packages": {"torch": "2.9.0"},
-    "apart": [],
-}
+STAMP = Stamp(
+    profile="host",
+    made="2026-01-01T00:00:00+00:00",
+    python="3.10.13",
+    machine="x86_64",
+    lock="host-x86_64-py310.txt",
+    lock_sha256="0" * 64,
+    installer="uv",
+    packages={"torch": "2.9.0"},
+)
 
 
 def small_run(names: Sequence[str], words: Sequence[str]) -> int:

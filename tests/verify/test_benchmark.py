@@ -13,6 +13,7 @@ from model.components import Inputs, Loaded, run_parts
 from model.device import Device, resolve
 from verify.checks import benchmark
 from verify.checks.benchmark import floor_ms, summary, time_calls
+from verify.run.figures.benchmark import FloorsFigures, SummaryFigures
 
 
 def clock_of(*durations: float) -> Callable[[], float]:
@@ -61,12 +62,12 @@ def test_percentiles_are_the_standard_library_s_inclusive_ones() -> None:
     samples = [12.0, 10.0, 11.0, 19.0, 10.5, 13.0, 10.0]
     cuts = statistics.quantiles(samples, n=100, method="inclusive")  # linear interpolation, as documented
     found = summary(samples)
-    assert [found["p50_ms"], found["p90_ms"], found["p99_ms"]] == pytest.approx([cuts[49], cuts[89], cuts[98]])
-    assert found["mean_ms"] == pytest.approx(statistics.fmean(samples))
+    assert [found.p50_ms, found.p90_ms, found.p99_ms] == pytest.approx([cuts[49], cuts[89], cuts[98]])
+    assert found.mean_ms == pytest.approx(statistics.fmean(samples))
 
 
 def test_one_sample_is_every_percentile() -> None:
-    assert summary([7.0]) == {"mean_ms": 7.0, "p50_ms": 7.0, "p90_ms": 7.0, "p99_ms": 7.0}
+    assert summary([7.0]) == SummaryFigures(mean_ms=7.0, p50_ms=7.0, p90_ms=7.0, p99_ms=7.0)
 
 
 def test_no_samples_are_an_error() -> None:
@@ -75,15 +76,14 @@ def test_no_samples_are_an_error() -> None:
 
 
 def test_a_floor_is_the_larger_of_reading_and_computing(tiny_bfloat16: Loaded) -> None:
-    machine = {"read_gb_s": 10.0, "gemm_gflop_s": 100.0}
+    machine = FloorsFigures(read_gb_s=10.0, gemm_gflop_s=100.0)
     weights = 1_000_000_000  # 2 GB in bfloat16: 200 ms at 10 GB/s
     assert floor_ms(machine, weights, 0, tiny_bfloat16) == pytest.approx(200.0)
     assert floor_ms(machine, weights, 50_000_000_000, tiny_bfloat16) == pytest.approx(500.0)
-    assert floor_ms(None, weights, 0, tiny_bfloat16) is None
 
 
 def test_weights_that_fit_the_cache_have_no_memory_floor(tiny_bfloat16: Loaded) -> None:
-    machine = {"read_gb_s": 10.0, "gemm_gflop_s": 100.0}
+    machine = FloorsFigures(read_gb_s=10.0, gemm_gflop_s=100.0)
     assert floor_ms(machine, 1_000_000, 2_000_000, tiny_bfloat16) == pytest.approx(0.02)
 
 
@@ -98,42 +98,42 @@ def measured(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> Any:
 
 
 def test_every_component_and_the_whole_are_timed(measured: Any) -> None:
-    assert set(measured["components"]) == {"encoder", "ctc_head", "projector", "splice", "language_model"}
-    for entry in [*measured["components"].values(), measured["total"]]:
-        assert len(entry["samples_ms"]) == 4
-        assert len(entry["warm_ms"]) == 1
-        assert min(entry["samples_ms"]) > 0
-        assert entry["steps_per_s"] == pytest.approx(1e3 / statistics.fmean(entry["samples_ms"]))
-        assert entry["cold_ms"]
+    assert set(measured.components) == {"encoder", "ctc_head", "projector", "splice", "language_model"}
+    for entry in [*measured.components.values(), measured.total]:
+        assert len(entry.samples_ms) == 4
+        assert len(entry.warm_ms) == 1
+        assert min(entry.samples_ms) > 0
+        assert entry.steps_per_s == pytest.approx(1e3 / statistics.fmean(entry.samples_ms))
+        assert entry.cold_ms
 
 
 def test_the_floor_of_the_whole_is_the_sum_of_its_parts(measured: Any) -> None:
-    parts = [measured["components"][name]["floor_ms"] for name in ("encoder", "projector", "language_model")]
-    assert measured["total"]["floor_ms"] == pytest.approx(sum(parts))
+    parts = [measured.components[name].floor_ms for name in ("encoder", "projector", "language_model")]
+    assert measured.total.floor_ms == pytest.approx(sum(parts))
 
 
 def test_decoding_is_timed_token_by_token(measured: Any) -> None:
-    decode = measured["decode"]
-    samples = decode["samples_ms"]
-    assert decode["runs"] == 3
+    decode = measured.decode
+    samples = decode.samples_ms
+    assert decode.runs == 3
     assert len(samples) == 3 * (benchmark.DECODE_TOKENS - 1)
-    assert decode["tokens_per_s"] == pytest.approx(1e3 / statistics.fmean(samples))
+    assert decode.tokens_per_s == pytest.approx(1e3 / statistics.fmean(samples))
 
 
 def test_memory_and_floors_are_measured(measured: Any) -> None:
-    assert measured["memory"]["peak_bytes"] > 50e6
-    assert measured["floors"]["read_gb_s"] > 0.1
-    assert measured["floors"]["gemm_gflop_s"] > 0.1
+    assert measured.memory.peak_bytes > 50e6
+    assert measured.floors.read_gb_s > 0.1
+    assert measured.floors.gemm_gflop_s > 0.1
 
 
 def test_floors_are_the_better_of_two_measurements(
     tiny_bfloat16: Loaded, tiny_inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates = iter([{"read_gb_s": 1.0, "gemm_gflop_s": 9.0}, {"read_gb_s": 2.0, "gemm_gflop_s": 8.0}])
+    rates = iter([FloorsFigures(read_gb_s=1.0, gemm_gflop_s=9.0), FloorsFigures(read_gb_s=2.0, gemm_gflop_s=8.0)])
     monkeypatch.setattr(benchmark, "measure_floors", lambda device, dtype: next(rates))
     parts = run_parts(tiny_bfloat16, tiny_inputs)
     found = benchmark.measure(tiny_bfloat16, tiny_inputs, parts, warmup=0, rounds=1, floors=True)
-    assert found["floors"] == {"read_gb_s": 2.0, "gemm_gflop_s": 9.0}
+    assert found.floors == FloorsFigures(read_gb_s=2.0, gemm_gflop_s=9.0)
 
 
 def test_a_slow_matrix_product_is_not_tried_larger(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_slow_matrix_product_is_not_tried_larger(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(benchmark, "_fastest", fastest)
     rates = benchmark.measure_floors(resolve("cpu"), "float32")
     assert len(tried) == 3  # reading, and two of five sizes
-    assert rates["gemm_gflop_s"] == pytest.approx(2 * 128**3 / 0.1 / 1e9)  # the better of the two
+    assert rates.gemm_gflop_s == pytest.approx(2 * 128**3 / 0.1 / 1e9)  # the better of the two
 
 
 def test_the_floors_product_is_the_models_own_operator(monkeypatch: pytest.MonkeyPatch) -> None:

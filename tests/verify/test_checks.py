@@ -15,13 +15,16 @@ import model.session
 from env.errors import CheckpointError, DeviceError
 from env.stack import ROOT, load_stack
 from model import device as devices
-from model import generation, sums
+from model import generation
 from model.checkpoint import Checkpoint
+from model.checksums import SHA256SUMS
 from model.components import Loaded
 from model.device import Device
 from model.safetensors_format import read_header
 from verify.checks import benchmark, checkpoint, determinism, device, generate, load, parity, shapes, splice
+from verify.reference.values import Expected
 from verify.run.context import Context
+from verify.run.figures.benchmark import FloorsFigures
 from verify.run.plan import CHECKS
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -36,9 +39,11 @@ def session_of(folder: Path, loaded: Loaded | None = None, level: int = 2) -> Ve
 
 
 @pytest.fixture
-def session(tiny_float32: Loaded) -> Verification:
+def session(tiny_float32: Loaded, tiny_expected: Expected) -> Verification:
     """A worker that has loaded synthetic:tiny in float32; each test runs the components anew."""
-    return session_of(tiny_float32.checkpoint.folder, tiny_float32)
+    session = session_of(tiny_float32.checkpoint.folder, tiny_float32)
+    session.reference = tiny_expected
+    return session
 
 
 CHECK_FUNCTIONS: dict[str, Callable[[Verification], Outcome]] = {
@@ -139,8 +144,12 @@ def test_one_flipped_bit_of_one_tensor_fails_by_the_file_s_name(bundled_copy: Pa
     ("gone", "status", "said"),
     [
         ([], "match", "10 files as SHA256SUMS lists them"),
-        ([sums.SUMS_FILE], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
-        ([sums.SUMS_FILE, "STAND_IN.json"], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
+        ([SHA256SUMS], "none", "no SHA256SUMS beside the weights: nothing says whose they are"),
+        (
+            [SHA256SUMS, "STAND_IN.json"],
+            "none",
+            "no SHA256SUMS beside the weights: nothing says whose they are",
+        ),
     ],
 )
 def test_who_vouches_for_the_weights_is_said(bundled_copy: Path, gone: list[str], status: str, said: str) -> None:
@@ -315,7 +324,9 @@ def test_a_model_with_parameters_too_many_fails(session: Verification, monkeypat
 def test_floors_are_measured_from_level_three_on(
     tiny_float32: Loaded, monkeypatch: pytest.MonkeyPatch, level: int, measured: bool
 ) -> None:
-    monkeypatch.setattr(benchmark, "measure_floors", lambda device, dtype: {"read_gb_s": 1.0, "gemm_gflop_s": 1.0})
+    monkeypatch.setattr(
+        benchmark, "measure_floors", lambda device, dtype: FloorsFigures(read_gb_s=1.0, gemm_gflop_s=1.0)
+    )
     outcome = benchmark.check(session_of(tiny_float32.checkpoint.folder, tiny_float32, level))
     assert (outcome.data["floors"] is not None) == measured
     assert (outcome.data["components"]["encoder"]["floor_ms"] is not None) == measured

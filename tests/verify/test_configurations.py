@@ -11,19 +11,21 @@ import pytest
 import torch
 
 from model.architecture import Architecture, Encoder, Projector, Text
+from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded
 from model.reference import Reference
 from tests.conftest import load
 from verify.checks import configurations
-from verify.checks.configurations import Pair, Row
+from verify.checks.configurations import Pair
 from verify.reference.values import Expected
+from verify.run.figures.configurations import Row
 
 Plant = Callable[[Any], None]
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_float32: Loaded) -> Pair:
-    return Pair(tiny_float32, Reference(tiny_float32.checkpoint, "float64"), seed=7)
+def pair(tiny_float32: Loaded, tiny_expected: Expected) -> Pair:
+    return Pair(tiny_float32, Reference(tiny_float32.checkpoint, "float64"), 7, tiny_expected)
 
 
 def planted(pair: Pair, plant: Plant) -> Pair:
@@ -36,8 +38,8 @@ def rows(pair: Pair, expected: Expected, inputs: Inputs) -> list[Row]:
     return configurations.measure(pair, [], expected, inputs, full=False)
 
 
-def failing(found: list[Row]) -> set[str]:
-    return {f"{row.group}: {row.name.partition(' (')[0]}" for row in found if not row.passed}
+def failing(measured: list[Row]) -> set[str]:
+    return {f"{row.group}: {row.name.partition(' (')[0]}" for row in measured if row.passed is False}
 
 
 def test_the_real_model_is_tried_around_its_own_block_and_window() -> None:
@@ -46,19 +48,26 @@ def test_the_real_model_is_tried_around_its_own_block_and_window() -> None:
     assert configurations.edges(real)[401] == "2 blocks + 1"
 
 
+def test_a_length_is_a_message_whose_reason_is_one_too(pair: Pair) -> None:
+    row = next(configurations.lengths(pair))
+    assert row.name == "5 frames (0.1 s, the shortest)"
+    assert row.as_json()["name"]["fields"]["why"] == {"message": "the shortest", "fields": {}}
+    assert (row.group, row.against) == ("length", "float64 on CPU")
+
+
 def test_a_right_model_passes_everywhere_and_padding_is_measured_not_judged(
     pair: Pair, tiny_expected: Expected, tiny_inputs: Inputs, tiny_bfloat16: Loaded
 ) -> None:
     others = [tiny_bfloat16, load(tiny_bfloat16.checkpoint, "float16")]
-    found = configurations.measure(pair, others, tiny_expected, tiny_inputs, full=False)
-    assert failing(found) == set()
-    groups = {row.group for row in found}
+    measured = configurations.measure(pair, others, tiny_expected, tiny_inputs, full=False)
+    assert failing(measured) == set()
+    groups = {row.group for row in measured}
     assert groups == {"length", "batch", "prompt", "cache", "attention", "dtype"}  # HF32 is an NPU's
-    padding = next(row for row in found if row.name == "the padded row")
+    padding = next(row for row in measured if row.name == "the padded row")
     assert padding.limit is None
     assert padding.value is not None
     assert padding.value > 0.01
-    assert padding.as_json()["passed"] is None
+    assert padding.passed is None
 
 
 def _last_block(model: Any) -> None:
@@ -151,23 +160,37 @@ def test_attention_is_put_back_also_after_an_error(pair: Pair) -> None:
     ],
 )
 def test_a_row_is_said_in_two_digits(value: float | None, limit: float | None, said: str) -> None:
-    assert Row("cache", "none", "against", "rel_l2", value, limit).said == said
+    assert Row.of("cache", "none", "against", "rel_l2", value, limit).summary == said
 
 
 @pytest.mark.parametrize(
-    ("value", "limit", "passed"), [(1.0, 1.0, True), (1.1, 1.0, False), (None, 1.0, False), (9.0, None, True)]
+    ("value", "limit", "passed"), [(1.0, 1.0, True), (1.1, 1.0, False), (None, 1.0, False), (9.0, None, None)]
 )
 def test_a_row_without_a_number_fails_and_one_without_a_limit_never_does(
-    value: float | None, limit: float | None, passed: bool
+    value: float | None, limit: float | None, passed: bool | None
 ) -> None:
-    assert Row("group", "name", "against", "rel_l2", value, limit).passed is passed
+    assert Row.of("group", "name", "against", "rel_l2", value, limit).passed is passed
 
 
-def test_a_large_checkpoint_is_held_against_its_own_siblings(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:
-    found = list(configurations.siblings(tiny_bfloat16, tiny_inputs))
-    assert [row.group for row in found] == ["batch", "attention", "cache"]
-    assert all(row.passed for row in found)
+def test_a_large_checkpoint_is_held_against_its_own_siblings(
+    tiny_bfloat16: Loaded, tiny_expected: Expected, tiny_inputs: Inputs
+) -> None:
+    pairs = list(configurations.siblings(tiny_bfloat16, tiny_expected, tiny_inputs))
+    assert [row.group for row in pairs] == ["batch", "attention", "cache"]
+    assert all(row.passed for row in pairs)
     wrong = copy.deepcopy(tiny_bfloat16.model)
     _eager_scaled(wrong, 1.5)
-    found = list(configurations.siblings(replace(tiny_bfloat16, model=wrong), tiny_inputs))
-    assert [row.passed for row in found] == [True, False, True]
+    pairs = list(configurations.siblings(replace(tiny_bfloat16, model=wrong), tiny_expected, tiny_inputs))
+    assert [row.passed for row in pairs] == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_limit_in_a_dtype_without_ideal_devices_follows_from_another_s(
+    tiny_checkpoint: Checkpoint, tiny_expected: Expected, dtype: str
+) -> None:
+    """The bundled checkpoint's reference has the noise of float32 alone."""
+    loaded = load(tiny_checkpoint, dtype)
+    description = replace(tiny_expected.description, dtypes=("float32",))
+    alone = replace(tiny_expected, description=description, noise_of={"float32": tiny_expected.noise_of["float32"]})
+    own, derived = (configurations.limits(loaded, expected)["rel_l2"] for expected in (tiny_expected, alone))
+    assert derived == pytest.approx(own, rel=0.3)

@@ -14,7 +14,7 @@ import pytest
 from env import atomic, npu_emulator
 from env.errors import StorageError
 from env.runner import Completed
-from verify.run import child, engine, records
+from verify.run import child, engine, provenance, records
 from verify.run.context import Context
 from verify.run.plan import Check
 from verify.run.records import Record, Status, read_evidence
@@ -49,6 +49,12 @@ def run(context: Context, *checks: Check) -> list[Record]:
         ),
         ("has_no_json", Status.ERROR, "the check's figures are no JSON: ", ""),
         ("has_figures_that_are_no_json", Status.ERROR, "the check's figures are no JSON: ", ""),
+        (
+            "has_figures_of_another_type",
+            Status.ERROR,
+            'the check\'s figures are no JSON: data.runs is "two": Expected `int`, got `str`',
+            "",
+        ),
         ("is_killed", Status.ERROR, "the worker was ended by SIGKILL, mostly for want of memory: ", ""),
         ("segfaults", Status.ERROR, "the worker was ended by SIGSEGV", "about to read address 0"),
         ("leaves", Status.ERROR, "the worker ended with exit code 3", "the vendor runtime calls exit"),
@@ -118,11 +124,11 @@ def test_the_commit_is_this_projects_own_and_no_surrounding_repositorys(
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     unpacked = tmp_path / "unpacked"
     unpacked.mkdir()
-    monkeypatch.setattr(engine, "ROOT", unpacked)
-    monkeypatch.setattr(engine, "run", lambda command: Completed(tuple(command), 0, "0123456789ab\n"))
-    assert engine.project()["commit"] is None
+    monkeypatch.setattr(provenance, "ROOT", unpacked)
+    monkeypatch.setattr(provenance, "run", lambda command: Completed(tuple(command), 0, "0123456789ab\n"))
+    assert provenance.project()["commit"] is None
     (unpacked / ".git").mkdir()
-    assert engine.project()["commit"] == "0123456789ab"
+    assert provenance.project()["commit"] == "0123456789ab"
 
 
 @pytest.mark.parametrize(

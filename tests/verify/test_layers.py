@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,8 +14,8 @@ from tests.conftest import load
 from tests.verify.wrong_models import UP_PROJ, WRONG, Wrong
 from verify.checks import layers
 from verify.reference import points
-from verify.reference import values as expected
-from verify.reference.values import Expected
+from verify.reference.make import make
+from verify.reference.values import Expected, describe
 
 
 def wrong(loaded: Loaded, fault: Wrong) -> Loaded:
@@ -53,12 +52,13 @@ def test_in_bfloat16_what_rounding_does_not_hide_is_named_too(
     assert {reading.point.owner for reading in found} == {fault.layer}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", components.DTYPES)
 @pytest.mark.parametrize("seed", [1001, 1002])  # none of the seeds that the bounds were measured with
 def test_a_clean_model_raises_no_alarm(tmp_path: Path, seed: int, dtype: str) -> None:
     found = checkpoint.inspect(stand_in.folder_of("synthetic:tiny", seed, parent=tmp_path))
     inputs = components.make_inputs(found.architecture, batch=2, seq_len=33, seed=seed)
-    values = expected.make(found, inputs, expected.about(found, "", inputs, dtype) | {"dtypes": [dtype], "tokens": 1})
+    values = make(found, inputs, replace(describe(found, "", inputs, dtype), tokens=1))
     data = layers.measure(load(found, dtype), inputs, values)
     assert layers.problems(data) == []
 
@@ -71,7 +71,8 @@ def test_the_message_names_layer_error_and_band(
     isolated, end_to_end = layers.problems(data)
     assert isolated.startswith(f"first departure of layers fed the reference's input: {UP_PROJ}, rel 1.0e-02, expected")
     assert end_to_end.startswith(f"first departure end to end: {UP_PROJ}, rel 1.0e-02, expected below ")
-    assert data["isolated"]["first_departure"]["layer"] == UP_PROJ
+    assert data.isolated.first_departure is not None
+    assert data.isolated.first_departure.layer == UP_PROJ
 
 
 def test_a_layer_that_never_ran_is_named(tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected) -> None:
@@ -79,21 +80,21 @@ def test_a_layer_that_never_ran_is_named(tiny_float32: Loaded, tiny_inputs: Inpu
     feed_forward = model.encoder.layers[0].ff1
     feed_forward.forward = lambda x: feed_forward.down_proj(feed_forward.up_proj(feed_forward.pre_norm(x)))
     data = layers.measure(replace(tiny_float32, model=model), tiny_inputs, tiny_expected)
-    assert "encoder.layers.0.ff1.silu" in data["isolated"]["missing"]
-    assert any("never computed encoder.layers.0.ff1, what enters its silu" in text for text in layers.problems(data))
+    assert "encoder.layers.0.ff1.silu" in data.isolated.missing
+    assert any("never computed encoder.layers.0.ff1 > silu" in text for text in layers.problems(data))
 
 
 def test_a_wrong_shape_is_a_departure(tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected) -> None:
     short = replace(tiny_inputs, features=tiny_inputs.features[:, :31])
-    assert departures(tiny_float32, short, tiny_expected, "end_to_end")[0].said == (
-        "the whole model, what enters its encoder, is [1, 31, 160], [1, 32, 160] expected"
+    assert departures(tiny_float32, short, tiny_expected, "end_to_end")[0].problem == (
+        "model > encoder, is [1, 31, 160], [1, 32, 160] expected"
     )
 
 
 def test_logits_are_compared_as_a_choice_between_tokens(
     tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected
 ) -> None:
-    found: dict[str, Any] = layers.logits(tiny_bfloat16, tiny_inputs, tiny_expected)
-    assert found["top1"] > 0.9
-    assert found["top5"] > 0.9
-    assert 0 < found["kl"] < 1e-3
+    scores = layers.logits(tiny_bfloat16, tiny_inputs, tiny_expected).as_json()
+    assert scores["top1"] > 0.9
+    assert scores["top5"] > 0.9
+    assert 0 < scores["kl"] < 1e-3

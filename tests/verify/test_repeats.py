@@ -16,6 +16,7 @@ from model.components import Inputs, Loaded, run_parts
 from verify.checks import repeatability as repeats
 from verify.checks.repeatability import Repeats
 from verify.run.context import Context
+from verify.run.figures.repeats import DifferenceFigures
 from verify.run.verification import Verification
 
 LAYER = "encoder.layers.2.ff1.up_proj"
@@ -43,21 +44,22 @@ def test_noise_of_a_millionth_is_caught_in_float32_and_its_layer_named(
     tiny_float32: Loaded, tiny_inputs: Inputs
 ) -> None:
     found = repeats.repeat(Repeats(hooked(tiny_float32, _noise), tiny_inputs, deep=True), at_least=3, seconds=0)
-    assert found["differing"] == 2
-    assert found["first_difference"] == {"run": 2, "name": LAYER, "layer": LAYER}
+    assert found.differing == 2
+    assert found.first_difference == DifferenceFigures(run=2, name=LAYER, layer=LAYER)
 
 
 def test_one_wrong_run_in_many_is_caught(tiny_float32: Loaded, tiny_inputs: Inputs) -> None:
     seldom = hooked(tiny_float32, lambda call, output: output * 1.01 if call == 7 else output)
     found = repeats.repeat(Repeats(seldom, tiny_inputs, deep=True), at_least=10, seconds=0)
-    assert (found["runs"], found["differing"]) == (10, 1)
-    assert found["first_difference"]["run"] == 7
+    assert (found.runs, found.differing) == (10, 1)
+    assert found.first_difference is not None
+    assert found.first_difference.run == 7
 
 
 def test_a_right_model_repeats_itself(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:
     one = Repeats(tiny_bfloat16, tiny_inputs, deep=True)
-    assert repeats.repeat(one, at_least=3, seconds=0)["differing"] == 0
-    assert one.at_every_place()["identical"] is True
+    assert repeats.repeat(one, at_least=3, seconds=0).differing == 0
+    assert one.at_every_place().identical is True
     assert repeats.first_difference(one.digests(), Repeats(tiny_bfloat16, tiny_inputs, deep=True).digests()) is None
 
 
@@ -110,6 +112,7 @@ def test_a_row_that_depends_on_its_place_is_caught(tiny_float32: Loaded, tiny_in
         return torch.cat([output[:-1], output[-1:] * 1.01]) if len(output) > 1 else output
 
     found = Repeats(hooked(tiny_float32, last_row), tiny_inputs, deep=True).at_every_place()
-    assert found["identical"] is False
-    assert found["first_difference"] == LAYER
-    assert found["logits_rel_l2"] > 1e-5
+    assert found.identical is False
+    assert found.first_difference == LAYER
+    assert found.logits_rel_l2 is not None
+    assert found.logits_rel_l2 > 1e-5

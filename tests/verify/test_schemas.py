@@ -1,4 +1,4 @@
-"""The stored formats: what `asdict` writes fits the schemas, what is wrong does not, and readers agree with them."""
+"""The stored formats: the schemas are those of the types, what is written fits them, and readers agree with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,29 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from env.errors import VerificationFailedError
+from env.language import Message, _
+from verify.run import schema
+from verify.run.figures import FIGURES
+from verify.run.plan import CHECKS
 from verify.run.records import Record, Run, Status, read_evidence, write_record, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMAS = ROOT / "verify" / "schemas"
+SCHEMAS = {"faults": ROOT / "verify" / "schemas"}
 DATA = ROOT / "tests" / "data" / "report"
 CUT = DATA / "damaged" / "records" / "parity.json"
 NEWER = DATA / "damaged" / "setup.json"
 RECORDS = sorted(set(DATA.glob("*/records/*.json")) - {CUT})
 
 
+RUN = Run("20260801T100000Z-1", "2026-08-01T10:00:00Z", 2, "cpu", "m", "auto", 42, ("load",), "nox", {"commit": "x"})
+
+
 @cache
 def validator(name: str) -> Draft202012Validator:
-    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    document = json.loads((SCHEMAS.get(name, schema.FOLDER) / f"{name}.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(document)
+    return Draft202012Validator(document)
 
 
 def read(path: Path) -> Any:
@@ -36,6 +45,36 @@ def read(path: Path) -> Any:
 
 def case_of(path: Path) -> str:
     return f"{path.parts[-3]}-{path.stem}"
+
+
+def test_the_schemas_that_ship_are_those_of_the_types() -> None:
+    assert schema.stale(schema.documents()) == []
+    assert schema.main(["--check"]) == 0
+
+
+def test_a_stale_schema_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(schema, "FOLDER", tmp_path)
+    with pytest.raises(VerificationFailedError, match=r"record.schema.json, run.schema.json, setup.schema.json"):
+        schema.main(["--check"])
+    assert schema.main([]) == 0
+    assert schema.main(["--check"]) == 0
+
+
+def test_every_check_of_the_plan_has_its_figures() -> None:
+    assert list(FIGURES) == [check.name for check in CHECKS]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=case_of)
+def test_records_are_read_and_written_back_as_they_are(path: Path, tmp_path: Path) -> None:
+    evidence = read_evidence(path.parents[1])
+    assert path.name not in evidence.damaged
+    record = evidence.records[path.stem]
+    write_record(tmp_path, record)
+    assert read(tmp_path / "records" / path.name) == read(path)
+    if record.figures is not None:
+        own = {name: value for name, value in record.data.items() if name != "doctor"}
+        written = record.figures.as_json()
+        assert {name: written[name] for name in own}.keys() == own.keys()
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=case_of)
@@ -53,23 +92,14 @@ def test_setups_fit_their_schema(path: Path) -> None:
     validator("setup").validate(read(path))
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("*/faults.json")), ids=lambda path: path.parent.name)
-def test_campaigns_fit_their_schema(path: Path) -> None:
-    validator("faults").validate(read(path))
-
-
 def test_another_schema_version_is_refused() -> None:
-    with pytest.raises(ValidationError, match="1 was expected"):
+    with pytest.raises(ValidationError, match=r"2 is not one of \[1\]"):
         validator("setup").validate(read(NEWER))
 
 
 def test_what_is_written_fits_and_is_read_back_equal(tmp_path: Path) -> None:
-    run = Run(
-        "20260801T100000Z-1", "2026-08-01T10:00:00Z", 2, "cpu", "m", "auto", 42, ("load",), "nox", {"commit": "x"}
-    )
-    record = Record(
-        "load", 2, Status.SKIP, "why", "2026-08-01T10:00:00Z", 0.5, {"x": [1]}, {"n": 3}, "nox", ("a", "b"), True
-    )
+    run = RUN
+    record = Record("load", 2, Status.SKIP, "why", "2026-08-01T10:00:00Z", 0.5, {}, {"n": 3}, "nox", ("a", "b"), True)
     write_run(tmp_path, run)
     write_record(tmp_path, record)
     validator("run").validate(read(tmp_path / "run.json"))
@@ -132,7 +162,8 @@ def test_wrong_records_do_not_fit(case: str) -> None:
 @pytest.mark.parametrize("check", sorted(path.stem for path in (DATA / "npu-verified" / "records").glob("*.json")))
 def test_every_declared_figure_is_required_of_a_pass(check: str) -> None:
     value = read(DATA / "npu-verified" / "records" / f"{check}.json")
-    for name in read(SCHEMAS / "record.schema.json")["$defs"][check]["required"]:
+    definitions = read(schema.FOLDER / "record.schema.json")["$defs"]
+    for name in definitions[FIGURES[check].__name__]["required"]:
         lacking = {**value, "data": {k: v for k, v in value["data"].items() if k != name}}
         with pytest.raises(ValidationError, match=f"'{name}' is a required property"):
             validator("record").validate(lacking)
@@ -144,13 +175,14 @@ def test_every_declared_figure_is_required_of_a_pass(check: str) -> None:
         ("", "Expecting value"),
         ("[]", "is not a JSON object"),
         ('{"schema": 2}', "schema 1 required, 2 found"),
-        ('{"schema": 1}', "check is missing"),
+        ('{"schema": 1}', "reason is missing"),
+        ('{"schema": 1, "reason": ""}', "check is missing"),
         ("[" * 100_000, "recursion"),
         ("\x00", "Expecting value"),
     ],
 )
 def test_a_damaged_record_is_named_with_what_is_wrong(text: str, why: str, tmp_path: Path) -> None:
-    write_run(tmp_path, Run("r", "t", 1, "cpu", "m", "auto", 42, ("load",), "nox", {}))
+    write_run(tmp_path, RUN)
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "load.json").write_text(text)
     evidence = read_evidence(tmp_path)
@@ -158,13 +190,70 @@ def test_a_damaged_record_is_named_with_what_is_wrong(text: str, why: str, tmp_p
     assert why in evidence.damaged["load.json"]
 
 
-@pytest.mark.parametrize(
-    ("field", "wrong"),
-    [("data", []), ("log", "text"), ("seconds", "1"), ("check", 3), ("level", None), ("emulated", "no"), ("rerun", 1)],
-)
-def test_a_field_of_the_wrong_type_is_damage(field: str, wrong: object, tmp_path: Path) -> None:
-    value = {**read(DATA / "npu-verified" / "records" / "load.json"), field: wrong}
+WRONG_FIELDS: dict[str, tuple[str, str, Any, str]] = {
+    "an array for figures": ("load", "data", [], "data is []: Expected `object`, got `array`"),
+    "a log in one string": ("load", "log", "text", 'log is "text": Expected `array`, got `str`'),
+    "text for a number": ("load", "seconds", "1", 'seconds is "1": Expected `float`, got `str`'),
+    "a number for text": ("load", "check", 3, "check is 3: Expected `str`, got `int`"),
+    "nothing": ("load", "level", None, "level is null: Expected `int`, got `null`"),
+    "text for yes or no": ("load", "emulated", "no", 'emulated is "no": Expected `bool`, got `str`'),
+    "an unknown status": ("load", "status", "ok", "status is \"ok\": Invalid enum value 'ok'"),
+    "not run": ("load", "status", "not-run", "a check that was not run leaves no record"),
+    "a passed check without figures": ("load", "data", {}, "data is empty, and the check passed"),
+    "an unknown field": ("load", "verdict", "pass", "verdict is unknown"),
+    "another check's name": ("load", "check", "device", "is the record of device"),
+    "a figure of another type": ("load", "data.seconds", "x", 'data.seconds is "x": Expected `float`, got `str`'),
+    "an unknown figure": ("load", "data.second", 1, "data.second is unknown"),
+    "too few runs": ("determinism", "data.runs", 1, "data.runs is 1: Expected `int` >= 2"),
+    "in a list": (
+        "layers", "data.isolated.closest", [{}], "data.isolated.closest[0].name is missing"
+    ),
+    "under a key": (
+        "parity", "data.components.encoder.passed", 1, "data.components[...].passed: Expected `bool`, got `int`"
+    ),
+    "a signature of another type": (
+        "load", "signature.batch", "one", 'signature.batch is "one": Expected `int | null`, got `str`'
+    ),
+    "an unknown signature": ("load", "signature.colour", "red", "signature.colour is unknown"),
+    "a reason of neither form": ("load", "reason", 3, "reason: a message is a string or has `message` and `fields`"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_FIELDS)
+def test_a_damaged_field_is_named_with_what_it_should_be_and_what_is_there(case: str, tmp_path: Path) -> None:
+    check, dotted, wrong, why = WRONG_FIELDS[case]
+    value = copy.deepcopy(read(DATA / "npu-verified" / "records" / f"{check}.json"))
+    *path, name = dotted.split(".")
+    target = value
+    for key in path:
+        target = target[key]
+    target[name] = wrong
+    write_run(tmp_path, RUN)
     (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "load.json").write_text(json.dumps(value))
-    (tmp_path / "setup.json").write_text('{"schema": 1}')
-    assert read_evidence(tmp_path).damaged["load.json"] == f"{field} is a {type(wrong).__name__}"
+    (tmp_path / "records" / f"{check}.json").write_text(json.dumps(value))
+    assert str(read_evidence(tmp_path).damaged[f"{check}.json"]) == why
+
+
+@pytest.mark.parametrize(("field", "wrong"), [("status", "skip"), ("seconds", "x"), ("command", ""), ("data", [])])
+def test_a_damaged_setup_is_named(field: str, wrong: object, tmp_path: Path) -> None:
+    value = {**read(DATA / "npu-verified" / "setup.json"), field: wrong}
+    (tmp_path / "setup.json").write_text(json.dumps(value))
+    evidence = read_evidence(tmp_path)
+    assert evidence.setup is None
+    assert evidence.damaged["setup.json"].startswith(field)
+
+
+def test_a_reason_keeps_its_template_and_its_fields(tmp_path: Path) -> None:
+    reason = _("{count} of {all} recordings give no text", count=2, all=3)
+    record = replace(read_evidence(DATA / "npu-verified").records["load"], reason=reason)
+    write_run(tmp_path, RUN)
+    write_record(tmp_path, record)
+    stored = read(tmp_path / "records" / "load.json")
+    validator("record").validate(stored)
+    assert stored["reason"] == {
+        "message": "{count} of {all} recordings give no text",
+        "fields": {"count": 2, "all": 3},
+    }
+    back = read_evidence(tmp_path).records["load"].reason
+    assert isinstance(back, Message)
+    assert (back, back.template, back.fields) == (str(reason), reason.template, reason.fields)

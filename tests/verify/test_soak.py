@@ -15,6 +15,7 @@ from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import resolve
 from verify.checks import soak
+from verify.run.figures.repeats import DriftFigures, SoakFigures
 from verify.run.plan import CHECKS, planned
 
 
@@ -22,7 +23,7 @@ def ticking(step: float) -> Iterator[float]:
     return (step * n for n in count())
 
 
-def run(loaded: Loaded, inputs: Inputs, seconds: float) -> dict[str, Any]:
+def run(loaded: Loaded, inputs: Inputs, seconds: float) -> SoakFigures:
     clock = ticking(1.0)
     wide = make_inputs(loaded.architecture, 2, 40, seed=1)
     return soak.measure(loaded, inputs, wide, deep=True, seconds=seconds, clock=lambda: next(clock))
@@ -30,12 +31,12 @@ def run(loaded: Loaded, inputs: Inputs, seconds: float) -> dict[str, Any]:
 
 def test_a_right_device_soaks_for_as_long_as_was_asked(tiny_bfloat16: Loaded, tiny_inputs: Inputs) -> None:
     found = run(tiny_bfloat16, tiny_inputs, seconds=30.0)
-    assert found["mismatches"] == 0
-    assert found["rounds"] == 13  # two ticks of the clock a round, and three once it is asked whether to stop
-    assert found["seconds"] >= 30
-    assert found["time"] == {"first": 1.0, "last": 1.0, "worst": 1.0, "drift": 0.0}
-    assert found["memory"]["kind"] == "rss"
-    assert found["memory"]["first"] > 1e6
+    assert found.mismatches == 0
+    assert found.rounds == 13  # two ticks of the clock a round, and three once it is asked whether to stop
+    assert found.seconds >= 30
+    assert found.time == DriftFigures(first=1.0, last=1.0, worst=1.0, drift=0.0)
+    assert found.memory.kind == "rss"
+    assert found.memory.first > 1e6
 
 
 def test_the_one_wrong_pass_is_found_and_its_layer_named(tiny_float32: Loaded, tiny_inputs: Inputs) -> None:
@@ -49,9 +50,9 @@ def test_the_one_wrong_pass_is_found_and_its_layer_named(tiny_float32: Loaded, t
 
     model.get_submodule(layer).register_forward_hook(seldom)
     found = run(replace(tiny_float32, model=model), tiny_inputs, seconds=0.0)
-    assert found["mismatches"] == 1
-    (listed,) = found["listed"]
-    assert (listed["round"], listed["first"]) == (1, layer)
+    assert found.mismatches == 1
+    (listed,) = found.listed
+    assert (listed.round, listed.first) == (1, layer)
 
 
 def test_wrong_tokens_alone_are_a_mismatch(
@@ -66,12 +67,12 @@ def test_wrong_tokens_alone_are_a_mismatch(
 
     monkeypatch.setattr(generation, "generate", generate)
     found = run(tiny_float32, tiny_inputs, seconds=0.0)
-    assert [(one["round"], one["first"]) for one in found["listed"]] == [(3, "the decoded tokens")]
+    assert [(one.round, one.first) for one in found.listed] == [(3, "the decoded tokens")]
 
 
 def test_drift_is_that_of_medians_and_the_worst_value_is_kept() -> None:
     values = [1.0, 9.0, 1.0, 1.0, 1.0, 1.5, 1.5, 1.5, 1.5, 1.5]
-    assert soak.drift([1.0, 1.0, *values[1:8], 1.5, 1.5]) == {"first": 1.0, "last": 1.5, "worst": 9.0, "drift": 0.5}
+    assert soak.drift([1.0, 1.0, *values[1:8], 1.5, 1.5]) == DriftFigures(first=1.0, last=1.5, worst=9.0, drift=0.5)
     with pytest.raises(ValueError, match="4 values, 5 needed"):
         soak.drift([1.0] * 4)
 

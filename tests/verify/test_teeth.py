@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from model import components, generation
 from model.components import Inputs, Loaded, run_parts
 from model.reference import Reference
 from tests.verify.wrong_models import FF2, NORM, UP_PROJ, WRONG
-from verify.checks import configurations, layers, repeatability, tokens, weights
+from verify.checks import configurations, generate, layers, parity, repeatability, tokens, weights
 from verify.checks import repeatability as repeats
 from verify.checks.configurations import Pair
 from verify.checks.repeatability import Repeats
-from verify.reference import bounds, numerics
-from verify.reference.bounds import Bound
+from verify.reference import bounds, numerics, pairs
+from verify.reference.figures import Bound
 from verify.reference.values import Expected
+from verify.run.figures.repeats import ProcessFigures, RepeatabilityFigures, RepeatsFigures
 
 Patch = pytest.MonkeyPatch
 
@@ -67,51 +69,51 @@ def planted(loaded: Loaded, name: str) -> Loaded:
     return replace(loaded, model=model)
 
 
-def of_layers(loaded: Loaded, given: Subjects) -> list[str]:
-    return layers.problems(layers.measure(loaded, given.inputs, given.expected))
+def of_layers(loaded: Loaded, subjects: Subjects) -> list[str]:
+    return layers.problems(layers.measure(loaded, subjects.inputs, subjects.expected))
 
 
-def one_layer_in_bfloat16(given: Subjects) -> list[str]:
-    return of_layers(scaled(given.bfloat16, UP_PROJ, 1.01), given)
+def one_layer_in_bfloat16(subjects: Subjects) -> list[str]:
+    return of_layers(scaled(subjects.bfloat16, UP_PROJ, 1.01), subjects)
 
 
-def one_channel_in_bfloat16(given: Subjects) -> list[str]:
-    return of_layers(planted(given.bfloat16, "a weight's top mantissa bit flipped"), given)
+def one_channel_in_bfloat16(subjects: Subjects) -> list[str]:
+    return of_layers(planted(subjects.bfloat16, "a weight's top mantissa bit flipped"), subjects)
 
 
-def one_layer_in_float32(given: Subjects) -> list[str]:
-    return of_layers(scaled(given.float32, NORM, 1 + 1e-5), given)
+def one_layer_in_float32(subjects: Subjects) -> list[str]:
+    return of_layers(scaled(subjects.float32, NORM, 1 + 1e-5), subjects)
 
 
-def one_layer_on_an_npu(given: Subjects) -> list[str]:
-    given.patch.setattr(bounds, "arithmetic", lambda loaded: "npu")
-    return of_layers(scaled(given.float32, FF2, 1.001), given)
+def one_layer_on_an_npu(subjects: Subjects) -> list[str]:
+    subjects.patch.setattr(bounds, "arithmetic", lambda loaded: "npu")
+    return of_layers(scaled(subjects.float32, FF2, 1.001), subjects)
 
 
-def the_second_pass(given: Subjects) -> list[str]:
-    return of_layers(scaled(given.float32, FF2, 1.01, passes=lambda n: n == 2), given)
+def the_second_pass(subjects: Subjects) -> list[str]:
+    return of_layers(scaled(subjects.float32, FF2, 1.01, passes=lambda n: n == 2), subjects)
 
 
-def a_layer_that_never_ran(given: Subjects) -> list[str]:
-    model = copy.deepcopy(given.float32.model)
+def a_layer_that_never_ran(subjects: Subjects) -> list[str]:
+    model = copy.deepcopy(subjects.float32.model)
     inner = model.encoder.layers[0].ff1
     inner.forward = lambda x: inner.down_proj(inner.silu(inner.up_proj(inner.pre_norm(x))))  # no dropout
-    return of_layers(replace(given.float32, model=model), given)
+    return of_layers(replace(subjects.float32, model=model), subjects)
 
 
-def the_last_bit_of_a_weight(given: Subjects) -> list[str]:
-    model = copy.deepcopy(given.float32.model)
+def the_last_bit_of_a_weight(subjects: Subjects) -> list[str]:
+    model = copy.deepcopy(subjects.float32.model)
     model.state_dict()["encoder.out.weight"].view(-1).view(torch.int32)[3] ^= 1
-    return [row["name"] for row in weights.measure(replace(given.float32, model=model))["differing"]]
+    return [row.name for row in weights.measure(replace(subjects.float32, model=model)).differing]
 
 
-def the_scores_of_decoding(given: Subjects) -> list[str]:
+def the_scores_of_decoding(subjects: Subjects) -> list[str]:
     return tokens.problems(
-        tokens.measure(scaled(given.float32, "language_model.lm_head", 1.0001), given.inputs, given.expected)
+        tokens.measure(scaled(subjects.float32, "language_model.lm_head", 1.0001), subjects.inputs, subjects.expected)
     )
 
 
-def second_best_token(given: Subjects) -> list[str]:
+def second_best_token(subjects: Subjects) -> list[str]:
     right = generation.decode
 
     def decode(*arguments: Any, **options: Any) -> Any:
@@ -120,11 +122,11 @@ def second_best_token(given: Subjects) -> list[str]:
         taken[0, 3] = int(np.argsort(scores[0, 3])[-2])
         return taken, scores
 
-    given.patch.setattr(generation, "decode", decode)
-    return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
+    subjects.patch.setattr(generation, "decode", decode)
+    return tokens.problems(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
 
 
-def second_best_token_where_forced(given: Subjects) -> list[str]:
+def second_best_token_where_forced(subjects: Subjects) -> list[str]:
     right = generation.score
 
     def score(*arguments: Any) -> Any:
@@ -133,58 +135,81 @@ def second_best_token_where_forced(given: Subjects) -> list[str]:
         scores[0, 3, [best, second]] = scores[0, 3, [second, best]]
         return scores
 
-    given.patch.setattr(generation, "score", score)
-    return tokens.problems(tokens.measure(given.float32, given.inputs, given.expected))
+    subjects.patch.setattr(generation, "score", score)
+    return tokens.problems(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
 
 
-def noise(given: Subjects) -> list[str]:
-    device = scaled(given.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n % 2 == 0)
-    found = repeats.repeat(Repeats(device, given.inputs, deep=True), at_least=2, seconds=0)
-    return ["differs"] * found["differing"]
+def noise(subjects: Subjects) -> list[str]:
+    device = scaled(subjects.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n % 2 == 0)
+    repeated = repeats.repeat(Repeats(device, subjects.inputs, deep=True), at_least=2, seconds=0)
+    return ["differs"] * repeated.differing
 
 
-def noise_once_warm(given: Subjects) -> list[str]:
-    device = scaled(given.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n > 2)
-    return [name for name, same in repeats.warm(device.device, run_parts(device, given.inputs)).items() if not same]
+def noise_once_warm(subjects: Subjects) -> list[str]:
+    device = scaled(subjects.float32, UP_PROJ, 1 + 1e-6, passes=lambda n: n > 2)
+    return [name for name, same in repeats.warm(device.device, run_parts(device, subjects.inputs)).items() if not same]
 
 
-def other_bits_in_another_process(given: Subjects) -> list[str]:
-    here = Repeats(given.float32, given.inputs, deep=True).digests()
-    there = Repeats(scaled(given.float32, UP_PROJ, 1 + 1e-6), given.inputs, deep=True).digests()
+def other_bits_in_another_process(subjects: Subjects) -> list[str]:
+    here = Repeats(subjects.float32, subjects.inputs, deep=True).digests()
+    there = Repeats(scaled(subjects.float32, UP_PROJ, 1 + 1e-6), subjects.inputs, deep=True).digests()
     return [name] if (name := repeats.first_difference(here, there)) else []
 
 
-def a_row_in_its_place(given: Subjects) -> list[str]:
-    model = copy.deepcopy(given.float32.model)
+def a_row_in_its_place(subjects: Subjects) -> list[str]:
+    model = copy.deepcopy(subjects.float32.model)
     model.get_submodule(UP_PROJ).register_forward_hook(
         lambda module, args, output: torch.cat([output[:1], output[1:] * 1.001]) if len(output) > 1 else output
     )
-    one = Repeats(replace(given.float32, model=model), given.inputs, deep=True).at_every_place()
-    right = {"differing": 0}
-    data = {"repeats": right, "repeats_sharp": right, "warm": {}, "process": {"first_difference": None},
-            "batch": one | {"limit": 2 * tokens.logits_bound(given.float32, given.expected).rel_l2}}  # fmt: skip
-    return repeatability.found_in(data)
+    limit = 2 * tokens.logits_bound(subjects.float32, subjects.expected).rel_l2
+    batch = Repeats(replace(subjects.float32, model=model), subjects.inputs, deep=True).at_every_place(limit)
+    right = RepeatsFigures(runs=2, differing=0, first_difference=None)
+    process = ProcessFigures(points=1, first_difference=None)
+    return repeatability.problems(
+        RepeatabilityFigures(repeats=right, warm={}, batch=batch, repeats_sharp=right, process=process)
+    )
 
 
-def a_length(given: Subjects) -> list[str]:
-    pair = Pair(scaled(given.float32, FF2, 1.001), Reference(given.float32.checkpoint, "float64"), seed=1)
+def a_length(subjects: Subjects) -> list[str]:
+    wrong = scaled(subjects.float32, FF2, 1.001)
+    pair = Pair(wrong, Reference(subjects.float32.checkpoint, "float64"), 1, subjects.expected)
     inputs = pair.inputs(21)
     row = pair.compare("length", "21", components.forward, inputs.features, inputs.input_ids)
-    return [] if row.passed else [row.name]
+    return [row.name] if row.passed is False else []
 
 
-def a_static_cache(given: Subjects) -> list[str]:
-    pair = Pair(
-        scaled(given.float32, "language_model.lm_head", 1.0001), Reference(given.float32.checkpoint, "float64"), 1
-    )
-    return [row.name for row in configurations.caches(pair, given.expected, given.inputs) if not row.passed]
+def a_static_cache(subjects: Subjects) -> list[str]:
+    wrong = scaled(subjects.float32, "language_model.lm_head", 1.0001)
+    pair = Pair(wrong, Reference(subjects.float32.checkpoint, "float64"), 1, subjects.expected)
+    rows = configurations.caches(pair, subjects.expected, subjects.inputs)
+    return [row.name for row in rows if row.passed is False]
+
+
+def a_component(subjects: Subjects) -> list[str]:
+    wrong = scaled(subjects.float32, "projector.linear", 1.0001)
+    components = parity.measure(wrong, subjects.inputs, subjects.expected).components
+    return [name for name, entry in components.items() if not entry.passed]
+
+
+def a_cached_step(subjects: Subjects) -> list[str]:
+    decoded = generation.generate(subjects.float32, subjects.inputs, pairs.NEW_TOKENS, keep_logits=True)
+    assert decoded.logits is not None
+    logits = decoded.logits.clone()
+    logits[:, 3] *= 1.0001
+    limits = generate.cached_limits(subjects.float32)
+    return [
+        problem
+        for step in pairs.of_decoding(subjects.float32, subjects.inputs, replace(decoded, logits=logits))
+        for problem in numerics.judge(step, limits)
+    ]
 
 
 def margin_times_100(dtype: str) -> Callable[[Patch], None]:
     def weaken(patch: Patch) -> None:
-        table = copy.deepcopy(bounds.table())
-        table["margin"][dtype] *= 100
-        patch.setattr(bounds, "table", lambda: table)
+        table = copy.deepcopy(bounds.chosen())
+        for margins in table["margin"].values():
+            margins[dtype] *= 100
+        patch.setattr(bounds, "chosen", lambda: table)
 
     return weaken
 
@@ -197,18 +222,19 @@ def floor_times_100(patch: Patch) -> None:
 def bound_without(measure: str) -> Callable[[Patch], None]:
     def weaken(patch: Patch) -> None:
         right = bounds.bound
-        patch.setattr(bounds, "bound", lambda *arguments: replace(right(*arguments), **{measure: float("inf")}))
+        patch.setattr(bounds, "bound", lambda *arguments: structs.replace(right(*arguments), **{measure: float("inf")}))
 
     return weaken
 
 
 def only(mode: str) -> Callable[[Patch], None]:
-    return lambda patch: patch.setattr(layers, "MODES", (mode,))
+    other = {"isolated": "_end_to_end_problems", "end_to_end": "_isolated_problems"}[mode]
+    return lambda patch: patch.setattr(layers, other, lambda figures: [])
 
 
 def nothing_missing(patch: Patch) -> None:
     right = layers.summary
-    patch.setattr(layers, "summary", lambda *arguments: right(*arguments) | {"missing": []})
+    patch.setattr(layers, "summary", lambda *arguments: structs.replace(right(*arguments), missing=[]))
 
 
 def close_is_same(module: Any) -> Callable[[Patch], None]:
@@ -226,23 +252,29 @@ def scores_bound_times_100(patch: Patch) -> None:
         patch.setattr(module, "logits_bound", logits_bound)
 
 
+def cached_limit_times_100(patch: Patch) -> None:
+    right = bounds.cached_limit
+    patch.setattr(bounds, "cached_limit", lambda *arguments: 100 * right(*arguments))
+
+
 def every_choice_a_tie(patch: Patch) -> None:
     right = tokens.choice
-    patch.setattr(tokens, "choice", lambda *arguments: right(*arguments) | {"tie_below": float("inf")})
+    patch.setattr(tokens, "choice", lambda *arguments: structs.replace(right(*arguments), tie_below=float("inf")))
 
 
 def no_first_difference(patch: Patch) -> None:
     patch.setattr(repeats, "first_difference", lambda one, other: None)
 
 
-def configuration_limit_times_100(patch: Patch) -> None:
-    right = numerics.limits_for
+def limits_times_100(patch: Patch) -> None:
+    right = bounds.limits
 
-    def limits_for(*arguments: Any, **options: Any) -> numerics.Limits:
-        found = right(*arguments, **options)
-        return numerics.Limits({name: 100 * limit for name, limit in found.values.items()}, found.source)
+    def limits(*arguments: Any, **options: Any) -> numerics.Limits:
+        tight = right(*arguments, **options)
+        wide = {name: 100 * limit for name, limit in tight.values.items()}
+        return replace(tight, values=wide | {"cosine": numerics.cosine_of(wide["rel_l2"])})
 
-    patch.setattr(numerics, "limits_for", limits_for)
+    patch.setattr(bounds, "limits", limits)
 
 
 TEETH = [
@@ -262,24 +294,27 @@ TEETH = [
     Tooth("warm close, not the same", noise_once_warm, close_is_same(repeats)),
     Tooth("another process dropped", other_bits_in_another_process, no_first_difference),
     Tooth("rows of a batch x100", a_row_in_its_place, scores_bound_times_100),
-    Tooth("the limit of configurations x100", a_length, configuration_limit_times_100),
+    Tooth("the limit of configurations x100", a_length, limits_times_100),
+    Tooth("the limit of components x100", a_component, limits_times_100),
+    Tooth("the margin of components x100", a_component, margin_times_100("float32")),
+    Tooth("the limit of cached decoding x100", a_cached_step, cached_limit_times_100),
     Tooth("the limit of caches x100", a_static_cache, scores_bound_times_100),
 ]
 
 
 @pytest.fixture
-def given(
+def subjects(
     tiny_float32: Loaded, tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected, monkeypatch: Patch
 ) -> Subjects:
     return Subjects(tiny_float32, tiny_bfloat16, tiny_inputs, tiny_expected, monkeypatch)
 
 
 @pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
-def test_the_fault_is_seen(tooth: Tooth, given: Subjects) -> None:
-    assert tooth.seen(given)
+def test_the_fault_is_seen(tooth: Tooth, subjects: Subjects) -> None:
+    assert tooth.seen(subjects)
 
 
 @pytest.mark.parametrize("tooth", TEETH, ids=lambda tooth: tooth.name)
-def test_weakened_the_fault_goes_unseen(tooth: Tooth, given: Subjects) -> None:
-    tooth.weaken(given.patch)
-    assert not tooth.seen(given)
+def test_weakened_the_fault_goes_unseen(tooth: Tooth, subjects: Subjects) -> None:
+    tooth.weaken(subjects.patch)
+    assert not tooth.seen(subjects)

@@ -12,7 +12,7 @@ import torch
 
 from model.components import Inputs, Loaded
 from verify.checks import tokens
-from verify.reference.bounds import Bound
+from verify.reference.figures import Bound
 from verify.reference.values import Expected
 
 BAND = Bound(rel_l2=0.01, worst_element=0.01)
@@ -32,16 +32,14 @@ BEST = np.array([0, 0, 2])
 )
 def test_a_free_decoding_is_compared_up_to_the_first_difference(taken: list[int], same: int, passed: bool) -> None:
     found = tokens.free_run(np.array(taken), SCORES, BEST, SCORES, BAND)
-    assert (found["same"], found["passed"]) == (same, passed)
+    assert (found.same, found.passed) == (same, passed)
 
 
 def test_scores_that_leave_the_band_are_a_fault_though_every_token_is_the_same() -> None:
     scores = SCORES * np.array([[1.0], [1.02], [1.0]])
     found = tokens.free_run(BEST, scores, BEST, SCORES, BAND)
-    assert (found["same"], found["departs_at"], found["passed"]) == (3, 1, False)
-    assert tokens.free_problems(found, BAND.rel_l2) == [
-        "the scores of token 1 are off by 2.0e-02, expected below 1.0e-02"
-    ]
+    assert (found.same, found.departs_at, found.passed) == (3, 1, False)
+    assert found.problems(BAND.rel_l2) == ["the scores of token 1 are off by 2.0e-02, expected below 1.0e-02"]
 
 
 @pytest.mark.parametrize(
@@ -49,14 +47,14 @@ def test_scores_that_leave_the_band_are_a_fault_though_every_token_is_the_same()
 )
 def test_a_forced_pass_is_compared_at_every_step(taken: list[int], same: int, ties: int, wrong: int) -> None:
     found = tokens.forced_run(np.array(taken), BEST, SCORES, BAND)
-    assert (found["same"], found["ties"], len(found["wrong"])) == (same, ties, wrong)
+    assert (found.same, found.ties, len(found.wrong)) == (same, ties, wrong)
 
 
 def test_what_is_still_a_tie_follows_from_the_band_of_both_scores() -> None:
-    found = tokens.choice(1, 0, SCORES[0], BAND)
+    found = tokens.choice(0, 1, 0, SCORES[0], BAND)
     size = float(np.sqrt(np.mean(SCORES[0] ** 2)))
-    assert found["margin"] == pytest.approx(0.1)
-    assert found["tie_below"] == pytest.approx(0.01 * (10.0 + 9.9 + 2 * size))
+    assert found.margin == pytest.approx(0.1)
+    assert found.tie_below == pytest.approx(0.01 * (10.0 + 9.9 + 2 * size))
 
 
 @pytest.mark.parametrize("dtype", ["tiny_float32", "tiny_bfloat16"])
@@ -65,7 +63,7 @@ def test_a_right_model_takes_the_reference_s_tokens(
 ) -> None:
     data = tokens.measure(request.getfixturevalue(dtype), tiny_inputs, tiny_expected)
     assert tokens.problems(data) == []
-    assert data["free"][0]["same"] == data["forced"][0]["same"] == tiny_expected.tokens.shape[1]
+    assert data.free[0].same == data.forced[0].same == tiny_expected.tokens.shape[1]
 
 
 def stale_cache(loaded: Loaded) -> Loaded:
@@ -88,7 +86,7 @@ def test_a_cache_that_is_stale_for_one_step_is_caught_at_that_step(
 ) -> None:
     stale = stale_cache(request.getfixturevalue(dtype))
     (row,) = tokens.decoded(stale, tiny_inputs, tiny_expected)
-    assert row["departs_at"] == 4
+    assert row.departs_at == 4
 
 
 def test_scores_that_are_not_finite_are_said_to_be(

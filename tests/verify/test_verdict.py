@@ -1,4 +1,4 @@
-"""What may be said of a run: every combination of evidence that changes the word, the line or the exit code."""
+"""What a run comes to: every combination of evidence that changes the word, the line or the exit code."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from verify.report.render import LANGUAGES, render
+from env.language import LANGUAGES, translate
+from verify.report.render import render
 from verify.run import plan
 from verify.run.records import Evidence, Record, Run, Status
-from verify.run.verdict import CHINESE, Caveat, Word, in_language, judge
+from verify.run.verdict import TERMS, Caveat, Word, judge
 
 LEVEL_1 = ("machine", "packages", "checkpoint", "device")
 ESSENTIAL_2 = tuple(check.name for check in plan.planned(2) if check.essential)
@@ -27,7 +28,7 @@ def record(check: str, status: Status = Status.PASS, reason: str = "", **changes
 
 
 def healthy(device: str = "npu:0", kind: str = "checkpoint", level: int = 2) -> Evidence:
-    """A run in which everything passed on the asked device."""
+    """A run in which everything passed on the device of its option."""
     planned = LEVEL_1 if level == 1 else LEVEL_2
     run = Run("20260801T100000Z-1", "2026-08-01T10:00:00Z", level, device, "model", "bfloat16", 42, planned, "nox", {})
     kind_of_device, _, index = device.partition(":")
@@ -86,8 +87,12 @@ ALL_SKIPPED = tuple(with_record(name, Status.SKIP, "not here") for name in LEVEL
 CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
     "everything passed": ((), "verified · npu:0 · bfloat16 · level 2 · 18 pass", 0),
     "npu is npu:0": ((with_run(device="npu"),), "verified · npu:0 · bfloat16 · level 2 · 18 pass", 0),
-    "auto is said": ((with_run(device="auto"),), "verified · npu:0 (auto) · bfloat16 · level 2 · 18 pass", 0),
-    "another dtype than asked is said": (
+    "auto stands behind the device": (
+        (with_run(device="auto"),),
+        "verified · npu:0 (auto) · bfloat16 · level 2 · 18 pass",
+        0,
+    ),
+    "another dtype than that of the option is named": (
         (with_run(dtype="float16"),),
         "verified · npu:0 · bfloat16 (float16 asked) · level 2 · 18 pass",
         0,
@@ -139,8 +144,8 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
         31,
     ),
     "a skip is named": (
-        (with_record("benchmark", Status.SKIP, "0 rounds asked"),),
-        "verified · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (benchmark: 0 rounds asked)",
+        (with_record("benchmark", Status.SKIP, "0 rounds"),),
+        "verified · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (benchmark: 0 rounds)",
         0,
     ),
     "an essential check cannot be skipped": (
@@ -166,7 +171,7 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
         "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (speech: no tokenizer.json)",
         0,
     ),
-    "a stand-in is asked for words all the same": (
+    "a stand-in has to try speech all the same": (
         (
             with_run(model_dir="synthetic:full", planned=tuple(name for name in LEVEL_2 if name != "speech")),
             without("speech"),
@@ -192,7 +197,7 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
     ),
     "only skips are nothing": (ALL_SKIPPED, "not verified", 31),
     "nothing was planned": ((with_run(planned=()), without(*LEVEL_2)), "not verified", 31),
-    "a stand-in is said": (
+    "a stand-in is named": (
         (with_record("checkpoint", data={"kind": "stand-in"}),),
         "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 18 pass",
         0,
@@ -217,7 +222,7 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
         "verified · npu:0 · bfloat16 · level 2 · 18 pass",
         0,
     ),
-    "the sharp check is on the asked device all the same": (
+    "the sharp check is on the device of the run all the same": (
         (with_record("sharp", signature={"device": "cpu", "weights_kind": "stand-in"}),),
         "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · not on the asked device: sharp on cpu",
         31,
@@ -227,27 +232,27 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
         "verified · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
-    "an emulated record is said": (
+    "an emulated record is marked": (
         (with_record("splice", emulated=True),),
         "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 18 pass",
         0,
     ),
-    "an emulated device is said": (
+    "an emulated device is marked": (
         (with_record("device", data={"kind": "npu", "index": 0, "emulated": True}),),
         "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 18 pass",
         0,
     ),
-    "an emulated failure is said to be emulated": (
+    "an emulated failure is marked": (
         (with_record("parity", Status.FAIL, "far", emulated=True),),
         "failed (EMULATED) · npu:0 · bfloat16 · level 2 · 17 pass, 1 fail (parity: far)",
         30,
     ),
-    "a substitution is said": (
+    "a substitution is marked": (
         (with_setup(status="pass", data={"apart": [POST2]}),),
         "verified (substituted versions) · npu:0 · bfloat16 · level 2 · 18 pass",
         0,
     ),
-    "a substitution that only the running environment shows is said": (
+    "a substitution that only the running environment shows is marked": (
         (with_record("packages", data={"rows": [POST2, {"name": "numpy", "ok": True, "substituted": False}]}),),
         "verified (substituted versions) · npu:0 · bfloat16 · level 2 · 18 pass",
         0,
@@ -261,24 +266,24 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
         "verified (EMULATED, stand-in weights, substituted versions) · npu:0 · bfloat16 · level 2 · 18 pass",
         0,
     ),
-    "another device than asked is no verification": (
+    "another device than that of the option is no verification": (
         (with_record("device", data={"kind": "cpu", "index": 0}),),
         "incomplete · cpu (npu:0 asked) · bfloat16 · level 2 · 18 pass · "
         "not on the asked device: npu:0 asked, cpu used",
         31,
     ),
-    "another card than asked is no verification": (
+    "another card than that of the option is no verification": (
         (with_run(device="npu:1"),),
         "incomplete · npu:0 (npu:1 asked) · bfloat16 · level 2 · 18 pass · "
         "not on the asked device: npu:1 asked, npu:0 used",
         31,
     ),
-    "one check that fell back to the CPU is found": (
+    "one check that fell back to the CPU is named": (
         (with_record("generate", signature={"device": "cpu"}),),
         "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · not on the asked device: generate on cpu",
         31,
     ),
-    "a device that no record names is not the asked one": (
+    "a device that no record names is not that of the option": (
         (with_record("device", data={}),),
         "incomplete · npu:0 asked · bfloat16 · level 2 · 18 pass · device not identified",
         31,
@@ -319,11 +324,11 @@ def changed(case: str) -> Evidence:
 
 
 @pytest.mark.parametrize(
-    ("asked", "ascend_host", "exit_code"), [("auto", True, 31), ("auto", False, 0), ("cpu", True, 0)]
+    ("device", "ascend_host", "exit_code"), [("auto", True, 31), ("auto", False, 0), ("cpu", True, 0)]
 )
-def test_auto_that_passed_by_an_npu_is_no_verification(asked: str, ascend_host: bool, exit_code: int) -> None:
-    found = with_record("machine", data={"ascend_host": ascend_host})
-    verdict = judge(with_run(device=asked)(found(healthy("cpu"))))
+def test_auto_that_passed_by_an_npu_is_no_verification(device: str, ascend_host: bool, exit_code: int) -> None:
+    evidence = with_record("machine", data={"ascend_host": ascend_host})(healthy("cpu"))
+    verdict = judge(with_run(device=device)(evidence))
     assert verdict.exit_code == exit_code
     assert ("an NPU is in this machine, cpu used" in verdict.line()) is (exit_code != 0)
 
@@ -351,7 +356,9 @@ def test_chinese_line_says_the_same() -> None:
 
 
 def test_every_word_has_a_chinese_one() -> None:
-    assert {word.value for enum in (Word, Caveat, Status) for word in enum} == set(CHINESE)
+    terms = {word.value for enum in (Word, Caveat, Status) for word in enum}
+    assert terms == set(TERMS)
+    assert [term for term in terms if translate(term, "zh") == term] == []
 
 
 @pytest.mark.parametrize("status", [Status.FAIL, Status.ERROR, Status.NOT_RUN])
@@ -388,7 +395,7 @@ def test_every_caveat_is_explained_in_both_documents(case: str) -> None:
         document = render(evidence, language)
         assert verdict.headline(language) in document
         for note in verdict.notes:
-            assert f"- **{in_language(note.caveat, language)}**" in document
+            assert f"- **{translate(note.caveat.value, language)}**" in document
 
 
 def test_every_caveat_has_a_case() -> None:

@@ -14,8 +14,8 @@ from env import builder
 from env.atomic import write_json
 from env.errors import EnvironmentMissingError
 from env.stack import ROOT
-from verify.__main__ import environment, make_parser, rerun_command
-from verify.run.engine import shown_model_dir
+from verify.__main__ import context_of, environment, make_parser, rerun_command
+from verify.run.provenance import shown_model_dir
 from verify.run.records import Status, read_evidence
 from verify.run.verdict import judge
 
@@ -139,7 +139,7 @@ def test_a_setup_that_failed_is_named_as_the_cause(tmp_path: Path, monkeypatch: 
         "schema": 1,
         "status": "fail",
         "reason": "no driver\n  next: probe",
-        "started": "",
+        "started": "2026-08-01T10:00:00+00:00",
         "seconds": 0,
         "data": {},
     }
@@ -157,6 +157,17 @@ def test_the_rerun_command_names_only_what_differs_from_the_defaults() -> None:
     assert rerun_command(given)("load") == (
         "nox -s verify -- --check load --device npu:0 --level 3 --model-dir granite-speech-4.1-2b"
     )
+    inputs = make_parser().parse_args(["--batch-size", "2", "--seq-len", "40", "--model-dir", "synthetic:tiny"])
+    assert rerun_command(inputs)("parity") == (
+        "nox -s verify -- --check parity --seq-len 40 --batch-size 2 --model-dir synthetic:tiny"
+    )
+
+
+def test_the_inputs_of_a_run_are_those_that_its_options_name(tmp_path: Path) -> None:
+    context = context_of(make_parser().parse_args(["--batch-size", "2", "--seq-len", "40"]), tmp_path)
+    assert (context.batch_size, context.seq_len) == (2, 40)
+    default = context_of(make_parser().parse_args([]), tmp_path)
+    assert (default.batch_size, default.seq_len) == (1, 32)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def _swap(state: dict[str, torch.Tensor]) -> None:
 def test_a_changed_tensor_is_named_with_what_became_of_it(
     tiny_float32: Loaded, change: Callable[[dict[str, torch.Tensor]], Any], expected: list[tuple[str, str]]
 ) -> None:
-    found = {row["name"]: row["what"] for row in weights.measure(changed(tiny_float32, change))["differing"]}
+    found = {row.name: row.what for row in weights.measure(changed(tiny_float32, change)).differing}
     assert set(found) == {name for name, _ in expected}
     assert all(part in found[name] for name, part in expected)
 
@@ -70,8 +70,8 @@ def test_a_changed_tensor_is_named_with_what_became_of_it(
 @pytest.mark.parametrize("dtype", ["tiny_float32", "tiny_bfloat16"])
 def test_what_the_loader_put_there_is_the_file_s(dtype: str, request: pytest.FixtureRequest) -> None:
     found = weights.measure(request.getfixturevalue(dtype))
-    assert (found["differing"], found["differing_count"], found["not_in_checkpoint"]) == ([], 0, [])
-    assert found["tensors"] == 234
+    assert (found.differing, found.differing_count, found.not_in_checkpoint) == ([], 0, [])
+    assert found.tensors == 234
 
 
 def test_another_shape_dtype_or_a_missing_or_extra_tensor_is_named(tiny_float32: Loaded) -> None:
@@ -80,10 +80,10 @@ def test_another_shape_dtype_or_a_missing_or_extra_tensor_is_named(tiny_float32:
     model.encoder.out.bias = None
     model.encoder.register_buffer("extra", torch.zeros(1))
     found = weights.measure(replace(tiny_float32, model=model))
-    what = {row["name"]: row["what"] for row in found["differing"]}
+    what = {row.name: row.what for row in found.differing}
     assert what["encoder.out_mid.weight"] == "is float64 [4, 3], float32 [128, 96] expected"
     assert what["encoder.out.bias"] == "is not on the device"
-    assert found["not_in_checkpoint"] == ["encoder.extra"]
+    assert found.not_in_checkpoint == ["encoder.extra"]
 
 
 @pytest.mark.parametrize(

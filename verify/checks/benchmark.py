@@ -6,14 +6,25 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
+import torch
+from msgspec import structs
 
+from env.language import _
 from model.components import Inputs, Loaded, Step, torch_dtype
-from model.device import Device, failures
+from model.device import Device, runtime_errors
 from model.generation import generate
-from verify.run.records import Outcome, Status
+from verify.run.figures.benchmark import (
+    BenchmarkFigures,
+    DecodeFigures,
+    FloorsFigures,
+    MemoryFigures,
+    PerTokenFigures,
+    SummaryFigures,
+    TimesFigures,
+)
+from verify.run.records import Outcome, passed
 from verify.run.verification import Verification
 
 DECODE_TOKENS = 16
@@ -24,9 +35,10 @@ READ_BYTES = 256 * 2**20
 GEMM_SIZES = (128, 256, 512, 1024, 2048)
 GEMM_CALL_S = 0.25  # no larger matrix is tried once a product takes this long
 FLOOR_SECONDS = 1.0
+IN_A_PASS = ("encoder", "projector", "language_model")
 
 
-def summary(samples_ms: Sequence[float]) -> dict[str, float]:
+def summary(samples_ms: Sequence[float]) -> SummaryFigures:
     """Mean and percentiles in milliseconds; percentiles are linearly interpolated between the ordered samples.
 
     Raises:
@@ -35,7 +47,7 @@ def summary(samples_ms: Sequence[float]) -> dict[str, float]:
     if not samples_ms:
         raise ValueError("no samples")
     p50, p90, p99 = np.percentile(samples_ms, (50, 90, 99), method="linear")
-    return {"mean_ms": float(np.mean(samples_ms)), "p50_ms": float(p50), "p90_ms": float(p90), "p99_ms": float(p99)}
+    return SummaryFigures(mean_ms=float(np.mean(samples_ms)), p50_ms=float(p50), p90_ms=float(p90), p99_ms=float(p99))
 
 
 def time_calls(
@@ -77,10 +89,8 @@ def measure(
     rounds: int,
     floors: bool = False,
     budget_s: float | None = None,
-) -> dict[str, Any]:
-    """The benchmark record's data: load, components, total, decode, memory, floors.
-
-    `cold_ms` is a component's first call in this process, whichever check made it.
+) -> BenchmarkFigures:
+    """Load, components, the whole, decoding, memory, and with `floors` the machine's.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
@@ -90,67 +100,68 @@ def measure(
     reset = device.reset_peak_memory()
     times = {name: _time_part(loaded, step, warmup, rounds, budget_s) for name, step in parts.items()}
     decode = measure_decode(loaded, inputs, runs=max(1, min(rounds, MINIMUM_ROUNDS)), budget_s=budget_s)
-    memory = {**device.peak_memory(), "since": "benchmark" if reset else "process start"}
-    machine = None
-    if before is not None:
-        # Once more at the end: a neighbour that slowed one of the two would otherwise raise every floor.
-        after = measure_floors(device, loaded.dtype)
-        machine = {name: max(rate, after[name]) for name, rate in before.items()}
-    _set_floors(machine, loaded, inputs, times, decode)
-    return {
-        "load_s": loaded.seconds,
-        "total": times.pop("end_to_end"),
-        "components": times,
-        "decode": decode,
-        "memory": memory,
-        "floors": machine,
-        "percentiles": "linear interpolation",
-    }
+    memory = MemoryFigures(**device.peak_memory(), since="benchmark" if reset else "process start")
+    # Once more at the end: a neighbour that slowed one of the two would otherwise raise every floor.
+    machine = None if before is None else better(before, measure_floors(device, loaded.dtype))
+    if machine is not None:
+        times, decode = _with_floors(machine, loaded, inputs, times, decode)
+    return BenchmarkFigures(
+        load_s=loaded.seconds,
+        total=times.pop("end_to_end"),
+        components=times,
+        decode=decode,
+        memory=memory,
+        floors=machine,
+    )
 
 
-def _time_part(loaded: Loaded, step: Step, warmup: int, rounds: int, budget_s: float | None) -> dict[str, Any]:
-    import torch
+def better(one: FloorsFigures, other: FloorsFigures) -> FloorsFigures:
+    """The higher of each rate."""
+    return FloorsFigures(
+        read_gb_s=max(one.read_gb_s, other.read_gb_s), gemm_gflop_s=max(one.gemm_gflop_s, other.gemm_gflop_s)
+    )
 
+
+def _time_part(loaded: Loaded, step: Step, warmup: int, rounds: int, budget_s: float | None) -> TimesFigures:
     device = loaded.device
-    with failures(device, f"timing {step.name}"), torch.inference_mode():
+    with runtime_errors(device, f"timing {step.name}"), torch.inference_mode():
         warm, steady = time_calls(step.run, device.synchronize, warmup=warmup, rounds=rounds, budget_s=budget_s)
     figures = summary(steady)
-    return {
-        "cold_ms": loaded.first_ms[step.name],
-        "warm_ms": warm,
-        "samples_ms": steady,
-        **figures,
-        "steps_per_s": 1e3 / figures["mean_ms"],
-    }
+    return TimesFigures(
+        cold_ms=loaded.first_ms[step.name],
+        warm_ms=warm,
+        samples_ms=steady,
+        **structs.asdict(figures),
+        steps_per_s=1e3 / figures.mean_ms,
+        floor_ms=None,
+    )
 
 
-def _set_floors(
-    machine: Mapping[str, float] | None,
-    loaded: Loaded,
-    inputs: Inputs,
-    times: dict[str, dict[str, Any]],
-    decode: dict[str, Any],
-) -> None:
-    """Put `floor_ms` beside every time; the whole's is the sum of the parts that it runs, one token's has one row."""
+def _with_floors(
+    machine: FloorsFigures, loaded: Loaded, inputs: Inputs, times: Mapping[str, TimesFigures], decode: DecodeFigures
+) -> tuple[dict[str, TimesFigures], DecodeFigures]:
+    """Every time with its floor; the whole's is the sum of the parts that it runs, one token's has one row."""
     work = loaded.architecture.work(inputs.batch, inputs.frames, inputs.positions)
-    for name, entry in times.items():
-        entry["floor_ms"] = floor_ms(machine, *work[name], loaded) if name in work else None
-    if machine is not None:
-        in_a_pass = ("encoder", "projector", "language_model")
-        times["end_to_end"]["floor_ms"] = sum(times[name]["floor_ms"] for name in in_a_pass)
+    floors = {name: floor_ms(machine, *work[name], loaded) for name in times if name in work}
+    floors["end_to_end"] = sum(floors[name] for name in IN_A_PASS)
     weights = work["language_model"][0]
-    decode["floor_ms"] = floor_ms(machine, weights, 2 * weights * inputs.batch, loaded)
+    a_token = floor_ms(machine, weights, 2 * weights * inputs.batch, loaded)
+    timed = {name: structs.replace(entry, floor_ms=floors.get(name)) for name, entry in times.items()}
+    return timed, structs.replace(decode, floor_ms=a_token)
 
 
-def measure_decode(loaded: Loaded, inputs: Inputs, *, runs: int, budget_s: float | None = None) -> dict[str, Any]:
+def measure_decode(loaded: Loaded, inputs: Inputs, *, runs: int, budget_s: float | None = None) -> DecodeFigures:
     """Greedy decoding by the library's generate after one untimed run: time to the first token, then per token.
 
     `tokens_per_s` counts the tokens after the first, of all rows of the batch.
+
+    Raises:
+        OutOfMemoryError, DeviceError: the device failed.
     """
     generate(loaded, inputs, 2)
     prefill: list[float] = []
     steps: list[float] = []
-    for _ in range(runs):
+    for _run in range(runs):
         stamps = [time.perf_counter()]
 
         def stamp(stamps: list[float] = stamps) -> None:
@@ -164,28 +175,26 @@ def measure_decode(loaded: Loaded, inputs: Inputs, *, runs: int, budget_s: float
         if budget_s is not None and sum(prefill + steps) / 1e3 > budget_s:
             break
     figures = summary(steps)
-    return {
-        "tokens": DECODE_TOKENS,
-        "runs": len(prefill),
-        "tokens_per_s": inputs.batch * 1e3 / figures["mean_ms"],
-        "prefill_ms": summary(prefill)["p50_ms"],
-        "per_token_ms": {name: figures[f"{name}_ms"] for name in ("p50", "p90", "p99")},
-        "samples_ms": steps,
-        "prefill_samples_ms": prefill,
-    }
+    return DecodeFigures(
+        tokens=DECODE_TOKENS,
+        runs=len(prefill),
+        tokens_per_s=inputs.batch * 1e3 / figures.mean_ms,
+        prefill_ms=summary(prefill).p50_ms,
+        per_token_ms=PerTokenFigures(p50=figures.p50_ms, p90=figures.p90_ms, p99=figures.p99_ms),
+        samples_ms=steps,
+        prefill_samples_ms=prefill,
+    )
 
 
-def measure_floors(device: Device, dtype: str) -> dict[str, float]:
-    """What this machine reaches with one plain operation: reading memory (GB/s) and multiplying matrices (GFLOP/s).
+def measure_floors(device: Device, dtype: str) -> FloorsFigures:
+    """What this machine reaches with one operation: reading memory (GB/s) and multiplying matrices (GFLOP/s).
 
     The best of the repeats: a floor is what the machine can do, not what it did on average. The product is the model's
     own operator, with weights [out, in]: a CPU without instructions for bfloat16 does 20 GFLOP/s of those and 1 to 3 of
     the same product with weights [in, out] (AVX2, torch 2.9.0), and a floor from that lay above the model's own time.
     Where a dtype has no instructions large matrices take long, so sizes grow only while a product stays short.
     """
-    import torch
-
-    with failures(device, "measuring the machine's floors"), torch.inference_mode():
+    with runtime_errors(device, "measuring the machine's floors"), torch.inference_mode():
         block = torch.ones(READ_BYTES // 4, dtype=torch.float32, device=device.torch_device)
         read = _fastest(device, block.sum)
         del block
@@ -198,7 +207,7 @@ def measure_floors(device: Device, dtype: str) -> dict[str, float]:
             if seconds > GEMM_CALL_S:
                 break
     device.empty_cache()
-    return {"read_gb_s": READ_BYTES / read / 1e9, "gemm_gflop_s": rate / 1e9}
+    return FloorsFigures(read_gb_s=READ_BYTES / read / 1e9, gemm_gflop_s=rate / 1e9)
 
 
 def _fastest(device: Device, run: Callable[[], object], budget_s: float = FLOOR_SECONDS) -> float:
@@ -215,13 +224,11 @@ def _fastest(device: Device, run: Callable[[], object], budget_s: float = FLOOR_
     return best
 
 
-def floor_ms(machine: Mapping[str, float] | None, weights: int, operations: int, loaded: Loaded) -> float | None:
+def floor_ms(machine: FloorsFigures, weights: int, operations: int, loaded: Loaded) -> float:
     """The larger of weights over bandwidth and operations over rate, in milliseconds; see Architecture.work."""
-    if machine is None:
-        return None
     size = weights * torch_dtype(loaded.dtype).itemsize
-    reading = size / machine["read_gb_s"] / 1e6 if size > BEYOND_CACHE_BYTES else 0.0
-    return max(reading, operations / machine["gemm_gflop_s"] / 1e6)
+    reading = size / machine.read_gb_s / 1e6 if size > BEYOND_CACHE_BYTES else 0.0
+    return max(reading, operations / machine.gemm_gflop_s / 1e6)
 
 
 FLOORS_FROM_LEVEL = 3
@@ -230,7 +237,7 @@ BUDGET_S = 20.0  # per component; a slow device takes fewer rounds, and the sign
 
 def check(session: Verification) -> Outcome:
     """Times of every component, of the whole and of decoding; from level 3 on beside the machine's floors."""
-    data = measure(
+    figures = measure(
         session.model,
         session.inputs,
         session.parts,
@@ -239,6 +246,10 @@ def check(session: Verification) -> Outcome:
         floors=session.context.level >= FLOORS_FROM_LEVEL,
         budget_s=BUDGET_S,
     )
-    taken = session.signature(n=len(data["total"]["samples_ms"]), warmup=session.context.warmup)
-    reason = f"{data['total']['p50_ms']:.1f} ms a pass, {data['decode']['tokens_per_s']:.1f} tokens/s"
-    return Outcome(Status.PASS, reason, data, taken)
+    signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
+    reason = _(
+        "{milliseconds:.1f} ms a pass, {rate:.1f} tokens/s",
+        milliseconds=figures.total.p50_ms,
+        rate=figures.decode.tokens_per_s,
+    )
+    return passed(reason, figures, signature)

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from msgspec import structs
+
 from env.errors import CheckpointError
+from env.language import Message, _
 from model import stand_in
 from model.checkpoint import Checkpoint
-from model.sums import SUMS_FILE
-from verify.run.records import Outcome, Status
+from model.checksums import SHA256SUMS
+from verify.run.damage import convert
+from verify.run.figures.weights import CheckpointFigures, SumsFigures
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 
 def check(session: Verification) -> Outcome:
     """The folder's config.json and safetensors headers, and its files against SHA256SUMS; nothing is loaded."""
-    found = session.checkpoint
-    data = {**found.describe(), "sha256": session.digest}
-    marked = "synthetic weights, " if found.kind == "stand-in" else ""
+    checkpoint = session.checkpoint
+    figures = convert({**checkpoint.describe(), "sha256": session.digest}, CheckpointFigures)
     try:
-        status, said = _vouched(found, session.checksums)
+        status, whose = _vouched(checkpoint, session.checksums)
     except CheckpointError as error:  # a finding about a folder that can be loaded: its figures are kept beside it
-        return Outcome(Status.FAIL, str(error), {**data, "sums": {"status": "differ"}})
-    data["sums"] = {"status": status}
-    reason = f"{marked}{found.parameters:,} parameters, {len(found.entries)} tensors; {said}"
-    return Outcome(Status.PASS, reason, data)
+        return failed([error.message], structs.replace(figures, sums=SumsFigures(status="differ")))
+    facts = {"parameters": checkpoint.parameters, "tensors": len(checkpoint.entries), "whose": whose}
+    if checkpoint.kind == "stand-in":
+        reason = _("synthetic weights, {parameters:,} parameters, {tensors} tensors; {whose}", **facts)
+    else:
+        reason = _("{parameters:,} parameters, {tensors} tensors; {whose}", **facts)
+    return passed(reason, structs.replace(figures, sums=SumsFigures(status=status)))
 
 
-def _vouched(found: Checkpoint, listed: tuple[str, ...] | None) -> tuple[str, str]:
-    """Who says that the values are the right ones: a word for the record, and the same as a sentence."""
+def _vouched(
+    checkpoint: Checkpoint, listed: tuple[str, ...] | None
+) -> tuple[Literal["match", "made-here", "none"], Message]:
+    """Who vouches for the values: a word for the record, and the same as a sentence."""
     if listed is not None:
-        return "match", f"{len(listed)} files as {SUMS_FILE} lists them"
-    if found.kind == "stand-in" and stand_in.is_stand_in(found.name):
-        return "made-here", "made here from a seed"
-    return "none", f"no {SUMS_FILE} beside the weights: nothing says whose they are"
+        return "match", _("{count} files as {list} lists them", count=len(listed), list=SHA256SUMS)
+    if checkpoint.kind == "stand-in" and stand_in.is_stand_in(checkpoint.name):
+        return "made-here", _("made here from a seed")
+    return "none", _("no {list} beside the weights: nothing says whose they are", list=SHA256SUMS)

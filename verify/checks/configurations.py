@@ -7,26 +7,26 @@ They run on the small checkpoint, where limits can be tight. Lengths are neighbo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
+
+from env.language import Message, _
 from model import components, generation
 from model.architecture import Architecture
 from model.components import DTYPES, PREFIX_TOKENS, SUFFIX_TOKENS, Inputs, Loaded, make_inputs
-from model.device import failures
+from model.device import runtime_errors
 from model.reference import Reference
 from verify.checks.tokens import decoded, logits_bound
 from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
-from verify.reference.points import LOGITS
-from verify.reference.values import Expected
-from verify.run.records import Outcome, Status
+from verify.reference.values import LOGITS_POINT, Expected
+from verify.run.figures.configurations import ConfigurationsFigures, Row
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
-
-if TYPE_CHECKING:
-    import torch
-
 
 FRAMES_PER_S = 50  # encoder frames: two mel frames of 160 samples at 16 kHz each
 SHORTEST = 5  # frames: 0.1 s
@@ -36,32 +36,10 @@ PADDING = 5  # positions before a shorter prompt
 STATIC_TOKENS = 8
 FAR = 48  # positions at the end of the language model's range
 LANGUAGE_MODEL = "language_model"
-REFERENCE = "float64 on CPU"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One configuration and what came of it. Without a limit it is measured and reported, and never wrong."""
-
-    group: str
-    name: str
-    against: str
-    measure: str  # "rel_l2", or "regret" as numerics has it
-    value: float | None  # None where there is none: NaN, another shape, other tokens
-    limit: float | None
-
-    @property
-    def passed(self) -> bool:
-        return self.limit is None or (self.value is not None and self.value <= self.limit)
-
-    @property
-    def said(self) -> str:
-        value = "is no number" if self.value is None else f"{self.value:.2g}"
-        limit = "" if self.limit is None else f", at most {self.limit:.2g} allowed"
-        return f"{self.group}, {self.name}: {self.measure} {value}{limit}"
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"passed": None if self.limit is None else self.passed}
+REFERENCE = _("float64 on CPU")
+SIBLING = _("the same row alone")
+LENGTH, BATCHED, PROMPT = _("length"), _("batch"), _("prompt")
+CACHE, ATTENTION, DTYPE = _("cache"), _("attention"), _("dtype")
 
 
 @dataclass(frozen=True)
@@ -71,6 +49,7 @@ class Pair:
     loaded: Loaded
     reference: Reference
     seed: int
+    expected: Expected  # of the run's own inputs; the noise of others is much like theirs
 
     @property
     def architecture(self) -> Architecture:
@@ -79,24 +58,16 @@ class Pair:
     @property
     def limit(self) -> float:
         """How far the logits may be from the reference, as parity has it end to end."""
-        dtype, layers = self.loaded.dtype, self.architecture.text.num_hidden_layers
-        found = numerics.limits_for(self.loaded.device.kind, dtype, "end_to_end", layers=layers, classes=False)
-        return max(found.values["rel_l2"], bounds.floor(bounds.arithmetic(self.loaded), "end_to_end", dtype))
+        return limits(self.loaded, self.expected)["rel_l2"]
 
     def inputs(self, frames: int, batch: int = 1) -> Inputs:
         return make_inputs(self.architecture, batch, frames, self.seed)
 
     def ours(self, component: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> numerics.Array:
         """What a component of the device gives for CPU tensors."""
-        import torch
-
         loaded = self.loaded
-        there = [
-            (tensor.to(loaded.torch_dtype) if tensor.is_floating_point() else tensor).to(loaded.device.torch_device)
-            for tensor in tensors
-        ]
-        with failures(loaded.device, "running a configuration"), torch.inference_mode():
-            return as_array(component(loaded.model, *there))
+        with runtime_errors(loaded.device, "running a configuration"), torch.inference_mode():
+            return as_array(component(loaded.model, *map(loaded.on_device, tensors)))
 
     def theirs(self, component: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> numerics.Array:
         """What the reference gives for them."""
@@ -109,51 +80,59 @@ class Pair:
         )
 
 
+def limits(loaded: Loaded, expected: Expected) -> Mapping[str, float]:
+    """The limits of the logits of a whole pass, also in a dtype whose noise `expected` does not hold."""
+    known = loaded.dtype if loaded.dtype in expected.noise_of else expected.description.dtypes[0]
+    noise = bounds.in_dtype(expected.noise_of[known].components["end_to_end"], known, loaded.dtype)
+    device = bounds.arithmetic(loaded)
+    return bounds.limits(device, loaded.dtype, "end_to_end", noise, classes=True).values
+
+
 def judged(
-    group: str, name: str, against: str, actual: numerics.Array, wanted: numerics.Array, limit: float | None
+    group: str, name: str, against: str, actual: numerics.Array, reference: numerics.Array, limit: float | None
 ) -> Row:
+    """The row of a result that is to be near `reference`; of another shape it has no figure."""
     try:
-        value = numerics.compare(actual, wanted).as_json()["rel_l2"]
-    except ValueError:  # another shape
+        value = numerics.compare(actual, reference).figures.rel_l2
+    except ValueError:
         value = None
-    return Row(group, name, against, "rel_l2", value, limit)
+    return Row.of(group, name, against, "rel_l2", value, limit)
 
 
-def edges(architecture: Architecture) -> dict[int, str]:
+def edges(architecture: Architecture) -> dict[int, Message]:
     """Frames to try, and why: around the edges of the window and of the block, the shortest and the longest audio."""
     block, window = architecture.encoder.context_size, architecture.window_size
-    found = {SHORTEST: "the shortest"}
-    for size, what in ((window, "window"), (block, "block")):
-        found |= {size - 1: f"{what} - 1", size: f"one {what}", size + 1: f"{what} + 1"}
-    found |= {2 * block - 1: "2 blocks - 1", 2 * block + 1: "2 blocks + 1"}
-    found |= {LONGEST * block: f"{LONGEST} blocks"}
-    return dict(sorted(found.items()))
+    frames = {SHORTEST: _("the shortest")}
+    frames |= {window - 1: _("window - 1"), window: _("one window"), window + 1: _("window + 1")}
+    frames |= {block - 1: _("block - 1"), block: _("one block"), block + 1: _("block + 1")}
+    frames |= {2 * block - 1: _("2 blocks - 1"), 2 * block + 1: _("2 blocks + 1")}
+    frames |= {LONGEST * block: _("{count} blocks", count=LONGEST)}
+    return dict(sorted(frames.items()))
 
 
 def lengths(pair: Pair) -> Iterator[Row]:
     """Audio from 0.1 s to 60 s, in the checkpoint's own blocks."""
     for frames, why in edges(pair.architecture).items():
         inputs = pair.inputs(frames)
-        name = f"{frames} frames ({frames / FRAMES_PER_S:g} s, {why})"
-        yield pair.compare("length", name, components.forward, inputs.features, inputs.input_ids)
+        name = _("{frames} frames ({seconds:g} s, {why})", frames=frames, seconds=frames / FRAMES_PER_S, why=why)
+        yield pair.compare(LENGTH, name, components.forward, inputs.features, inputs.input_ids)
 
 
 def batches(pair: Pair) -> Iterator[Row]:
     """Rows of equal and of unequal length. The encoder has no mask: padding changes the shorter row, by design."""
-    import torch
-
     block = pair.architecture.encoder.context_size
     equal = pair.inputs(block + 1, BATCH)
-    yield pair.compare("batch", f"{BATCH} rows of equal length", components.forward, equal.features, equal.input_ids)
+    name = _("{rows} rows of equal length", rows=BATCH)
+    yield pair.compare(BATCHED, name, components.forward, equal.features, equal.input_ids)
 
     long, short = pair.inputs(2 * block).features, pair.inputs(block + 1).features
     silence = torch.full_like(long[:, short.shape[1] :], float(short.min()))
     padded = torch.cat([long, torch.cat([short, silence], dim=1)])
     both, alone = pair.ours(_hear, padded), pair.ours(_hear, long)
-    yield judged("batch", "rows of unequal length", REFERENCE, both, pair.theirs(_hear, padded), pair.limit)
-    yield judged("batch", "the longer row", "the same row alone", both[:1], alone, 2 * pair.limit)
+    yield judged(BATCHED, _("rows of unequal length"), REFERENCE, both, pair.theirs(_hear, padded), pair.limit)
+    yield judged(BATCHED, _("the longer row"), SIBLING, both[:1], alone, 2 * pair.limit)
     own = pair.ours(_hear, short)
-    yield judged("batch", "the padded row", "the same row alone", both[1:, : own.shape[1]], own, None)
+    yield judged(BATCHED, _("the padded row"), SIBLING, both[1:, : own.shape[1]], own, None)
 
 
 def _hear(model: Any, features: torch.Tensor) -> torch.Tensor:
@@ -162,8 +141,6 @@ def _hear(model: Any, features: torch.Tensor) -> torch.Tensor:
 
 def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """A prompt that is padded on the left beside a longer one, as in a batch; and one at the end of the range."""
-    import torch
-
     merged = expected.values[LANGUAGE_MODEL, "into", 0, 0]
     batch, positions, width = merged.shape
     padded = torch.cat([merged.new_zeros(batch, PADDING, width), merged], dim=1)
@@ -172,39 +149,40 @@ def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     mask[:batch, :PADDING] = 0
     place = (mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = pair.ours(components.language_model, torch.cat([padded, longer]), mask, place)[:batch, PADDING:]
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
-    yield judged("prompt", f"{PADDING} positions of padding before it", REFERENCE, logits, wanted, pair.limit)
+    reference = as_array(expected.values[LOGITS_POINT])
+    name = _("{positions} positions of padding before it", positions=PADDING)
+    yield judged(PROMPT, name, REFERENCE, logits, reference, pair.limit)
 
     last = pair.architecture.text.max_position_embeddings
     count = min(FAR, positions, last)
     far = torch.arange(last - count, last).expand(batch, count)
     ones = torch.ones(batch, count, dtype=torch.int64)
-    name = f"positions {last - count} to {last - 1}"
-    yield pair.compare("prompt", name, components.language_model, merged[:, :count], ones, far)
+    name = _("positions {first} to {last}", first=last - count, last=last - 1)
+    yield pair.compare(PROMPT, name, components.language_model, merged[:, :count], ones, far)
 
 
 def caches(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """Decoding with every kind of cache, against the reference's tokens, which took none."""
-    kinds: dict[str, dict[str, Any]] = {
-        "dynamic": {},
-        "static": {"cache_implementation": "static"},
-        "none": {"use_cache": False},
+    kinds: dict[Message, dict[str, Any]] = {
+        _("dynamic"): {},
+        _("static"): {"cache_implementation": "static"},
+        _("none"): {"use_cache": False},
     }
     for name, options in kinds.items():
         rows = decoded(pair.loaded, inputs, expected, **options)
-        same = all(row["first_difference"] is None or row["passed"] for row in rows)
-        errors = [error for row in rows for error in row["rel_l2"]]
-        worst = None if None in errors or not same else max(errors)
-        yield Row("cache", name, REFERENCE, "rel_l2", worst, logits_bound(pair.loaded, expected).rel_l2)
+        same = all(row.first_difference is None or row.passed for row in rows)
+        errors = [math.nan if error is None else error for row in rows for error in row.rel_l2]
+        worst = max(errors) if same and not any(map(math.isnan, errors)) else None
+        yield Row.of(CACHE, name, REFERENCE, "rel_l2", worst, logits_bound(pair.loaded, expected).rel_l2)
 
 
 def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """Both implementations of attention that the language model has."""
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    reference = as_array(expected.values[LOGITS_POINT])
     for name in ("sdpa", "eager"):
         with attention(pair.loaded, name):
             logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
-        yield judged("attention", name, REFERENCE, logits, wanted, pair.limit)
+        yield judged(ATTENTION, name, REFERENCE, logits, reference, pair.limit)
 
 
 @contextlib.contextmanager
@@ -221,27 +199,25 @@ def attention(loaded: Loaded, name: str) -> Iterator[None]:
 
 def dtypes(others: list[Loaded], pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """The checkpoint in every dtype."""
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    reference = as_array(expected.values[LOGITS_POINT])
     for loaded in (pair.loaded, *others):
-        one = Pair(loaded, pair.reference, pair.seed)
+        one = replace(pair, loaded=loaded)
         logits = one.ours(components.forward, inputs.features, inputs.input_ids)
-        yield judged("dtype", loaded.dtype, REFERENCE, logits, wanted, one.limit)
+        yield judged(DTYPE, loaded.dtype, REFERENCE, logits, reference, one.limit)
 
 
 def hf32(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """On an NPU: float32 with and without the reduced precision that its convolutions have by default."""
-    import torch
-
     if pair.loaded.device.kind != "npu":
         return
     switch = torch.npu.conv  # type: ignore[attr-defined]
-    wanted = as_array(expected.values[LOGITS, "out of", 0, 0])
+    reference = as_array(expected.values[LOGITS_POINT])
     before = switch.allow_hf32
     try:
         for allowed, limit in ((False, pair.limit), (True, None)):
             switch.allow_hf32 = allowed
             logits = pair.ours(components.forward, inputs.features, inputs.input_ids)
-            yield judged("HF32", f"conv.allow_hf32 = {allowed}", REFERENCE, logits, wanted, limit)
+            yield judged("HF32", f"conv.allow_hf32 = {allowed}", REFERENCE, logits, reference, limit)
     finally:
         switch.allow_hf32 = before
 
@@ -253,34 +229,33 @@ def long_audio(pair: Pair) -> Iterator[Row]:
     frames = room // architecture.queries * architecture.window_size
     features = pair.inputs(architecture.window_size).features
     repeated = features.repeat(1, frames // architecture.window_size, 1)
-    yield pair.compare("length", f"{frames} frames ({frames / FRAMES_PER_S:g} s)", _hear, repeated)
+    name = _("{frames} frames ({seconds:g} s)", frames=frames, seconds=frames / FRAMES_PER_S)
+    yield pair.compare(LENGTH, name, _hear, repeated)
 
 
-def siblings(loaded: Loaded, inputs: Inputs) -> Iterator[Row]:
-    """The asked checkpoint at its own size, without a reference: two ways to the same result, each with its noise."""
-    layers = loaded.architecture.text.num_hidden_layers
-    limits = numerics.limits_for(loaded.device.kind, loaded.dtype, "end_to_end", layers=layers, classes=True).values
-    width = 2 * limits["rel_l2"]
+def siblings(loaded: Loaded, expected: Expected, inputs: Inputs) -> Iterator[Row]:
+    """The run's own checkpoint at its own size: two ways to the same result, each with its noise."""
+    allowed, checkpoint = limits(loaded, expected), loaded.checkpoint.name
+    width = 2 * allowed["rel_l2"]
     alone = _forward(loaded, inputs)
     wide = Inputs(inputs.features.repeat(BATCH, 1, 1), inputs.input_ids.repeat(BATCH, 1))
     batch = _forward(loaded, wide)[: inputs.batch]
-    yield judged("batch", f"{BATCH} rows, {loaded.checkpoint.name}", "the same row alone", batch, alone, width)
+    name = _("{rows} rows, {checkpoint}", rows=BATCH, checkpoint=checkpoint)
+    yield judged(BATCHED, name, SIBLING, batch, alone, width)
     other = "eager" if loaded.attention != "eager" else "sdpa"
     with attention(loaded, other):
         logits = _forward(loaded, inputs)
-    yield judged("attention", f"{other}, {loaded.checkpoint.name}", loaded.attention, logits, alone, width)
+    name = _("{kind}, {checkpoint}", kind=other, checkpoint=checkpoint)
+    yield judged(ATTENTION, name, loaded.attention, logits, alone, width)
     taken = generation.generate(loaded, inputs, STATIC_TOKENS, cache_implementation="static").tokens
     lost = numerics.regret(taken.numpy(), generation.score(loaded, inputs, taken))
-    against = "an uncached pass"
-    yield Row("cache", f"static, {loaded.checkpoint.name}", against, "regret", lost, limits["top1_regret"])
+    name = _("{kind}, {checkpoint}", kind=_("static"), checkpoint=checkpoint)
+    yield Row.of(CACHE, name, _("an uncached pass"), "regret", lost, allowed["top1_regret"])
 
 
 def _forward(loaded: Loaded, inputs: Inputs) -> numerics.Array:
-    import torch
-
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    with failures(loaded.device, "running a configuration"), torch.inference_mode():
-        return as_array(components.forward(loaded.model, features, inputs.input_ids.to(loaded.device.torch_device)))
+    with runtime_errors(loaded.device, "running a configuration"), torch.inference_mode():
+        return as_array(loaded.forward(inputs))
 
 
 def measure(pair: Pair, others: list[Loaded], expected: Expected, inputs: Inputs, *, full: bool) -> list[Row]:
@@ -306,17 +281,18 @@ FULL_FROM_LEVEL = 3
 
 def check(session: Verification) -> Outcome:
     """Every configuration agrees with the reference; what padding does to a shorter row is reported."""
-    small = session.bundled
-    loaded, checkpoint = small.model, small.checkpoint
-    others = [components.load(checkpoint, small.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
-    pair = Pair(loaded, Reference(checkpoint, "float64"), session.seed)
+    bundled = session.bundled
+    loaded, checkpoint = bundled.model, bundled.checkpoint
+    others = [components.load(checkpoint, bundled.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
+    pair = Pair(loaded, Reference(checkpoint, "float64"), session.seed, bundled.reference)
     full = session.context.level >= FULL_FROM_LEVEL
-    rows = measure(pair, others, small.reference, small.inputs, full=full)
+    rows = measure(pair, others, bundled.reference, bundled.inputs, full=full)
     if full and not session.layer_by_layer:
-        rows += siblings(session.model, session.inputs)
-    data = {"rows": [row.as_json() for row in rows]}
-    wrong = [row.said for row in rows if not row.passed]
-    if wrong:
-        return Outcome(Status.FAIL, "; ".join(wrong), data, small.signature())
-    judged = [row for row in rows if row.limit is not None]
-    return Outcome(Status.PASS, f"{len(judged)} configurations as the reference has them", data, small.signature())
+        rows += siblings(session.model, session.reference, session.inputs)
+    figures = ConfigurationsFigures(rows=rows)
+    problems = [row.summary for row in rows if row.passed is False]
+    if problems:
+        return failed(problems, figures, bundled.signature())
+    count = sum(row.passed is True for row in rows)
+    reason = _("{count} configurations as the reference has them", count=count)
+    return passed(reason, figures, bundled.signature())

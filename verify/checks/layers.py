@@ -6,42 +6,46 @@ End to end: the library's forward pass as it is, where errors add up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
-from model import components
+import torch
+from msgspec import structs
+
+from env.language import _
 from model.components import Inputs, Loaded
-from model.device import failures
+from model.device import runtime_errors
+from model.hooks import Point
 from verify.reference import bounds
+from verify.reference.figures import ScoresFigures
 from verify.reference.numerics import as_array
-from verify.reference.points import LOGITS, Reading, described, read_points, scores
-from verify.reference.values import MODES, Expected, Key
-from verify.run.records import Outcome, Status
+from verify.reference.points import Reading, described, read_points, scores
+from verify.reference.values import LOGITS_POINT, Expected, Key
+from verify.run.figures.layers import LayersFigures, PassFigures
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
-
-if TYPE_CHECKING:
-    from model.layers import Point
-
 
 KINDS = 12  # kinds of layers whose worst point is written out
 LISTED = 20  # points beyond their bound that are written out; the rest are counted
 
 
-def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any]:
-    """What the layers record holds: by mode the first departure, all departures, and the worst point of each kind.
+def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> LayersFigures:
+    """Two passes, layer by layer: fed the reference's own input, and end to end.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
-    data: dict[str, Any] = {"reference": described(expected)}
-    for mode in MODES:
-        readings = read_points(loaded, inputs, expected, mode)
-        data[mode] = summary(readings, expected.points)
-    data["logits"] = logits(loaded, inputs, expected)
-    return data
+    isolated, end_to_end = (
+        summary(read_points(loaded, inputs, expected, mode), expected.points) for mode in ("isolated", "end_to_end")
+    )
+    return LayersFigures(
+        reference=described(expected),
+        isolated=isolated,
+        end_to_end=end_to_end,
+        logits=logits(loaded, inputs, expected),
+    )
 
 
-def summary(readings: list[Reading], points: Mapping[Key, Point]) -> dict[str, Any]:
+def summary(readings: Sequence[Reading], points: Mapping[Key, Point]) -> PassFigures:
     """One pass in figures. Points that the reference has and the device never reached are named as well."""
     beyond = [reading for reading in readings if reading.beyond]
     reached = {reading.point.key for reading in readings}
@@ -51,60 +55,82 @@ def summary(readings: list[Reading], points: Mapping[Key, Point]) -> dict[str, A
         kind = bounds.kind_of(reading.point)
         if kind not in by_kind or reading.excess > by_kind[kind].excess:
             by_kind[kind] = reading
-    return {
-        "points": len(readings),
-        "beyond": len(beyond),
-        "first_departure": beyond[0].as_json() | {"said": beyond[0].said} if beyond else None,
-        "departures": [reading.as_json() for reading in beyond[:LISTED]],
-        "missing": missing[:LISTED],
-        "closest": [r.as_json() for r in sorted(by_kind.values(), key=lambda r: -r.excess)[:KINDS]],
-    }
+    closest = sorted(by_kind.values(), key=lambda reading: -reading.excess)
+    return PassFigures(
+        points=len(readings),
+        beyond=len(beyond),
+        first_departure=structs.replace(beyond[0].figures, problem=beyond[0].problem) if beyond else None,
+        departures=[reading.figures for reading in beyond[:LISTED]],
+        missing=missing[:LISTED],
+        closest=[reading.figures for reading in closest[:KINDS]],
+    )
 
 
-def problems(data: Mapping[str, Any]) -> list[str]:
+def problems(figures: LayersFigures) -> list[str]:
     """Why the layers are not as expected, the name of the first departure before anything else."""
-    found = []
-    for mode in MODES:
-        one = data[mode]
-        if one["first_departure"]:
-            more = f", and {one['beyond'] - 1} points after it" if one["beyond"] > 1 else ""
-            found.append(f"first departure {_mode(mode)}: {one['first_departure']['said']}{more}")
-        if one["missing"]:
-            found.append(f"the device never computed {one['missing'][0]} ({len(one['missing'])} points)")
-    return found
+    return [*_isolated_problems(figures.isolated), *_end_to_end_problems(figures.end_to_end)]
 
 
-def _mode(mode: str) -> str:
-    return {"isolated": "of layers fed the reference's input", "end_to_end": "end to end"}[mode]
+def _isolated_problems(figures: PassFigures) -> list[str]:
+    first, more = figures.first_departure, figures.beyond - 1
+    texts = []
+    if first is not None and more:
+        texts.append(
+            _(
+                "first departure of layers fed the reference's input: {problem}, and {more} points after it",
+                problem=first.problem,
+                more=more,
+            )
+        )
+    elif first is not None:
+        texts.append(_("first departure of layers fed the reference's input: {problem}", problem=first.problem))
+    return texts + _missing(figures)
 
 
-def logits(loaded: Loaded, inputs: Inputs, expected: Expected) -> dict[str, Any]:
+def _end_to_end_problems(figures: PassFigures) -> list[str]:
+    first, more = figures.first_departure, figures.beyond - 1
+    texts = []
+    if first is not None and more:
+        texts.append(
+            _("first departure end to end: {problem}, and {more} points after it", problem=first.problem, more=more)
+        )
+    elif first is not None:
+        texts.append(_("first departure end to end: {problem}", problem=first.problem))
+    return texts + _missing(figures)
+
+
+def _missing(figures: PassFigures) -> list[str]:
+    if not figures.missing:
+        return []
+    count = len(figures.missing)
+    return [_("the device never computed {point} ({count} points)", point=figures.missing[0], count=count)]
+
+
+def logits(loaded: Loaded, inputs: Inputs, expected: Expected) -> ScoresFigures:
     """The model's output as a choice between tokens: top-1 agreement, top-5 overlap, KL divergence in nats.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
-    import torch
-
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    with failures(loaded.device, "computing logits"), torch.inference_mode():
-        output = components.forward(loaded.model, features, inputs.input_ids.to(loaded.device.torch_device))
-    return scores(as_array(output), as_array(expected.values[LOGITS, "out of", 0, 0]))
+    with runtime_errors(loaded.device, "computing logits"), torch.inference_mode():
+        output = loaded.forward(inputs)
+    return scores(as_array(output), as_array(expected.values[LOGITS_POINT]))
 
 
 def check(session: Verification) -> Outcome:
     """Every layer is within the bound of its dtype, fed the reference's input and end to end."""
-    data = measure(session.model, session.inputs, session.reference)
-    return judged(session, data)
+    return judged(session, measure(session.model, session.inputs, session.reference))
 
 
-def judged(session: Verification, data: dict[str, Any]) -> Outcome:
+def judged(session: Verification, figures: LayersFigures) -> Outcome:
     """The outcome of a measurement of layers."""
-    wrong = problems(data)
-    if wrong:
-        return Outcome(Status.FAIL, "; ".join(wrong), data, session.signature())
-    closest = data["isolated"]["closest"][0]
-    reason = (
-        f"{data['isolated']['points']} points within their bounds, {closest['name']} at {closest['excess']:.0%} of its"
+    if wrong := problems(figures):
+        return failed(wrong, figures, session.signature())
+    closest = figures.isolated.closest[0]
+    reason = _(
+        "{points} points within their bounds, {point} at {share:.0%} of its",
+        points=figures.isolated.points,
+        point=closest.name,
+        share=closest.excess,
     )
-    return Outcome(Status.PASS, reason, data, session.signature())
+    return passed(reason, figures, session.signature())

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from verify.run.records import Outcome, Status
+from env.language import _
+from verify.run.figures.weights import LoadFigures
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 
 def check(session: Verification) -> Outcome:
     """The library's own loader takes the checkpoint, whole, to the device."""
     loaded = session.model
-    data = {
-        "seconds": loaded.seconds,
-        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "dtype": loaded.dtype,
-        "attention": loaded.attention,
-        "class": type(loaded.model).__name__,
-    }
-    wanted = loaded.checkpoint.parameters
-    if data["parameters"] != wanted:
-        return Outcome(Status.FAIL, f"{data['parameters']:,} parameters loaded, {wanted:,} in the checkpoint", data)
-    return Outcome(Status.PASS, f"{data['class']}, {loaded.dtype}, {loaded.seconds:.1f} s", data, session.signature())
+    figures = LoadFigures(
+        seconds=loaded.seconds,
+        parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
+        dtype=loaded.dtype,
+        attention=loaded.attention,
+        class_name=type(loaded.model).__name__,
+    )
+    stored = loaded.checkpoint.parameters
+    if figures.parameters != stored:
+        problem = _(
+            "{parameters:,} parameters loaded, {stored:,} in the checkpoint",
+            parameters=figures.parameters,
+            stored=stored,
+        )
+        return failed([problem], figures)
+    reason = _(
+        "{class_name}, {dtype}, {seconds:.1f} s",
+        class_name=figures.class_name,
+        dtype=loaded.dtype,
+        seconds=loaded.seconds,
+    )
+    return passed(reason, figures, session.signature())

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import Requirement
 
 from env import npu_emulator
-from env.apart import same_release
-from env.builder import missing_from, read_stamp
+from env.builder import Stamp, missing_from, read_stamp
+from env.language import Message, _
 from env.stack import REQUIREMENTS, ROOT, Stack, load_stack, this_python
-from verify.run.records import Outcome, Status
+from env.unlocked_pins import same_release
+from verify.run.figures.host import LockFigures, PackageRow, PackagesFigures, PythonRow
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 
@@ -25,60 +28,64 @@ def installed(name: str) -> str | None:
         return None
 
 
-def declared_rows(stack: Stack, profile: str) -> list[dict[str, Any]]:
-    """A row for each declared package of the profile: what was asked, what is there, whether it fits."""
-    elsewhere = {pin.name for one in stack.profiles.values() for pin in one.apart}
+def declared_rows(stack: Stack, profile: str, allowed: Collection[str] = ()) -> list[PackageRow]:
+    """A row for each declared package of the profile. Of those that are `allowed` another version is a substitute."""
+    elsewhere = {pin.name for one in stack.profiles.values() for pin in one.unlocked}
     rows = []
-    for name, asked in stack.packages.items():
-        found = installed(name)
-        if found is None and name in elsewhere and profile != "npu":
+    for name, declared in stack.packages.items():
+        there = installed(name)
+        if there is None and name in elsewhere and profile != "npu":
             continue  # torch-npu has no place in the host profile
-        ok = found is not None and fits(asked, found)
-        rows.append({"name": name, "asked": asked, "found": found, "ok": ok, "substituted": False})
+        ok = there is not None and fits(declared, there)
+        substituted = there is not None and not ok and name in allowed
+        rows.append(PackageRow(name=name, asked=declared, found=there, ok=ok, substituted=substituted))
     return rows
 
 
-def fits(asked: str, found: str) -> bool:
+def fits(declared: str, there: str) -> bool:
     """Whether an installed version satisfies a declared one: a range, or a release with any build tag."""
-    if asked[0] in "<>=!~":
-        return Requirement(f"name{asked}").specifier.contains(found, prereleases=True)
-    return same_release(asked, found)
+    if declared[0] in "<>=!~":
+        return Requirement(f"name{declared}").specifier.contains(there, prereleases=True)
+    return same_release(declared, there)
 
 
-def drifted(lock: Path) -> list[str]:
+def drifted(lock: Path) -> list[Message]:
     """The lock's pins that are not installed at that version, each with what is there instead."""
-    return [f"{pin} (found: {installed(pin.name) or 'nothing'})" for pin in missing_from(lock)]
+    return [
+        _("{pin} (found: {version})", pin=str(pin), version=installed(pin.name) or _("nothing"))
+        for pin in missing_from(lock)
+    ]
 
 
 def check(session: Verification) -> Outcome:
     """Compare the running environment with the declared stack and with its lock, pin by pin."""
     stack = load_stack()
-    stamp = read_stamp(Path(sys.prefix)) or {}
-    rows = declared_rows(stack, stamp.get("profile", "host"))
-    allowed = {row["name"] for row in stamp.get("apart", ()) if row.get("substituted")}
+    stamp = read_stamp(Path(sys.prefix)) or Stamp()
+    allowed = {pin.name for pin in stamp.apart if pin.substituted}
     if npu_emulator.active():
         allowed.add("torch-npu")  # the emulator brings a published one
-    for row in rows:
-        row["substituted"] = not row["ok"] and row["name"] in allowed and row["found"] is not None
-    lock = next((path for path in REQUIREMENTS.rglob("*.txt") if path.name == stamp.get("lock")), None)
+    rows = declared_rows(stack, stamp.profile, allowed)
+    lock = next((path for path in REQUIREMENTS.rglob("*.txt") if path.name == stamp.lock), None)
     loose = drifted(lock) if lock else []
-    python_fits = this_python() in stack.pythons
     name = lock.relative_to(ROOT).as_posix() if lock else None
-    data = {
-        "rows": rows,
-        "python": {"asked": list(stack.pythons), "found": sys.version.split()[0], "ok": python_fits},
-        "lock": {"name": name, "drifted": loose},
-    }
-    wrong = [
-        f"{row['name']} {row['asked']} asked, {row['found'] or 'nothing'} found"
+    python = PythonRow(asked=list(stack.pythons), found=sys.version.split()[0], ok=this_python() in stack.pythons)
+    figures = PackagesFigures(rows=rows, python=python, lock=LockFigures(name=name, drifted=list(loose)))
+    problems = [
+        _(
+            "{package} {declared} asked, {version} found",
+            package=row.name,
+            declared=row.asked,
+            version=row.found or _("nothing"),
+        )
         for row in rows
-        if not row["ok"] and not row["substituted"]
+        if not row.ok and not row.substituted
     ]
-    if not python_fits:
-        wrong.append(f"Python {' or '.join(stack.pythons)} asked, {this_python()} found")
+    if not python.ok:
+        releases = reduce(lambda one, other: _("{one} or {other}", one=one, other=other), stack.pythons)
+        problems.append(_("Python {releases} asked, {python} found", releases=releases, python=this_python()))
     if lock is None:
-        wrong.append("the environment has no stamp of its lock")
-    wrong += [f"not as locked: {text}" for text in loose]
-    if wrong:
-        return Outcome(Status.FAIL, "; ".join(wrong), data)
-    return Outcome(Status.PASS, f"as declared, and as {name} pins it", data)
+        problems.append(_("the environment has no stamp of its lock"))
+    problems += [_("not as locked: {pin}", pin=pin) for pin in loose]
+    if problems:
+        return failed(problems, figures)
+    return passed(_("as declared, and as {lock} pins it", lock=name), figures)

@@ -1,123 +1,86 @@
 """The model on the device against a wider reference on the CPU: same weights, same inputs, component by component.
 
 Each component is fed the reference's own input, rounded to the device's dtype on both sides, so that one that is wrong
-does not blame its successors; "end_to_end" is the library's forward pass against the reference's chain.
-
-Limits are a table's, which was measured over many inputs. Some inputs are worse conditioned than those: what is beyond
-the table is held to what ideal devices of the dtype are off by on these very inputs (verify/reference/bounds.py).
+does not blame its successors; "end_to_end" is the library's forward pass against the reference's chain. Limits are what
+ideal devices of the dtype are off by on these very inputs, with a factor and a margin (verify/reference/bounds.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from typing import Any
 
-from model import components
+from msgspec import structs
+
+from env.language import _, as_message
 from model.components import Inputs, Loaded
-from model.device import failures
-from model.reference import Reference
-from verify.reference import bounds, numerics
+from verify.reference import bounds, numerics, pairs
 from verify.reference.numerics import as_array
-from verify.run.records import Outcome, Status
+from verify.reference.values import Expected
+from verify.run.figures.components import AgreementFigures, ParityFigures, ParityReference
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
-if TYPE_CHECKING:
-    import torch
-
-    from verify.reference.values import Expected
-
-
 CLASSES = ("ctc_head", "language_model", "end_to_end")  # whose last axis holds scores
-# A run must not be its own reference, so the reference is one step wider than what is verified.
-WIDER = {"bfloat16": "float32", "float16": "float32", "float32": "float64"}
-
-# The layer whose output a component's is, where a forward pass has it from the same input.
-LAYER_OF = {"encoder": "encoder", "projector": "projector", "language_model": "language_model", "end_to_end": ""}
-IDEAL = "what ideal devices of the dtype are off by on these inputs, end to end (verify/reference/bounds.py)"
 
 
-def measure(loaded: Loaded, inputs: Inputs, expected: Callable[[], Expected] | None = None) -> dict[str, Any]:
-    """{"reference": ..., "components": {name: figures, limits, passed, problems}}, as the parity record holds it.
-
-    `expected` is asked only where a component is beyond the table's limits.
+def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> ParityFigures:
+    """Every component against the reference, within what ideal devices' noise in `expected` allows.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
-    reference = WIDER[loaded.dtype]
-    depth = {
-        "encoder": loaded.architecture.encoder.num_layers,
-        "ctc_head": 1,
-        "splice": 1,
-        "projector": loaded.architecture.projector.num_hidden_layers,
-        "language_model": loaded.architecture.text.num_hidden_layers,
-        "end_to_end": loaded.architecture.text.num_hidden_layers,
+    components = {
+        name: judged(as_array(actual), as_array(reference), limits(loaded, expected, name), classes=name in CLASSES)
+        for name, actual, reference in pairs.of_components(loaded, inputs)
     }
-    found = {}
-    for name, actual, wanted in _pairs(loaded, inputs, Reference(loaded.checkpoint, reference)):
-        classes = name in CLASSES
-        limits = numerics.limits_for(loaded.device.kind, loaded.dtype, name, layers=depth[name], classes=classes)
-        found[name] = judged(as_array(actual), as_array(wanted), limits, classes=classes)
-        if expected is not None and not found[name]["passed"] and name in LAYER_OF:
-            limits = numerics.widened(limits, _ideal_error(loaded, name, expected()), IDEAL)
-            found[name] = judged(as_array(actual), as_array(wanted), limits, classes=classes)
-    return {"reference": {"device": "cpu", "dtype": reference}, "components": found}
+    reference = ParityReference(device="cpu", dtype=pairs.WIDER[loaded.dtype])
+    return ParityFigures(reference=reference, components=components)
 
 
-def _ideal_error(loaded: Loaded, component: str, expected: Expected) -> float:
-    """The bound of a component's output in a whole pass. A component that is fed the reference's input errs less."""
-    key = (LAYER_OF[component], "out of", 0, 0)
-    noise = expected.noise[loaded.dtype]["end_to_end"][key]
-    kind = bounds.kind_of(expected.points[key])
-    return bounds.bound(bounds.arithmetic(loaded), loaded.dtype, "end_to_end", kind, noise).rel_l2
+def limits(loaded: Loaded, expected: Expected, component: str) -> numerics.Limits:
+    """What a component may be off by on the inputs of `expected`."""
+    if component == "splice":
+        return bounds.one_rounding(loaded.dtype)
+    return bounds.limits(
+        bounds.arithmetic(loaded),
+        loaded.dtype,
+        component,
+        expected.noise_of[loaded.dtype].components[component],
+        classes=component in CLASSES,
+    )
 
 
-def judged(actual: Any, expected: Any, limits: numerics.Limits, *, classes: bool) -> dict[str, Any]:
-    """One component's figures with the limits they were held to."""
+def judged(actual: Any, expected: Any, limits: numerics.Limits, *, classes: bool) -> AgreementFigures:
+    """One component's figures with the limits they are held to."""
     try:
         comparison = numerics.compare(actual, expected, classes=classes)
         problems = numerics.judge(comparison, limits)
     except ValueError as error:
-        comparison, problems = numerics.Comparison(finite=True, identical=False), [str(error)]
-    return {
-        **comparison.as_json(),
-        "limits": dict(limits.values),
-        "limit_source": limits.source,
-        "problems": problems,
-        "passed": not problems,
-    }
+        comparison, problems = numerics.Comparison(finite=True, identical=False), [error.args[0]]
+    return AgreementFigures(
+        **structs.asdict(comparison.figures),
+        limits=dict(limits.values),
+        limit_source=as_message(limits.source),
+        problems=problems,
+        passed=not problems,
+    )
 
 
-def _pairs(loaded: Loaded, inputs: Inputs, reference: Reference) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    import torch
-
-    model, dtype = loaded.model, loaded.torch_dtype
-
-    def there(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(loaded.device.torch_device)
-
-    with failures(loaded.device, "comparing with the reference"), torch.inference_mode():
-        features = inputs.features.to(dtype)
-        encoded = reference.encode(features)
-        yield "encoder", components.encode(model, there(features)), encoded
-        rounded = encoded.to(dtype)
-        yield "ctc_head", components.ctc_head(model, there(rounded)), reference.ctc_head(rounded)
-        yield "projector", components.project(model, there(rounded)), reference.project(rounded)
-        audio = reference.project(encoded)
-        merged = reference.splice(inputs.input_ids, audio)
-        spliced = components.splice(model, there(inputs.input_ids), there(audio.to(dtype)))
-        yield "splice", spliced, reference.splice(inputs.input_ids, audio.to(dtype))
-        rounded = merged.to(dtype)
-        yield "language_model", components.language_model(model, there(rounded)), reference.language_model(rounded)
-        logits = components.forward(model, there(features), there(inputs.input_ids))
-        yield "end_to_end", logits, reference.language_model(merged)
+def _and(one: str, other: str) -> str:
+    """Two problems of one component."""
+    return _("{one}, {other}", one=one, other=other)
 
 
 def check(session: Verification) -> Outcome:
     """Every component agrees with a wider CPU reference of the same weights, within the dtype's limits."""
-    data = measure(session.model, session.inputs, lambda: session.reference)
-    wrong = [f"{name}: {', '.join(e['problems'])}" for name, e in data["components"].items() if not e["passed"]]
-    if wrong:
-        return Outcome(Status.FAIL, "; ".join(wrong), data, session.signature())
-    worst = max(entry["rel_l2"] for entry in data["components"].values())
-    return Outcome(Status.PASS, f"relative error at most {worst:.1e}", data, session.signature())
+    figures = measure(session.model, session.inputs, session.reference)
+    problems = [
+        _("{component}: {problem}", component=name, problem=reduce(_and, entry.problems))
+        for name, entry in figures.components.items()
+        if not entry.passed
+    ]
+    if problems:
+        return failed(problems, figures, session.signature())
+    worst = max(entry.rel_l2 or 0.0 for entry in figures.components.values())
+    return passed(_("relative error at most {error:.1e}", error=worst), figures, session.signature())

@@ -1,11 +1,10 @@
 """The same inputs, the same bits: again in this process, in another one, warm, and at another place in a batch.
 
-`python -m verify.checks.repeatability` is the other process: it says what it computed, a digest a point.
+`python -m verify.checks.repeatability` is the other process: it prints a digest of every point.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -14,27 +13,34 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from env.arguments import Parser
 from env.errors import DeviceError, run_main
+from env.language import _
 from env.stack import ROOT
-from model import components
 from model.components import Inputs, Loaded, Step
-from model.device import Device, failures
+from model.device import Device, runtime_errors
+from model.hooks import Hooks, Point
 from verify.checks.tokens import logits_bound
 from verify.reference import numerics
 from verify.reference.numerics import as_array, same_bits
-from verify.reference.points import LOGITS
+from verify.reference.values import LOGITS_POINT
 from verify.run.context import Context
-from verify.run.records import Outcome, Status
+from verify.run.figures.repeats import (
+    BatchFigures,
+    DifferenceFigures,
+    ProcessFigures,
+    RepeatabilityFigures,
+    RepeatsFigures,
+)
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
-if TYPE_CHECKING:
-    import torch
-
-    from model.layers import Point
-
-
+RUNS, RUNS_FULL = 10, 3
+RUNS_SHARP = 50  # in float32, where noise of 1e-6 still changes bits
 ROWS = 3  # of the batch that holds the same inputs in every row: the first, the last, and one between
 PROCESS_LIMIT_S = 300.0  # imports alone take 10 to 14 s on a machine that does nothing else
 PROCESS_LIMIT_FULL_S = 1200.0  # full-size weights are read anew, as the load check may take
@@ -68,21 +74,20 @@ class Repeats:
 
     def digests(self) -> Digests:
         """What the first pass gave."""
-        import torch
-
         return [
             (point.name, hashlib.sha256(kept.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest())
             for point, kept in self._kept.values()
         ]
 
-    def at_every_place(self) -> dict[str, Any]:
+    def at_every_place(self, limit: float = 0.0) -> BatchFigures:
         """The first row's inputs as every row of a batch: do all rows agree, and where do they first not?
 
-        Bits may rightly differ here, where a kernel treats the last rows apart; how far the logits are apart decides.
+        Bits may rightly differ here, where a kernel treats the last rows in its own way; how far the logits are from
+        one another decides.
         """
         wide = Inputs(self._inputs.features[:1].repeat(ROWS, 1, 1), self._inputs.input_ids[:1].repeat(ROWS, 1))
         differing: list[Point] = []
-        apart: list[float | None] = []
+        errors: list[float | None] = []  # of the logits, a row each
 
         def compare(point: Point, here: torch.Tensor) -> None:
             alone = len(self._kept[point.key][1]) // self._inputs.batch
@@ -92,46 +97,43 @@ class Repeats:
             for other in others:
                 if not same_bits(other, first):
                     differing.append(point)
-                if point.layer == LOGITS and point.edge == "out of":
-                    apart.append(numerics.compare(as_array(other), as_array(first)).as_json()["rel_l2"])
+                if point.key == LOGITS_POINT:
+                    errors.append(numerics.compare(as_array(other), as_array(first)).figures.rel_l2)
 
         self._pass(wide, compare)
-        return {
-            "rows": ROWS,
-            "identical": not differing,
-            "first_difference": differing[0].name if differing else None,
-            "logits_rel_l2": None if None in apart else max(apart, default=None),  # type: ignore[type-var]
-        }
+        numbers = [error for error in errors if error is not None]
+        return BatchFigures(
+            rows=ROWS,
+            identical=not differing,
+            first_difference=differing[0].name if differing else None,
+            logits_rel_l2=max(numbers, default=None) if len(numbers) == len(errors) else None,
+            limit=limit,
+        )
 
     def _pass(self, inputs: Inputs, see: Callable[[Point, torch.Tensor], None]) -> None:
-        import torch
-
-        from model.layers import Taps
-
         loaded = self._loaded
-        features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-        ids = inputs.input_ids.to(loaded.device.torch_device)
-        with failures(loaded.device, "repeating a pass"), torch.inference_mode():
-            with Taps(loaded.model, lambda point, tensor: see(point, tensor.detach().cpu()), deep=self._deep):
-                components.forward(loaded.model, features, ids)
+        with runtime_errors(loaded.device, "repeating a pass"), torch.inference_mode():
+            with Hooks(loaded.model, lambda point, tensor: see(point, tensor.detach().cpu()), deep=self._deep):
+                loaded.forward(inputs)
             loaded.device.synchronize()
 
 
-def repeat(repeats: Repeats, *, at_least: int, seconds: float) -> dict[str, Any]:
+def repeat(repeats: Repeats, *, at_least: int, seconds: float) -> RepeatsFigures:
     """Passes until `seconds` are over, and no fewer than `at_least`; the first difference is named.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
     started = time.perf_counter()
-    runs, differing, first = 1, 0, None
+    runs, differing = 1, 0
+    first: DifferenceFigures | None = None
     while runs < at_least or time.perf_counter() - started < seconds:
         point = repeats.again()
         runs += 1
         if point is not None:
             differing += 1
-            first = first or {"run": runs, "name": point.name, "layer": point.owner}
-    return {"runs": runs, "differing": differing, "first_difference": first}
+            first = first or DifferenceFigures(run=runs, name=point.name, layer=point.owner)
+    return RepeatsFigures(runs=runs, differing=differing, first_difference=first)
 
 
 def warm(device: Device, parts: Mapping[str, Step]) -> dict[str, bool]:
@@ -140,15 +142,13 @@ def warm(device: Device, parts: Mapping[str, Step]) -> dict[str, bool]:
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
-    import torch
-
-    found = {}
+    identical = {}
     for name, step in parts.items():
-        with failures(device, f"running {name} warm"), torch.inference_mode():
+        with runtime_errors(device, f"running {name} warm"), torch.inference_mode():
             output = step.run()
             device.synchronize()
-        found[name] = same_bits(output.cpu(), step.output.cpu())
-    return found
+        identical[name] = same_bits(output.cpu(), step.output.cpu())
+    return identical
 
 
 def in_another_process(session: Verification, limit: float = PROCESS_LIMIT_S) -> Digests:
@@ -163,14 +163,16 @@ def in_another_process(session: Verification, limit: float = PROCESS_LIMIT_S) ->
         done = subprocess.run(
             command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=limit, check=False
         )
-        said = f"{done.stdout}\n{done.stderr}".strip().splitlines()
-        why = f"exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
+        lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
+        last = lines[-1] if lines else _("it said nothing")
+        why = _("exit code {code}: {last}", code=done.returncode, last=last)
     except subprocess.TimeoutExpired:
-        said, why = [], f"no answer in {limit:g} s"
-    answer = next((line for line in said if line.startswith(ANSWER)), None)
+        lines, why = [], _("no answer in {limit:g} s", limit=limit)
+    answer = next((line for line in lines if line.startswith(ANSWER)), None)
     if answer is None:
         raise DeviceError(
-            f"a second process on {session.context.device} failed: {why}", next="nox -s verify -- --level 1"
+            _("a second process on {device} failed: {why}", device=session.context.device, why=why),
+            next="nox -s verify -- --level 1",
         )
     return [(name, digest) for name, digest in json.loads(answer.removeprefix(ANSWER))]
 
@@ -178,13 +180,77 @@ def in_another_process(session: Verification, limit: float = PROCESS_LIMIT_S) ->
 def first_difference(one: Digests, other: Digests) -> str | None:
     """The name of the first point that two processes do not agree on."""
     if len(one) != len(other):
-        return f"{len(one)} points against {len(other)}"
+        return _("{count} points against {other}", count=len(one), other=len(other))
     return next((mine[0] for mine, theirs in zip(one, other, strict=True) if mine != theirs), None)
 
 
+def check(session: Verification) -> Outcome:
+    """The same bits again, in another process, after warm-up; and in every row of a batch, up to the dtype's noise."""
+    loaded, inputs, deep = session.model, session.inputs, session.layer_by_layer
+    first = Repeats(loaded, inputs, deep=deep)
+    loaded.device.empty_cache()  # the other process loads the model once more
+    limit = PROCESS_LIMIT_S if deep else PROCESS_LIMIT_FULL_S
+    with ThreadPoolExecutor(1) as beside:  # half of the check's time is that process's imports
+        other = beside.submit(in_another_process, session, limit)
+        repeats = repeat(first, at_least=RUNS if deep else RUNS_FULL, seconds=0.0)
+        steps = warm(loaded.device, session.parts)
+        batch = first.at_every_place(limit=2 * logits_bound(loaded, session.reference).rel_l2)
+        bundled = session.bundled
+        sharp = repeat(Repeats(bundled.model, bundled.inputs, deep=True), at_least=RUNS_SHARP, seconds=0.0)
+        digests = other.result()
+    process = ProcessFigures(points=len(digests), first_difference=first_difference(first.digests(), digests))
+    figures = RepeatabilityFigures(repeats=repeats, warm=steps, batch=batch, repeats_sharp=sharp, process=process)
+    if differences := problems(figures):
+        return failed(differences, figures, session.signature())
+    reason = _(
+        "the same bits in {runs} runs, {sharp} in float32, and in another process", runs=repeats.runs, sharp=sharp.runs
+    )
+    return passed(reason, figures, session.signature(n=repeats.runs))
+
+
+def problems(figures: RepeatabilityFigures) -> list[str]:
+    """What was not the same, the layer named."""
+    texts: list[str] = []
+    if first := figures.repeats.first_difference:
+        texts.append(
+            _(
+                "{differing} of {runs} runs differ, the first in run {run}: {point}",
+                differing=figures.repeats.differing,
+                runs=figures.repeats.runs,
+                run=first.run,
+                point=first.name,
+            )
+        )
+    if first := figures.repeats_sharp.first_difference:
+        texts.append(
+            _(
+                "{differing} of {runs} runs differ (float32), the first in run {run}: {point}",
+                differing=figures.repeats_sharp.differing,
+                runs=figures.repeats_sharp.runs,
+                run=first.run,
+                point=first.name,
+            )
+        )
+    cold = [name for name, identical in figures.warm.items() if not identical]
+    if cold:
+        texts.append(_("not the bits of the first run of this process: {names}", names=", ".join(cold)))
+    if figures.process.first_difference:
+        texts.append(_("another process gives other bits: {point}", point=figures.process.first_difference))
+    error, limit = figures.batch.logits_rel_l2, figures.batch.limit
+    if error is None or error > limit:
+        texts.append(
+            _(
+                "rows of one batch with the same inputs differ by {error}, beyond noise ({limit:.1e})",
+                error=error,
+                limit=limit,
+            )
+        )
+    return texts
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m verify.checks.repeatability", allow_abbrev=False)
-    parser.add_argument("--context", required=True, help="the Context as JSON")
+    parser = Parser(prog="python -m verify.checks.repeatability")
+    parser.add_argument("--context", required=True, help=_("the run's options as JSON"))
     session = Verification(Context.from_json(parser.parse_args(argv).context))
     repeats = Repeats(session.model, session.inputs, deep=session.layer_by_layer)
     print(ANSWER + json.dumps(repeats.digests()), flush=True)
@@ -193,57 +259,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     run_main(main)
-
-RUNS, RUNS_FULL = 10, 3
-RUNS_SHARP = 50  # in float32, where noise of 1e-6 still changes bits
-
-
-def check(session: Verification) -> Outcome:
-    """The same bits again, in another process, after warm-up; and in every row of a batch, up to the dtype's noise."""
-    loaded, inputs, small = session.model, session.inputs, session.layer_by_layer
-    asked = Repeats(loaded, inputs, deep=small)
-    loaded.device.empty_cache()  # the other process loads the model once more
-    limit = PROCESS_LIMIT_S if small else PROCESS_LIMIT_FULL_S
-    with ThreadPoolExecutor(1) as beside:  # half of the check's time is that process's imports
-        other = beside.submit(in_another_process, session, limit)
-        data: dict[str, Any] = {
-            "repeats": repeat(asked, at_least=RUNS if small else RUNS_FULL, seconds=0.0),
-            "warm": warm(loaded.device, session.parts),
-            "batch": asked.at_every_place() | {"limit": 2 * logits_bound(loaded, session.reference).rel_l2},
-        }
-        sharp = session.bundled
-        fine = Repeats(sharp.model, sharp.inputs, deep=True)
-        data["repeats_sharp"] = repeat(fine, at_least=RUNS_SHARP, seconds=0.0)
-        there = other.result()
-    data["process"] = {
-        "points": len(there),
-        "first_difference": first_difference(asked.digests(), there),
-    }
-    problems = found_in(data)
-    if problems:
-        return Outcome(Status.FAIL, "; ".join(problems), data, session.signature())
-    runs = data["repeats"]["runs"]
-    reason = f"the same bits in {runs} runs, {data['repeats_sharp']['runs']} in float32, and in another process"
-    return Outcome(Status.PASS, reason, data, session.signature(n=runs))
-
-
-def found_in(data: dict[str, Any]) -> list[str]:
-    """What was not the same, the layer named."""
-    problems = []
-    for key, where in (("repeats", ""), ("repeats_sharp", " (float32)")):
-        one = data[key]
-        if one["differing"]:
-            first = one["first_difference"]
-            problems.append(
-                f"{one['differing']} of {one['runs']} runs differ{where}, "
-                f"the first in run {first['run']}: {first['name']}"
-            )
-    cold = [name for name, identical in data["warm"].items() if not identical]
-    if cold:
-        problems.append(f"not the bits of the first run of this process: {', '.join(cold)}")
-    if data["process"]["first_difference"]:
-        problems.append(f"another process gives other bits: {data['process']['first_difference']}")
-    apart, limit = data["batch"]["logits_rel_l2"], data["batch"]["limit"]
-    if apart is None or apart > limit:
-        problems.append(f"rows of one batch with the same inputs differ by {apart}, beyond noise ({limit:.1e})")
-    return problems

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import torch
+from msgspec import structs
 
 from verify.checks.layers import judged, measure
+from verify.run.figures.layers import SharpFigures
 from verify.run.records import Outcome
 from verify.run.verification import Verification
 
 
 def check(session: Verification) -> Outcome:
     """The same in float32 on the small checkpoint: there no rounding hides a fault of one layer."""
-    small = session.bundled
-    data = measure(small.model, small.inputs, small.reference)
-    data["hf32"] = _hf32(small)
-    return judged(small, data)
+    bundled = session.bundled
+    layers = measure(bundled.model, bundled.inputs, bundled.reference)
+    return judged(bundled, SharpFigures(**structs.asdict(layers), hf32=_hf32(bundled)))
 
 
-def _hf32(session: Verification) -> dict[str, Any] | None:
+def _hf32(session: Verification) -> dict[str, bool] | None:
     """On an NPU, whether convolutions and matrix products may be done in HF32; None elsewhere."""
     if session.model.device.kind != "npu":
         return None
-    import torch
-
     return {"conv": torch.npu.conv.allow_hf32, "matmul": torch.npu.matmul.allow_hf32}  # type: ignore[attr-defined]

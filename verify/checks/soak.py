@@ -6,15 +6,18 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
+from msgspec import structs
 
+from env.language import _
 from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import Device
 from verify.checks.repeatability import Repeats
-from verify.run.records import Outcome, Status
+from verify.run.figures.repeats import DriftFigures, MemoryDriftFigures, MismatchFigures, SoakFigures
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 TOKENS = 8  # decoded in every round
@@ -31,7 +34,7 @@ def measure(
     deep: bool,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
-) -> dict[str, Any]:
+) -> SoakFigures:
     """Rounds until `seconds` are over: a pass of `inputs`, a pass of the larger `wide`, and a decoding, each compared
     bit by bit with the first round's.
 
@@ -40,9 +43,9 @@ def measure(
     """
     narrow, large = Repeats(loaded, inputs, deep=deep), Repeats(loaded, wide, deep=deep)
     tokens = generation.generate(loaded, inputs, TOKENS).tokens
-    mismatches: list[dict[str, Any]] = []
+    mismatches: list[MismatchFigures] = []
     times, memory = [], []
-    rounds = wrong = 0
+    rounds = 0
     started = clock()
     while rounds < WARM_ROUNDS + SETTLED or clock() - started < seconds:
         begun = clock()
@@ -53,23 +56,23 @@ def measure(
         rounds += 1
         named = [point.name for point in points if point is not None]
         if not bool((decoded == tokens).all()):
-            named.append("the decoded tokens")
+            named.append(_("the decoded tokens"))
         if named:
-            wrong += 1
-            mismatches.append({"round": rounds, "at_s": clock() - started, "first": named[0], "count": len(named)})
-    return {
-        "seconds": clock() - started,
-        "rounds": rounds,
-        "passes": 2 * rounds,
-        "tokens": TOKENS * rounds,
-        "mismatches": wrong,
-        "listed": mismatches[:LISTED],
-        "time": drift(times[WARM_ROUNDS:]),
-        "memory": drift(memory[WARM_ROUNDS:]) | {"kind": "rss" if loaded.device.kind == "cpu" else "device"},
-    }
+            mismatches.append(MismatchFigures(round=rounds, at_s=clock() - started, first=named[0], count=len(named)))
+    held = drift(memory[WARM_ROUNDS:])
+    return SoakFigures(
+        seconds=clock() - started,
+        rounds=rounds,
+        passes=2 * rounds,
+        tokens=TOKENS * rounds,
+        mismatches=len(mismatches),
+        listed=mismatches[:LISTED],
+        time=drift(times[WARM_ROUNDS:]),
+        memory=MemoryDriftFigures(**structs.asdict(held), kind="rss" if loaded.device.kind == "cpu" else "device"),
+    )
 
 
-def drift(values: list[float]) -> dict[str, float]:
+def drift(values: list[float]) -> DriftFigures:
     """Medians of the first and the last fifth, the worst value, and the last over the first less one.
 
     Raises:
@@ -79,7 +82,7 @@ def drift(values: list[float]) -> dict[str, float]:
         raise ValueError(f"{len(values)} values, {SETTLED} needed")
     part = max(1, len(values) // 5)
     first, last = float(np.median(values[:part])), float(np.median(values[-part:]))
-    return {"first": first, "last": last, "worst": float(max(values)), "drift": last / first - 1 if first else 0.0}
+    return DriftFigures(first=first, last=last, worst=float(max(values)), drift=last / first - 1 if first else 0.0)
 
 
 def held_bytes(device: Device) -> float:
@@ -87,24 +90,34 @@ def held_bytes(device: Device) -> float:
     if device.kind == "cpu":
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return float(pages * os.sysconf("SC_PAGE_SIZE"))
-    import torch
-
     return float(getattr(torch, device.kind).memory_allocated(device.index))
 
 
-SOAK_BATCH, SOAK_LENGTH = 4, 4  # times what is asked for: the load
+SOAK_BATCH, SOAK_LENGTH = 4, 4  # rows, and times the run's own length: the load
 
 
 def check(session: Verification) -> Outcome:
-    """Rounds for as long as was asked: nothing may ever differ. Drift of time and memory is reported."""
+    """Rounds for the run's --minutes: nothing may ever differ. Drift of time and memory is reported."""
     loaded, inputs = session.model, session.inputs
     wide = make_inputs(loaded.architecture, SOAK_BATCH, SOAK_LENGTH * inputs.frames, session.seed)
-    data = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
-    taken = session.signature(n=data["rounds"])
-    said = f"{data['rounds']} rounds in {data['seconds'] / 60:.1f} minutes"
-    if data["mismatches"]:
-        first = data["listed"][0]
-        where = f"the first in round {first['round']}: {first['first']}"
-        return Outcome(Status.FAIL, f"{data['mismatches']} of {said} differ, {where}", data, taken)
-    drifts = f"time {data['time']['drift']:+.1%}, memory {data['memory']['drift']:+.1%}"
-    return Outcome(Status.PASS, f"{said}, the same bits; {drifts}", data, taken)
+    figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
+    signature = session.signature(n=figures.rounds)
+    if figures.mismatches:
+        first = figures.listed[0]
+        problem = _(
+            "{mismatches} of {rounds} rounds in {minutes:.1f} minutes differ, the first in round {round}: {point}",
+            mismatches=figures.mismatches,
+            rounds=figures.rounds,
+            minutes=figures.seconds / 60,
+            round=first.round,
+            point=first.first,
+        )
+        return failed([problem], figures, signature)
+    reason = _(
+        "{rounds} rounds in {minutes:.1f} minutes, the same bits; time {time:+.1%}, memory {memory:+.1%}",
+        rounds=figures.rounds,
+        minutes=figures.seconds / 60,
+        time=figures.time.drift,
+        memory=figures.memory.drift,
+    )
+    return passed(reason, figures, signature)

@@ -1,28 +1,36 @@
-"""Level 2, in words: the bundled clips become text, are scored, and say what they say on a CPU."""
+"""Level 2, in words: the bundled clips become text, are scored, and give the text that they give on a CPU."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from env.errors import InputError, RecordError
+from env.language import Message, _
 from env.stack import ROOT
+from env.toml import load_toml
 from model.checkpoint import Checkpoint
-from model.decoding import ENDLESS, PROCESSOR_FILES, Decoding
+from model.decoding import PROCESSOR_FILES, Decoding
 from model.signature import Signature
-from verify.run.records import Outcome, Status
+from verify.run.damage import convert
+from verify.run.figures.speech import (
+    CpuAgreement,
+    HeldOutFigures,
+    ScoreFigures,
+    SpeechFigures,
+    SpeechLimits,
+    TranscriptFigures,
+)
+from verify.run.records import Outcome, failed, passed, skipped
 from verify.run.verification import Verification
 from verify.speech import evaluation, manifest, normalisers, scores, transcripts
 from verify.speech.manifest import Utterance
 from verify.speech.transcripts import Line, Transcripts
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CLIPS = ROOT / "model" / "data" / "clips"
 MANIFEST = "manifest.jsonl"
@@ -41,33 +49,40 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     checkpoint = session.checkpoint
     missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
     if missing:
-        return Outcome(Status.SKIP, f"{checkpoint.name} has no {' and no '.join(missing)}: it cannot hear")
-    read = manifest.read(folder / MANIFEST)
-    if read.problems:
-        raise InputError(f"{read.path}: line {read.problems[0].line}: {read.problems[0].reason}")
+        return skipped(_without(checkpoint.name, missing))
+    clips = manifest.read(folder / MANIFEST)
+    if clips.problems:
+        first = clips.problems[0]
+        raise InputError(_("{path}: line {line}: {reason}", path=clips.path, line=first.line, reason=first.reason))
     reader = session.reader(Decoding(batch_size=BATCH))
-    taken_with = session.speech_signature(reader, card=True, batch=BATCH, n=len(read.utterances))  # one process
-    lines = evaluation.transcribe(reader, read.utterances)
-    spelled = _spelled(session, read.utterances)
+    taken_with = session.speech_signature(reader, card=True, batch=BATCH, n=len(clips.utterances))  # one process
+    lines = evaluation.transcribe(reader, clips.utterances)
+    spelled = _spelled(session, clips.utterances)
     held_out = _held_out(checkpoint)
     normaliser = normalisers.load(NORMALISER if held_out else NORMALISER_FOREIGN)
     made = scores.score(Transcripts(taken_with.as_json(), tuple(lines)), normaliser)
     reference = _reference(folder, made["signature"])
-    dtype = session.model.dtype
-    limits = _limits(held_out, reference, dtype)
-    agreement = _agreement(lines, reference)
-    data = {
-        "transcripts": [_row(line, reference, spelled) for line in lines],
-        **{name: made[name] for name in ("transcription", "translation", "rtfx", "utterances", "failed", "notes")},
-        "held_out": held_out or None,
-        "agreement": agreement,
-        "limits": limits,
-    }
-    problems = judge(made, agreement, limits) + ([] if held_out else implausible(lines))
-    if problems:
-        return Outcome(Status.FAIL, "; ".join(problems), data, Signature.from_json(made["signature"]))
-    unknown = "" if held_out else "reported, not judged (no scores of these weights are known): "
-    return Outcome(Status.PASS, unknown + _summary(made, agreement), data, Signature.from_json(made["signature"]))
+    figures = convert(
+        {
+            "transcripts": [_row(line, reference, spelled) for line in lines],
+            **{name: made[name] for name in ("transcription", "translation", "rtfx", "utterances", "failed", "notes")},
+            "held_out": held_out,
+            "agreement": _agreement(lines, reference),
+            "limits": _limits(held_out, reference, session.model.dtype),
+        },
+        SpeechFigures,
+    )
+    signature = Signature.from_json(made["signature"])
+    if problems := [*judge(figures), *([] if held_out else implausible(lines))]:
+        return failed(problems, figures, signature)
+    return passed(_reason(figures), figures, signature)
+
+
+def _without(name: str, missing: Sequence[str]) -> Message:
+    if len(missing) == 1:
+        return _("{name} has no {file}: it cannot hear", name=name, file=missing[0])
+    one, other = missing
+    return _("{name} has no {file} and no {other}: it cannot hear", name=name, file=one, other=other)
 
 
 def implausible(lines: Sequence[Line]) -> list[str]:
@@ -75,30 +90,50 @@ def implausible(lines: Sequence[Line]) -> list[str]:
     does not end.
     """
     most = len(lines) * _table()["plausible"]["at_most"]
-    silent = [line.key for line in lines if line.hypothesis is not None and not line.hypothesis.strip()]
-    endless = [line.key for line in lines if any(note.startswith(ENDLESS) for note in line.notes)]
-    said = {"give no text": silent, "give a text that does not end": endless}
-    return [f"{len(keys)} of {len(lines)} recordings {what}" for what, keys in said.items() if len(keys) > most]
-
-
-def judge(made: Mapping[str, Any], agreement: Mapping[str, Any] | None, limits: Mapping[str, Any]) -> list[str]:
-    """What is wrong with `made`, the scores. A rate is too high when its whole 95 % interval is above the limit."""
-    problems = [f"{row['key']}: {row['error']}" for row in made["failed"]]
-    wer = made["transcription"].get(scores.ALL, {}).get("wer")
-    bleu = made["translation"].get(f"{scores.ALL}-en", {}).get("bleu")
-    ceiling, floor = limits.get("wer_at_most"), limits.get("bleu_at_least")
-    if wer and ceiling is not None and _bound(wer, "low") > ceiling:
-        problems.append(f"WER {wer['value']:.1f} % is above {ceiling:.1f} %")
-    if bleu and floor is not None and _bound(bleu, "high") < floor:
-        problems.append(f"BLEU {bleu['value']:.1f} is below {floor:.1f}")
-    least = limits.get("agreement_at_least")
-    if agreement is not None and least is not None and agreement["same"] < least * agreement["of"]:
-        problems.append(f"{agreement['same']} of {agreement['of']} texts are the CPU's, {least:.0%} needed")
+    silent = sum(line.hypothesis is not None and not line.hypothesis.strip() for line in lines)
+    endless = sum(line.endless for line in lines)
+    problems: list[str] = []
+    if silent > most:
+        problems.append(_("{count} of {all} recordings give no text", count=silent, all=len(lines)))
+    if endless > most:
+        problems.append(_("{count} of {all} recordings give a text that does not end", count=endless, all=len(lines)))
     return problems
 
 
-def _bound(score: Mapping[str, Any], side: str) -> float:
-    return float(score["value"] if score[side] is None else score[side])
+def judge(figures: SpeechFigures) -> list[str]:
+    """What is wrong with the scores. A rate is too high when its whole 95 % interval is above the limit."""
+    problems: list[str] = [_("{clip}: {error}", clip=clip.key, error=clip.error) for clip in figures.failed]
+    wer = figures.transcription[scores.ALL].wer if scores.ALL in figures.transcription else None
+    english = f"{scores.ALL}-en"
+    bleu = figures.translation[english].bleu if english in figures.translation else None
+    ceiling, floor = figures.limits.wer_at_most, figures.limits.bleu_at_least
+    if wer is not None and ceiling is not UNSET and _end(wer, wer.low) > ceiling:
+        problems.append(_("WER {wer:.1f} % is above {limit:.1f} %", wer=wer.value, limit=ceiling))
+    if bleu is not None and floor is not UNSET and _end(bleu, bleu.high) < floor:
+        problems.append(_("BLEU {bleu:.1f} is below {limit:.1f}", bleu=bleu.value, limit=floor))
+    agreement, least = figures.agreement, figures.limits.agreement_at_least
+    if agreement is not None and least is not UNSET and agreement.same < least * agreement.of:
+        problems.append(
+            _(
+                "{same} of {all} texts are the CPU's, {share:.0%} needed",
+                same=agreement.same,
+                all=agreement.of,
+                share=least,
+            )
+        )
+    return problems
+
+
+def _end(score: ScoreFigures, end: float | None) -> float:
+    """An end of the score's interval; without one, of a single utterance, the score itself.
+
+    Raises:
+        ValueError: the score is undefined.
+    """
+    value = score.value if end is None else end
+    if value is None:
+        raise ValueError("an undefined score cannot be judged")
+    return value
 
 
 def _spelled(session: Verification, utterances: Sequence[Utterance]) -> dict[str, str | None]:
@@ -108,78 +143,89 @@ def _spelled(session: Verification, utterances: Sequence[Utterance]) -> dict[str
     return {line.audio: line.hypothesis for line in evaluation.transcribe(reader, list(recordings.values()))}
 
 
-def _held_out(checkpoint: Checkpoint) -> dict[str, float]:
-    """WER and BLEU that the checkpoint had on its held-out clips, where its folder says so."""
+def _held_out(checkpoint: Checkpoint) -> HeldOutFigures | None:
+    """What the checkpoint scored on its held-out clips, where its folder has it."""
     path = checkpoint.folder / HELD_OUT_SCORES
     if not path.exists():
-        return {}
+        return None
     tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
-    return {"wer": float(tasks["raw"]["all"]["wer"]), "bleu": float(tasks["to-english"]["all"]["bleu"])}
+    return HeldOutFigures(wer=float(tasks["raw"]["all"]["wer"]), bleu=float(tasks["to-english"]["all"]["bleu"]))
 
 
 def _reference(folder: Path, signature: Mapping[str, Any]) -> dict[str, Line]:
-    """The bundled texts of the same weights on a CPU; of other weights they say nothing.
+    """The bundled texts of the same weights on a CPU; of other weights they tell nothing.
 
     Raises:
         RecordError: they are of other clips than the manifest's.
     """
-    if not (folder / REFERENCE).exists():
+    path = folder / REFERENCE
+    if not path.exists():
         return {}
-    found = transcripts.read(folder / REFERENCE)
-    if found.header.get("weights_sha256") != signature["weights_sha256"]:
+    bundled = transcripts.read(path)
+    if bundled.header.get("weights_sha256") != signature["weights_sha256"]:
         return {}
-    if transcripts.data_sha256(found.lines) != signature["data_sha256"]:
+    if transcripts.data_sha256(bundled.lines) != signature["data_sha256"]:
         raise RecordError(
-            f"{folder / REFERENCE}: was made from other clips or texts", next="make it again with eval.py"
+            _("{path}: was made from other clips or texts", path=path), next=_("make it again with eval.py")
         )
-    return {line.key: line for line in found.lines}
+    return {line.key: line for line in bundled.lines}
 
 
-def _limits(held_out: Mapping[str, float], reference: Mapping[str, Line], dtype: str) -> dict[str, Any]:
+def _limits(held_out: HeldOutFigures | None, reference: Mapping[str, Line], dtype: str) -> SpeechLimits:
     """The limits that apply, with their sources; of a checkpoint without scores or texts of its own there are none."""
     table = {name: row for name, row in _table().items() if name != "plausible"}
-    limits: dict[str, Any] = {}
-    if held_out:
-        limits["wer_at_most"] = held_out["wer"] + table["word_error_rate"]["points"]
-        limits["bleu_at_least"] = held_out["bleu"] - table["bleu"]["points"]
-    if reference:
-        limits["agreement_at_least"] = table["agreement"][dtype]
-    return {**limits, "sources": {name: row["source"] for name, row in table.items()}} if limits else {}
+    if not held_out and not reference:
+        return SpeechLimits()
+    return SpeechLimits(
+        wer_at_most=held_out.wer + table["word_error_rate"]["points"] if held_out else UNSET,
+        bleu_at_least=held_out.bleu - table["bleu"]["points"] if held_out else UNSET,
+        agreement_at_least=table["agreement"][dtype] if reference else UNSET,
+        sources={name: row["source"] for name, row in table.items()},
+    )
 
 
 def _table() -> dict[str, Any]:
-    with (Path(__file__).parents[1] / "speech" / "limits.toml").open("rb") as file:
-        return tomllib.load(file)
+    return load_toml(Path(__file__).parents[1] / "speech" / "limits.toml")
 
 
-def _agreement(lines: Sequence[Line], reference: Mapping[str, Line]) -> dict[str, Any] | None:
+def _agreement(lines: Sequence[Line], reference: Mapping[str, Line]) -> CpuAgreement | None:
     if not reference:
         return None
     differ = [line.key for line in lines if line.hypothesis != reference[line.key].hypothesis]
-    return {"same": len(lines) - len(differ), "of": len(lines), "differ": differ}
+    return CpuAgreement(same=len(lines) - len(differ), of=len(lines), differ=differ)
 
 
-def _row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | None]) -> dict[str, Any]:
-    return {
-        "clip": line.audio,
-        "audio_sha256": line.audio_sha256,
-        "language": line.language,
-        "target": line.target,
-        "reference": line.reference,
-        "hypothesis": line.hypothesis,
-        "ctc": spelled[line.audio],
-        "cpu": reference[line.key].hypothesis if reference else None,
-        "correct": line.hypothesis == line.reference,
-    }
+def _row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | None]) -> TranscriptFigures:
+    return TranscriptFigures(
+        clip=line.audio,
+        audio_sha256=line.audio_sha256,
+        language=line.language,
+        target=line.target,
+        reference=line.reference,
+        hypothesis=line.hypothesis,
+        ctc=spelled[line.audio],
+        cpu=reference[line.key].hypothesis if reference else None,
+        correct=line.hypothesis == line.reference,
+    )
 
 
-def _summary(made: Mapping[str, Any], agreement: Mapping[str, Any] | None) -> str:
-    parts = []
-    if made["transcription"]:
-        parts.append(f"WER {made['transcription'][scores.ALL]['wer']['value']:.1f} %")
-    for name, group in made["translation"].items():
+def _reason(figures: SpeechFigures) -> Message:
+    """The scores in one line. Of weights of which no scores are known they are not judged."""
+    summary = _summary(figures)
+    if figures.held_out is not None:
+        return summary
+    return _("reported, not judged (no scores of these weights are known): {summary}", summary=summary)
+
+
+def _summary(figures: SpeechFigures) -> Message:
+    parts: list[Message] = []
+    if figures.transcription:
+        parts.append(_("WER {wer:.1f} %", wer=figures.transcription[scores.ALL].wer.value))
+    for name, group in figures.translation.items():
         if name.startswith(scores.ALL):
-            parts.append(f"BLEU into {name.rpartition('-')[2]} {group['bleu']['value']:.1f}")
-    if agreement is not None:
-        parts.append(f"{agreement['same']} of {agreement['of']} texts as on a CPU")
-    return ", ".join(parts)
+            target = name.rpartition("-")[2]
+            parts.append(_("BLEU into {language} {bleu:.1f}", language=target, bleu=group.bleu.value))
+    if figures.agreement is not None:
+        same, count = figures.agreement.same, figures.agreement.of
+        parts.append(_("{same} of {all} texts as on a CPU", same=same, all=count))
+    return reduce(lambda one, other: _("{one}, {other}", one=one, other=other), parts)

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from env.language import _
 from model.reference import stored_rows
-from verify.reference import numerics
-from verify.run.records import Outcome, Status
+from verify.reference.numerics import as_array, compare
+from verify.run.figures.components import SpliceFigures
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 
 def check(session: Verification) -> Outcome:
-    """Audio embeddings lie, in order and unchanged, where the audio token was; text embeddings are the stored ones."""
+    """Audio embeddings lie, in order and unchanged, where the audio token was; text embeddings are the stored ones.
+
+    Raises:
+        ValueError: there are not as many audio tokens as the projector has outputs.
+        OutOfMemoryError, DeviceError: the device failed.
+    """
     loaded, inputs, parts = session.model, session.inputs, session.parts
-    merged = parts["splice"].output.cpu()
-    audio = parts["projector"].output.cpu()
-    is_audio = inputs.input_ids == loaded.architecture.audio_token
-    text = stored_rows(loaded.checkpoint, inputs.input_ids[~is_audio]).to(loaded.torch_dtype)
-    data: dict[str, Any] = {
-        "audio_tokens": int(is_audio.sum()),
-        "projector_outputs": int(audio.shape[0] * audio.shape[1]),
-        "positions_replaced": int((merged[is_audio] == audio.flatten(0, 1)).all(dim=-1).sum())
-        if int(is_audio.sum()) == audio.shape[0] * audio.shape[1]
-        else 0,
-    }
-    pairs = {"max_abs_text": (merged[~is_audio], text), "max_abs_audio": (merged[is_audio], audio.flatten(0, 1))}
+    merged = parts["splice"].output.cpu()  # [batch, positions, width]
+    audio = parts["projector"].output.cpu().flatten(0, 1)  # [outputs, width]
+    is_audio = inputs.input_ids == loaded.architecture.audio_token  # [batch, positions]
+    stored = stored_rows(loaded.checkpoint, inputs.input_ids[~is_audio]).to(loaded.torch_dtype)
+    of_audio, of_text = merged[is_audio], merged[~is_audio]
+    replaced = int((of_audio == audio).all(dim=-1).sum()) if len(of_audio) == len(audio) else 0
+    text = compare(as_array(of_text), as_array(stored))
+    spliced = compare(as_array(of_audio), as_array(audio))
+    figures = SpliceFigures(
+        audio_tokens=int(is_audio.sum()),
+        projector_outputs=len(audio),
+        positions_replaced=replaced,
+        max_abs_text=text.figures.max_abs,
+        max_abs_audio=spliced.figures.max_abs,
+    )
     problems = []
-    for name, (actual, wanted) in pairs.items():
-        comparison = numerics.compare(numerics.as_array(actual), numerics.as_array(wanted))
-        data[name] = comparison.as_json()["max_abs"]
-        if not comparison.identical:
-            problems.append(f"{name.removeprefix('max_abs_')} embeddings differ by {data[name]}")
+    if not text.identical:
+        problems.append(_("text embeddings differ by {difference}", difference=figures.max_abs_text))
+    if not spliced.identical:
+        problems.append(_("audio embeddings differ by {difference}", difference=figures.max_abs_audio))
     if problems:
-        return Outcome(Status.FAIL, "; ".join(problems), data, session.signature())
-    return Outcome(Status.PASS, f"{data['positions_replaced']} audio positions", data, session.signature())
+        return failed(problems, figures, session.signature())
+    return passed(_("{count} audio positions", count=replaced), figures, session.signature())

@@ -6,121 +6,109 @@ and compared one at a time, which takes the memory of the largest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import torch
 
+from env.language import Message, _
 from model.components import Loaded
-from model.device import failures
+from model.device import runtime_errors
+from model.stored_tensors import StoredTensors
 from verify.reference.numerics import as_bytes, same_bits
-from verify.run.records import Outcome, Status
+from verify.run.figures.weights import TensorFigures, WeightsFigures
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
-if TYPE_CHECKING:
-    import torch
-
-
+SHOWN = 3  # problems that the reason names
 LISTED = 20  # differing tensors that are written out; the rest are counted
 TIED = {"language_model.lm_head.weight": "language_model.model.embed_tokens.weight"}
 
 
-class Stored:
-    """The tensors of a checkpoint's files, as the loader converts them."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        from safetensors import safe_open
-
-        self._dtype = loaded.torch_dtype
-        self._where = {name: path for name, (path, _) in loaded.checkpoint.entries.items()}
-        self._shapes = {name: entry.shape for name, (_, entry) in loaded.checkpoint.entries.items()}
-        self._files = {path: safe_open(path, framework="pt") for path in loaded.checkpoint.shards}
-
-    def __iter__(self) -> Any:
-        return iter(self._where)
-
-    def get(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._files[self._where[name]].get_tensor(name)  # type: ignore[no-untyped-call]
-        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-
-    def holding(self, found: torch.Tensor) -> str | None:
-        """The name of a stored tensor that is `found`, bit for bit."""
-        candidates = (name for name, shape in self._shapes.items() if shape == tuple(found.shape))
-        return next((name for name in candidates if same_bits(found, self.get(name))), None)
-
-
-def measure(loaded: Loaded) -> dict[str, Any]:
-    """{"tensors", "values", "differing": [{"name", "what", "values"}], "differing_count", "not_in_checkpoint"}.
+def measure(loaded: Loaded) -> WeightsFigures:
+    """Every tensor of the checkpoint's files against what the device holds under its name.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
-    stored = Stored(loaded)
-    held = loaded.model.state_dict()
-    differing: list[dict[str, Any]] = []
+    stored = StoredTensors(loaded.checkpoint, loaded.torch_dtype)
+    state = loaded.model.state_dict()
+    differing: list[TensorFigures] = []
     tensors = values = 0
-    for name in stored:
-        wanted = stored.get(name)
-        tensors, values = tensors + 1, values + wanted.numel()
-        if name not in held:
-            differing.append({"name": name, "what": "is not on the device", "values": wanted.numel()})
+    for name, expected in stored.items():
+        tensors, values = tensors + 1, values + expected.numel()
+        if name not in state:
+            what = _("is not on the device")
+            differing.append(TensorFigures(name=name, what=what, values=expected.numel()))
             continue
-        with failures(loaded.device, f"reading {name} back"):
-            found = held[name].detach().cpu()
-        if not same_bits(found, wanted):
-            differing.append({"name": name, **_difference(found, wanted, stored)})
-    return {
-        "tensors": tensors,
-        "values": values,
-        "differing": differing[:LISTED],
-        "differing_count": len(differing),
-        "not_in_checkpoint": sorted(name for name in set(held) - set(stored) if TIED.get(name) not in held),
-    }
+        with runtime_errors(loaded.device, f"reading {name} back"):
+            actual = state[name].detach().cpu()
+        if not same_bits(actual, expected):
+            what, count = _difference(actual, expected, stored)
+            differing.append(TensorFigures(name=name, what=what, values=count))
+    return WeightsFigures(
+        tensors=tensors,
+        values=values,
+        differing=differing[:LISTED],
+        differing_count=len(differing),
+        not_in_checkpoint=sorted(name for name in set(state) - set(stored) if TIED.get(name) not in state),
+    )
 
 
-def _difference(found: torch.Tensor, wanted: torch.Tensor, stored: Stored) -> dict[str, Any]:
+def _difference(actual: torch.Tensor, expected: torch.Tensor, stored: StoredTensors) -> tuple[Message, int]:
     """What became of a tensor, in the words of what usually happens to one, and how many values differ."""
-    if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return {"what": f"is {_sort(found)}, {_sort(wanted)} expected", "values": wanted.numel()}
-    size = wanted.element_size()
-    unequal = (as_bytes(found).view(-1, size) != as_bytes(wanted).view(-1, size)).any(dim=1)
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        what = _("is {kind}, {expected} expected", kind=_kind(actual), expected=_kind(expected))
+        return what, expected.numel()
+    size = expected.element_size()
+    unequal = (as_bytes(actual).view(-1, size) != as_bytes(expected).view(-1, size)).any(dim=1)
     count = int(unequal.sum())
-    ours, theirs = found.double().reshape(-1)[unequal], wanted.double().reshape(-1)[unequal]
-    other = stored.holding(found)
-    first = int(unequal.int().argmax())
+    ours, theirs = actual.double().reshape(-1)[unequal], expected.double().reshape(-1)[unequal]
+    other = _holding(stored, actual)
     if other is not None:
-        what = f"holds {other}"
-    elif count == 1:
-        what = f"has one wrong value: {float(ours[0]):.4g} for {float(theirs[0]):.4g}, {_bits(found, wanted, first)}"
-    elif not found.any():
-        what = "is zero"
-    else:
-        ratio = float((ours * theirs).sum() / theirs.square().sum()) if theirs.any() else float("nan")
-        scaled = bool(((ours - ratio * theirs).abs() <= 0.01 * (ratio * theirs).abs()).all())
-        what = f"is scaled by {ratio:.4g}" if scaled else f"differs in {count:,} of {wanted.numel():,} values"
-    return {"what": what, "values": count}
+        return _("holds {tensor}", tensor=other), count
+    if count == 1:
+        what = _(
+            "has one wrong value: {value:.4g} for {expected:.4g}, bit {bits} flipped",
+            value=float(ours[0]),
+            expected=float(theirs[0]),
+            bits=_flipped(actual, expected, int(unequal.int().argmax())),
+        )
+        return what, count
+    if not actual.any():
+        return _("is zero"), count
+    ratio = float((ours * theirs).sum() / theirs.square().sum()) if theirs.any() else float("nan")
+    if bool(((ours - ratio * theirs).abs() <= 0.01 * (ratio * theirs).abs()).all()):
+        return _("is scaled by {factor:.4g}", factor=ratio), count
+    return _("differs in {count:,} of {all:,} values", count=count, all=expected.numel()), count
 
 
-def _sort(tensor: torch.Tensor) -> str:
+def _holding(stored: StoredTensors, tensor: torch.Tensor) -> str | None:
+    """The name of a stored tensor that is `tensor`, bit for bit."""
+    candidates = (name for name, shape in stored.shapes.items() if shape == tuple(tensor.shape))
+    return next((name for name in candidates if same_bits(tensor, stored[name])), None)
+
+
+def _kind(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _bits(found: torch.Tensor, wanted: torch.Tensor, index: int) -> str:
-    """Which bits of one value are flipped, from 0 for the lowest."""
-    size = found.element_size()
-    mine, theirs = (as_bytes(t).view(-1, size)[index].numpy().tobytes() for t in (found, wanted))
-    flipped = int.from_bytes(mine, "little") ^ int.from_bytes(theirs, "little")
-    places = [str(bit) for bit in range(8 * size) if flipped >> bit & 1]
-    return f"bit {', '.join(places)} flipped"
+def _flipped(actual: torch.Tensor, expected: torch.Tensor, index: int) -> str:
+    """The bits of one value that are flipped, from 0 for the lowest: "31", "3, 7"."""
+    size = actual.element_size()
+    one, other = (as_bytes(t).view(-1, size)[index].numpy().tobytes() for t in (actual, expected))
+    flipped = int.from_bytes(one, "little") ^ int.from_bytes(other, "little")
+    return ", ".join(str(bit) for bit in range(8 * size) if flipped >> bit & 1)
+
+
+def problems(figures: WeightsFigures) -> list[str]:
+    """Every tensor that is listed, then how many more there are."""
+    texts: list[str] = [_("{name} {what}", name=tensor.name, what=tensor.what) for tensor in figures.differing]
+    texts += [_("{name} is on the device and not in the checkpoint", name=name) for name in figures.not_in_checkpoint]
+    count = figures.differing_count + len(figures.not_in_checkpoint)
+    return texts[:SHOWN] + ([_("and {count} more", count=count - SHOWN)] if count > SHOWN else [])
 
 
 def check(session: Verification) -> Outcome:
     """What the device holds is what the checkpoint's files hold, bit for bit."""
-    data = measure(session.model)
-    wrong = [f"{row['name']} {row['what']}" for row in data["differing"]]
-    wrong += [f"{name} is on the device and not in the checkpoint" for name in data["not_in_checkpoint"]]
-    if wrong:
-        count = data["differing_count"] + len(data["not_in_checkpoint"])
-        return Outcome(Status.FAIL, _listed(wrong, count), data, session.signature())
-    return Outcome(Status.PASS, f"{data['tensors']} tensors, the same bits", data, session.signature())
-
-
-def _listed(texts: list[str], count: int, shown: int = 3) -> str:
-    return "; ".join(texts[:shown]) + (f"; and {count - shown} more" if count > shown else "")
+    figures = measure(session.model)
+    if wrong := problems(figures):
+        return failed(wrong, figures, session.signature())
+    return passed(_("{count} tensors, the same bits", count=figures.tensors), figures, session.signature())

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from verify.faults.spec import EVENTS, FaultError, parse_rows
+from env.toml import load_toml
+from verify.report.campaign import On, Sort
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .spec import EVENTS, FaultError, parse_rows
 
 TABLE = Path(__file__).with_name("cases.toml")
 CALL = "call"
@@ -28,16 +25,16 @@ class Case:
     id: str
     family: str
     what: str
-    on: str  # "npu" (emulated) or "cpu"
+    on: On  # "npu": emulated
     faults: tuple[Mapping[str, Any], ...]
-    layer: str | None = None  # whose name must be given: the one layer that is wrong; None where there is no such
+    layer: str | None = None  # which must be named: the one layer that is wrong; None where there is no such
     also: tuple[str, ...] = ()  # names that are as right: where the same code is seen from the layer around it
     damage: str | None = None  # what is done to the checkpoint's files (checkpoints.py)
     certain: bool = False  # changes outputs by its nature, where one pass need not show it (one in 50 is wrong)
     quick: bool = False  # in the part that runs with the tests
 
     @property
-    def sort(self) -> str:
+    def sort(self) -> Sort:
         """A "checkpoint", an "event" (a crash, a hang, a device error) or a "number" (a wrong value)."""
         if self.damage is not None:
             return "checkpoint"
@@ -46,8 +43,8 @@ class Case:
 
 @cache
 def table() -> dict[str, Any]:
-    found: dict[str, Any] = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return found
+    """cases.toml: its families, and why each known miss is missed."""
+    return load_toml(TABLE)
 
 
 def read() -> list[Case]:
@@ -67,13 +64,13 @@ def read() -> list[Case]:
 def _family(family: Mapping[str, Any]) -> list[Case]:
     """A case for each of the family's places; "{}" stands for the place wherever it is needed."""
     places = family.get("places", [""])
-    found = []
+    planted = []
     for number, place in enumerate(places):
         for on in family.get("on", ["npu"]):
             rows = [_filled(row, place, on) for row in family.get("faults", [])]
             name = " ".join(filter(None, [family["name"], place, "cpu" if on == "cpu" else ""]))
             parse_rows(rows, name)
-            found.append(
+            planted.append(
                 Case(
                     id=name,
                     family=family["name"],
@@ -87,7 +84,7 @@ def _family(family: Mapping[str, Any]) -> list[Case]:
                     quick=number == 0 and on == "npu" and family.get("quick", False),
                 )
             )
-    return found
+    return planted
 
 
 def _filled(row: Mapping[str, Any], place: str, on: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verify.report.campaign import On
+
 DTYPES = ("bfloat16", "float16", "float32")
 MODELS = ("synthetic:tiny", "model/data/stand-in")  # the first has other weights with each seed, both other inputs
 SEEDS = 34  # three runs each: over a hundred
@@ -12,7 +14,7 @@ FULL_EVERY = 34  # this often on the emulated NPU, with every check of the level
 
 
 @dataclass(frozen=True)
-class Clean:
+class CleanSeed:
     """The runs of one seed, where nothing is wrong: one in each dtype."""
 
     model: str
@@ -20,7 +22,7 @@ class Clean:
     full: bool = False
 
     @property
-    def on(self) -> str:
+    def on(self) -> On:
         return "npu" if self.full else "cpu"
 
     @property
@@ -28,6 +30,6 @@ class Clean:
         return f"clean {self.model.rpartition('/')[2]} seed {self.seed}"
 
 
-def read(seeds: int = SEEDS) -> list[Clean]:
+def read(seeds: int = SEEDS) -> list[CleanSeed]:
     """The clean runs of `seeds` seeds, the models in turn."""
-    return [Clean(MODELS[seed % len(MODELS)], seed, full=seed % FULL_EVERY == 0) for seed in range(1, seeds + 1)]
+    return [CleanSeed(MODELS[seed % len(MODELS)], seed, full=seed % FULL_EVERY == 0) for seed in range(1, seeds + 1)]

@@ -1,4 +1,4 @@
-"""How far a fault moves the model's outputs, in units of the dtype's own noise. It asks none of verify's checks.
+"""How far a fault moves the model's outputs, in units of the dtype's own noise. No check of verify has a part in it.
 
 effect = the largest over outputs of |faulty - clean| / max(|clean - wide|, u |clean|), with the wide reference in
 float64 on the CPU and u the dtype's unit roundoff (an output that the clean device gets exactly right, as the splice,
@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model import generation
+from model.reference import Reference
 from verify.reference.bounds import UNIT_ROUNDOFF
+from verify.reference.numerics import as_array
 from verify.run.context import Context
 from verify.run.verification import Verification
 
@@ -48,19 +51,13 @@ def verification(options: Mapping[str, Any], folder: Path) -> Verification:
 
 def outputs(session: Verification) -> Arrays:
     """Every component's output [...] on the run's inputs, and the scores [B, n, vocab] of cached decoding."""
-    from model import generation
-    from verify.reference.numerics import as_array
-
-    found = {name: as_array(step.output) for name, step in session.parts.items()}
+    by_part = {name: as_array(step.output) for name, step in session.parts.items()}
     _, scores = generation.decode(session.model, session.inputs, TOKENS)
-    return found | {SCORES: scores}
+    return by_part | {SCORES: scores}
 
 
 def wide(session: Verification) -> Arrays:
     """The same outputs of the float64 reference, decoded along its own tokens."""
-    from model.reference import Reference
-    from verify.reference.numerics import as_array
-
     reference, inputs = Reference(session.checkpoint, "float64"), session.inputs
     encoded = reference.encode(inputs.features)
     audio = reference.project(encoded)
@@ -116,16 +113,16 @@ def measure(options: Mapping[str, Any], folder: Path) -> None:
     """Write effect.json: {dtype: {"effect": number or null, "where": name or null}}; null where it is not finite or
     the device gave nothing. Once it is beyond noise in one dtype no other is tried.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_dtype: dict[str, dict[str, Any]] = {}
     base = Path(options["clean"])
     for dtype in options["dtypes"]:
-        if any(entry["effect"] is None or entry["effect"] > 1.0 for entry in found.values()):
+        if any(entry["effect"] is None or entry["effect"] > 1.0 for entry in by_dtype.values()):
             break
         session = verification({**options, "dtype": dtype}, folder)
         faulty = _computed(lambda session=session: outputs(session), folder / f"faulty-{dtype}.npz")
-        found[dtype] = {"effect": None, "where": None} if faulty is None else _largest(faulty, base, dtype)
+        by_dtype[dtype] = {"effect": None, "where": None} if faulty is None else _largest(faulty, base, dtype)
         (folder / f"faulty-{dtype}.npz").unlink(missing_ok=True)
-    (folder / RESULT).write_text(json.dumps(found), encoding="utf-8")
+    (folder / RESULT).write_text(json.dumps(by_dtype), encoding="utf-8")
 
 
 def _largest(faulty: Arrays, base: Path, dtype: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Processes that are forked from this warm one where verify would start a Python and wait 12 s for its imports.
 
 Only the start is replaced: the worker, its pipes, time limits, signals and death are the real ones. A process that has
-computed is never forked from: the second process that repeatability asks for is put aside, idle, before the first
+computed is never forked from: the second process that repeatability starts is put aside, idle, before the first
 check runs.
 """
 
@@ -20,14 +20,14 @@ from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from verify.checks import repeatability as repeats
+from verify.checks import repeatability
 from verify.run import child, worker
 
 Main = Callable[[Sequence[str]], int]
 
 
 class Forked:
-    """A child that runs `main(words)`, with the part of subprocess.Popen's interface that verify uses."""
+    """A child that runs `main()` and exits with its code, with what verify uses of subprocess.Popen's interface."""
 
     def __init__(self, main: Callable[[], int], stdout: int, keep: Sequence[int] = ()) -> None:
         """Fork. In the child `stdout` takes what is printed, and every descriptor that is not in `keep` is closed."""
@@ -91,12 +91,12 @@ def _become(main: Callable[[], int], parent: int, stdin: int, stdout: int, keep:
 
 
 def start_worker(command: Sequence[str], *, stdout: io.BufferedWriter, pass_fds: Sequence[int], **_: Any) -> Forked:
-    """In place of Popen in verify/child.py: `command` is python -m verify.run.worker and its words."""
-    words = list(command[3:])
+    """In place of Popen in verify/run/child.py: `command` is python -m verify.run.worker and its arguments."""
+    arguments = list(command[3:])
 
     def main() -> int:
-        _replace_subprocess(repeats, run=Spare().run)
-        return worker.main(words)
+        _replace_subprocess(repeatability, run=Spare().run)
+        return worker.main(arguments)
 
     return Forked(main, stdout.fileno(), keep=pass_fds)
 
@@ -113,20 +113,20 @@ class Spare:
         """In place of subprocess.run in verify/checks/repeatability.py, whose command line `command` is."""
         self._process.stdin.write(json.dumps(list(command[3:])).encode() + b"\n")
         self._process.stdin.close()
-        said = b""
+        output = b""
         while select.select([self._answers], [], [], timeout)[0]:
             block = os.read(self._answers, 1 << 16)
             if not block:
                 code = self._process.wait(timeout)
-                return subprocess.CompletedProcess(list(command), code, said.decode("utf-8", "replace"), "")
-            said += block
+                return subprocess.CompletedProcess(list(command), code, output.decode("utf-8", "replace"), "")
+            output += block
         os.kill(self._process.pid, signal.SIGKILL)
         raise subprocess.TimeoutExpired(list(command), timeout)
 
 
 def _serve_repeats() -> int:
     line = sys.stdin.readline()
-    return repeats.main(json.loads(line)) if line else 0
+    return repeatability.main(json.loads(line)) if line else 0
 
 
 def _replace_subprocess(module: ModuleType, **functions: Any) -> None:

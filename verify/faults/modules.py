@@ -209,7 +209,7 @@ ACTIVATIONS = {
 
 
 class CacheFaults:
-    """Makes the key-value cache keep the position before instead of the one it is given.
+    """Makes the key-value cache keep the position before instead of its own.
 
     The target is a layer's number; calls are counted per cache and layer, over decoding steps (one new position).
     """

@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from verify.report.campaign import CleanOutcome, FaultOutcome
 from verify.run import plan
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.verdict import judge
 
 from .cases import Case
-from .clean import Clean
+from .clean import CleanSeed
 
+BETWEEN = " > "  # in the name of a point between layers (model/hooks.py), which needs torch
 DOCUMENTS = ("report.en.md", "report.zh.md")
 EFFECT = "effect.json"  # as effect.py writes it
-BETWEEN = ", what enters "  # in the name of a point between layers (model/layers.py)
 PASSED = (Status.PASS, Status.SKIP)
 
 
@@ -25,8 +26,8 @@ def in_order(evidence: Evidence) -> list[Record]:
     return [evidence.records[check.name] for check in plan.CHECKS if check.name in evidence.records]
 
 
-def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a case, as faults.schema.json has it, from the folder of its run."""
+def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> FaultOutcome:
+    """What became of a case, from the folder of its run and the server's answer {"exit_code", "seconds"}."""
     evidence = read_evidence(folder)
     records = in_order(evidence)
     bad = next((place for place, record in enumerate(records) if record.status not in PASSED), None)
@@ -37,28 +38,28 @@ def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> dict[str, A
     documents = all((folder / name).exists() for name in DOCUMENTS)
     in_time = answer["exit_code"] >= 0
     caught = first is not None and in_time and (case.sort != "event" or documents)
-    return {
-        "id": case.id,
-        "family": case.family,
-        "what": case.what,
-        "on": case.on,
-        "emulated": case.on == "npu",
-        "layer": case.layer,
-        "sort": case.sort,
-        "effect": effect,
-        "beyond_noise": beyond,
-        "caught": caught,
-        "check": first.check if first else None,
-        "level": first.level if first else None,
-        "reason": first.reason if first else "",
-        "named": None if case.layer is None or not caught else named_layer in (case.layer, *case.also),
-        "named_layer": named_layer,
-        "seconds": None if bad is None else round(sum(record.seconds for record in records[: bad + 1]), 3),
-        "records": len(records),
-        "documents": documents,
-        "verdict": verdict.line(),
-        "missed_because": None,
-    }
+    return FaultOutcome(
+        id=case.id,
+        family=case.family,
+        what=case.what,
+        on=case.on,
+        emulated=case.on == "npu",
+        layer=case.layer,
+        sort=case.sort,
+        effect=effect,
+        beyond_noise=beyond,
+        caught=caught,
+        check=first.check if first else None,
+        level=first.level if first else None,
+        reason=str(first.reason) if first else "",
+        named=None if case.layer is None or not caught else named_layer in (case.layer, *case.also),
+        named_layer=named_layer,
+        seconds=None if bad is None else round(sum(record.seconds for record in records[: bad + 1]), 3),
+        records=len(records),
+        documents=documents,
+        verdict=verdict.line(),
+        missed_because=None,
+    )
 
 
 def _effect(case: Case, folder: Path) -> tuple[float | None, bool | None]:
@@ -68,8 +69,8 @@ def _effect(case: Case, folder: Path) -> tuple[float | None, bool | None]:
     """
     if case.sort != "number":
         return None, None
-    found = json.loads((folder / EFFECT).read_text(encoding="utf-8"))
-    effects = [entry["effect"] for entry in found.values()]
+    by_dtype = json.loads((folder / EFFECT).read_text(encoding="utf-8"))
+    effects = [entry["effect"] for entry in by_dtype.values()]
     if case.certain or None in effects:
         return max((effect for effect in effects if effect is not None), default=None), True
     return max(effects), max(effects) > 1.0
@@ -89,11 +90,11 @@ def _named_layer(records: Sequence[Record]) -> str | None:
 def _departure(data: Mapping[str, Any]) -> str | None:
     """Of `layers` and `sharp`: where each layer is fed the reference's input an error does not travel."""
     for mode in ("isolated", "end_to_end"):
-        found = data.get(mode, {})
-        if found.get("first_departure"):
-            return str(found["first_departure"]["layer"])
-        if found.get("missing"):
-            return str(found["missing"][0]).partition(BETWEEN)[0]
+        reading = data.get(mode, {})
+        if reading.get("first_departure"):
+            return str(reading["first_departure"]["layer"])
+        if reading.get("missing"):
+            return str(reading["missing"][0]).partition(BETWEEN)[0]
     return None
 
 
@@ -119,17 +120,17 @@ NAMES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
 }
 
 
-def of_clean(run: Clean, dtype: str, folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a run without a fault: every check that did not pass is an alarm."""
+def of_clean(run: CleanSeed, dtype: str, folder: Path, answer: Mapping[str, Any]) -> CleanOutcome:
+    """What became of a run without a fault: every check that did not pass is an alarm."""
     records = in_order(read_evidence(folder))
     alarms = [record for record in records if record.status not in PASSED]
-    return {
-        "model": run.model,
-        "seed": run.seed,
-        "dtype": dtype,
-        "on": run.on,
-        "alarms": [record.check for record in alarms] if answer["exit_code"] >= 0 else ["the run itself"],
-        "reason": "; ".join(f"{record.check}: {record.reason}" for record in alarms),
-        "checks": len(records),
-        "seconds": answer["seconds"],
-    }
+    return CleanOutcome(
+        model=run.model,
+        seed=run.seed,
+        dtype=dtype,
+        on=run.on,
+        alarms=tuple(record.check for record in alarms) if answer["exit_code"] >= 0 else ("the run itself",),
+        reason="; ".join(f"{record.check}: {record.reason}" for record in alarms),
+        checks=len(records),
+        seconds=answer["seconds"],
+    )

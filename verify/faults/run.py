@@ -18,36 +18,41 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from env.atomic import write_json
 from env.errors import InstallError
+from env.language import _
 from env.stack import ROOT, load_stack
+from verify.report.campaign import CleanOutcome, FaultOutcome
 from verify.run.records import RECORDS
 
 from . import cases, checkpoints, outcome
 from .cases import Case
-from .clean import DTYPES, Clean
+from .clean import DTYPES, CleanSeed
 
 EFFECT_DTYPES = {"npu": ("float32", "bfloat16"), "cpu": (cases.CPU_DTYPE,)}  # in which a fault's effect is measured
-ASKED = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoint's own, bfloat16
+RUN_DTYPE = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoint's own, bfloat16
 # A run stops after the first phase in which something is seen. What names a layer is in the first.
 PHASES = (
     ("checkpoint", "device", "load", "weights", "shapes", "splice", "generate", "parity", "layers", "sharp"),
     ("determinism", "tokens", "configurations", "repeatability"),
-    ("benchmark", "speech"),
+    ("frontend", "benchmark", "speech"),
 )
 EVERY = tuple(check for phase in PHASES for check in phase)
 SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides
-ONE_DTYPE = ("sharp", "configurations")  # which run in the same dtypes whatever is asked for
+ONE_DTYPE = ("sharp", "configurations")  # which run in the same dtypes whatever --dtype says
 LIMIT_S, EVENT_LIMIT_S = 90.0, 10.0  # of a check, in place of the plan's: imports are no part of it here
 DEADLINE_S = 400.0  # of a whole run
-SOURCES = ("model", "verify", "tests/faults", "verify/faults", "env/npu_emulator")
+SOURCES = ("model", "verify", "env/npu_emulator")
 
-Job = Case | Clean
-Done = Callable[[Job, Any], None]  # a row for a case, a list of rows for clean runs
+Job = Case | CleanSeed
+Row = FaultOutcome | tuple[CleanOutcome, ...]  # of a case, and of the clean runs of a seed
+Done = Callable[[Job, Row], None]
 
 
 def sources_sha256() -> str:
-    """Of the code that is tried, its limits and its cases: what was found with other code is found again."""
+    """Of the code that is tried, its limits and its cases: what other code gave is measured again."""
     digest = hashlib.sha256()
     for folder in SOURCES:
         for path in sorted((ROOT / folder).rglob("*")):
@@ -94,11 +99,14 @@ class Server:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise InstallError("a warm process of the campaign ended", why=f"its last words are in {self._log}")
+            raise InstallError(
+                _("a warm process of the campaign ended"), why=_("its last words are in {log}", log=str(self._log))
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the server do one request (server.py); returns when it is done."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -110,7 +118,7 @@ class Server:
         self._process.wait()
 
 
-class Campaign:
+class Runner:
     """The jobs, the servers and the folders of one campaign."""
 
     def __init__(
@@ -129,13 +137,15 @@ class Campaign:
     def key(self, job: Job) -> str:
         return hashlib.sha256(f"{self.sources} {json.dumps(asdict(job), sort_keys=True)}".encode()).hexdigest()
 
-    def known(self, job: Job) -> Any:
+    def known(self, job: Job) -> Row | None:
         """What came of a job with this very code, where it was done before."""
+        kind: Any = FaultOutcome if isinstance(job, Case) else tuple[CleanOutcome, ...]
         try:
             kept = json.loads((self.folders.outcomes / f"{slug(job.id)}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            row: Row = msgspec.convert(kept["row"], kind)
+        except (OSError, ValueError, KeyError, TypeError):  # none, damaged, or of another version
             return None
-        return kept.get("row") if kept.get("key") == self.key(job) else None
+        return row if kept["key"] == self.key(job) else None
 
     def run(self, jobs: Sequence[Job], workers: int, done: Done) -> None:
         """Do what is not known yet; `done` is told of each job, one at a time.
@@ -180,18 +190,19 @@ class Campaign:
                     self._servers.append(servers[job.on])
                 row = self._do(job, servers[job.on])
                 with self._lock:
-                    write_json(self.folders.outcomes / f"{slug(job.id)}.json", {"key": self.key(job), "row": row})
+                    kept = {"key": self.key(job), "row": msgspec.to_builtins(row)}
+                    write_json(self.folders.outcomes / f"{slug(job.id)}.json", kept)
                     done(job, row)
         except BaseException as error:
             if not self._stopped.is_set():
                 failures.append(error)
 
-    def _do(self, job: Job, server: Server) -> Any:
-        return self._do_clean(job, server) if isinstance(job, Clean) else self._do_fault(job, server)
+    def _do(self, job: Job, server: Server) -> Row:
+        return self._do_clean(job, server) if isinstance(job, CleanSeed) else self._do_fault(job, server)
 
-    def _do_clean(self, job: Clean, server: Server) -> list[dict[str, Any]]:
-        """A row a dtype. No later seed has use for their references."""
-        rows: list[dict[str, Any]] = []
+    def _do_clean(self, job: CleanSeed, server: Server) -> tuple[CleanOutcome, ...]:
+        """One outcome a dtype. No later seed has use for their references."""
+        rows: list[CleanOutcome] = []
         with _emptied(self.folders.base / "references" / slug(job.id)) as references:
             for dtype in DTYPES:
                 folder = self.folders.run(job) / dtype
@@ -202,27 +213,27 @@ class Campaign:
                     "phases": [EVERY if job.full else [check for check in SEEDED if check not in again]],
                     "arguments": self._arguments(job.on, job.model, dtype, job.seed),
                 }
-                rows.append(outcome.of_clean(job, dtype, folder, _ran(server.ask(request), folder)))
-                if not rows[-1]["alarms"]:
+                rows.append(outcome.of_clean(job, dtype, folder, _ran(server.answer(request), folder)))
+                if not rows[-1].alarms:
                     self._forget(folder)
-        return rows
+        return tuple(rows)
 
-    def _do_fault(self, case: Case, server: Server) -> dict[str, Any]:
+    def _do_fault(self, case: Case, server: Server) -> FaultOutcome:
         self._prepare(case.on, server)
         folder = self.folders.run(case)
         shutil.rmtree(folder, ignore_errors=True)
         with _emptied(self.folders.base / "checkpoints" / slug(case.id)) as place:
-            answer = _ran(server.ask(self._fault_request(case, folder, place)), folder)
+            answer = _ran(server.answer(self._fault_request(case, folder, place)), folder)
         row = outcome.of_fault(case, folder, answer)
-        missed = row["beyond_noise"] is not False and not row["caught"]
-        if missed:
-            row["missed_because"] = cases.table().get("missed", {}).get(case.id, "not explained")
-        elif row["named"] is not False:
+        if row.beyond_noise is not False and not row.caught:
+            why = cases.table().get("missed", {}).get(case.id, "not explained")
+            row = msgspec.structs.replace(row, missed_because=why)
+        elif row.named is not False:
             self._forget(folder)
         return row
 
     def _forget(self, folder: Path) -> None:
-        """Remove what nobody will ask about: a run that went as it should."""
+        """Remove what nobody will look into: a run that went as it should."""
         if not self._keep:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -233,9 +244,12 @@ class Campaign:
                 return
             folder = self.folders.clean(on)
             shutil.rmtree(folder, ignore_errors=True)
-            answer = server.ask(self._request(folder) | {"prepare": self._effect(on)})
+            answer = server.answer(self._request(folder) | {"prepare": self._effect(on)})
             if answer["exit_code"] != 0:
-                raise InstallError("the device does not compute without a fault", why=f"see {folder}/campaign.log")
+                raise InstallError(
+                    _("the device does not compute without a fault"),
+                    why=_("see {log}", log=str(folder / "campaign.log")),
+                )
             self._prepared.add(on)
 
     def _request(self, folder: Path) -> dict[str, Any]:
@@ -252,8 +266,8 @@ class Campaign:
         }
 
     def _arguments(self, on: str, model_dir: str, dtype: str, seed: int) -> list[str]:
-        words = ["--device", device(on), "--profile", self._profile, "--level", "2", "--model-dir", model_dir]
-        return [*words, "--dtype", dtype, "--seed", str(seed)]
+        run = ["--device", device(on), "--profile", self._profile, "--level", "2"]
+        return [*run, "--model-dir", model_dir, "--dtype", dtype, "--seed", str(seed)]
 
     def _fault_request(self, case: Case, folder: Path, place: Path) -> dict[str, Any]:
         stack = load_stack()
@@ -264,7 +278,7 @@ class Campaign:
             "faults": case.faults,
             "phases": PHASES,
             "report": case.sort != "number",
-            "arguments": self._arguments(case.on, str(model_dir), ASKED[case.on], stack.seed),
+            "arguments": self._arguments(case.on, str(model_dir), RUN_DTYPE[case.on], stack.seed),
         }
         if case.sort == "event":
             request["limit"] = EVENT_LIMIT_S
@@ -281,7 +295,7 @@ def _ran(answer: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     if not any((folder / RECORDS).glob("*.json")):
         log = (folder / "campaign.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise InstallError("verify did not run", why="\n        ".join(log[-4:]), next="nox -s setup")
+        raise InstallError(_("verify did not run"), why="\n        ".join(log[-4:]), next="nox -s setup")
     return answer
 
 

@@ -7,32 +7,37 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from verify.report.campaign import Clean, Fault, Summary
+from env.language import Message, _, translate
+from verify.report.campaign import Campaign, FaultOutcome, Summary
 from verify.run.screen import first_line
 
-from .cases import Case
-from .run import Job
+from .run import Job, Row
 
 UNBOUNDED = 160  # columns of the matrix in a log, where rich would fold it into 80
 
 
-def said(job: Job, row: Any) -> str:
+def line(job: Job, row: Row) -> Message:
     """One line for a job that has ended."""
-    if not isinstance(job, Case):
-        reasons = "; ".join(f"{one['dtype']}: {first_line(one['reason'])}" for one in row if one["alarms"])
-        return f"{'ALARM' if reasons else 'clean':<7} {job.id}  {reasons}".rstrip()
-    if row["caught"]:
-        layer = {None: "", True: "layer named", False: f"names {row['named_layer']}, not {row['layer']}"}[row["named"]]
-        return f"caught  {job.id}  {row['check']}, {row['seconds']:.1f} s  {layer}".rstrip()
-    if row["beyond_noise"] is not False:
-        return f"MISSED  {job.id}  effect {row['effect']}"
-    return f"below   {job.id}  moves outputs by {row['effect']:.2g} of the dtype's own noise"
+    if not isinstance(row, FaultOutcome):
+        alarms = [_("{dtype}: {reason}", dtype=run.dtype, reason=first_line(run.reason)) for run in row if run.alarms]
+        if alarms:
+            return _("ALARM   {id}  {alarms}", id=job.id, alarms=alarms)
+        return _("clean   {id}", id=job.id)
+    if row.caught:
+        caught = _("caught  {id}  {check}, {seconds:.1f} s", id=job.id, check=row.check, seconds=row.seconds)
+        if row.named is None:
+            return caught
+        if row.named:
+            return _("{caught}  layer named", caught=caught)
+        return _("{caught}  names {named}, not {layer}", caught=caught, named=row.named_layer, layer=row.layer)
+    if row.beyond_noise is not False:
+        return _("MISSED  {id}  effect {effect}", id=job.id, effect=row.effect)
+    return _("below   {id}  moves outputs by {effect:.2g} of the dtype's own noise", id=job.id, effect=row.effect)
 
 
 class Screen:
@@ -44,7 +49,7 @@ class Screen:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
-        self._task = self._progress.add_task("runs", total=total)
+        self._task = self._progress.add_task(translate(_("runs")), total=total)
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -55,40 +60,66 @@ class Screen:
     ) -> None:
         self._progress.stop()
 
-    def take(self, job: Job, row: Any) -> None:
-        self._console.print(said(job, row), markup=False, highlight=False, soft_wrap=True)
+    def take(self, job: Job, row: Row) -> None:
+        self._print(line(job, row))
         self._progress.advance(self._task)
 
-    def show(self, faults: Sequence[Fault], runs: Sequence[Clean], found: Summary) -> None:
-        self._console.print(matrix(faults))
-        lines = [
-            f"missed: {fault.id}: {fault.missed_because} (effect {fault.effect})"
-            for fault in faults
-            if fault.counts and not fault.caught
-        ]
-        lines += [
-            f"false alarm: {run.model}, seed {run.seed}, {run.dtype}: {first_line(run.reason)}"
-            for run in runs
-            if run.alarms
-        ]
-        for text in (*lines, sentence(found)):
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def show(self, campaign: Campaign) -> None:
+        """The end of a campaign: its matrix, what was missed, false alarms, and the totals in a sentence."""
+        self._console.print(matrix(campaign.faults))
+        for fault in campaign.faults:
+            if fault.counts and not fault.caught:
+                self._print(
+                    _("missed: {id}: {why} (effect {effect})", id=fault.id, why=fault.missed_because,
+                      effect=fault.effect)
+                )  # fmt: skip
+        for run in campaign.clean:
+            if run.alarms:
+                self._print(
+                    _("false alarm: {model}, seed {seed}, {dtype}: {reason}", model=run.model, seed=run.seed,
+                      dtype=run.dtype, reason=first_line(run.reason))
+                )  # fmt: skip
+        self._print(sentence(campaign.summary))
+
+    def _print(self, message: Message) -> None:
+        self._console.print(translate(message), markup=False, highlight=False, soft_wrap=True)
 
 
-def sentence(found: Summary) -> str:
-    return (
-        f"{found.caught} of {found.beyond_noise} wrong numbers beyond noise caught; "
-        f"{found.events_ended} of {found.events} crashes and hangs ended as records and documents; "
-        f"layer named right in {found.named} of {found.single_layer}; "
-        f"{found.false_alarms} false alarms in {found.clean_runs} clean runs"
+def sentence(summary: Summary) -> Message:
+    return _(
+        "{caught} of {beyond_noise} wrong numbers beyond noise caught; "
+        "{events_ended} of {events} crashes and hangs ended as records and documents; "
+        "layer named right in {named} of {single_layer}; "
+        "{false_alarms} false alarms in {clean_runs} clean runs",
+        caught=summary.caught,
+        beyond_noise=summary.beyond_noise,
+        events_ended=summary.events_ended,
+        events=summary.events,
+        named=summary.named,
+        single_layer=summary.single_layer,
+        false_alarms=summary.false_alarms,
+        clean_runs=summary.clean_runs,
     )
 
 
-def matrix(faults: Sequence[Fault]) -> Table:
+COLUMNS = (
+    _("fault"),
+    _("on"),
+    _("cases"),
+    _("beyond noise"),
+    _("caught"),
+    _("level"),
+    _("first seen by"),
+    _("layer named"),
+    _("median s"),
+)
+
+
+def matrix(faults: Sequence[FaultOutcome]) -> Table:
     """A row a family: what was planted, what saw it, at which level, the layer named or not, how soon."""
     table = Table(box=None, pad_edge=False)
-    for name in ("fault", "on", "cases", "beyond noise", "caught", "level", "first seen by", "layer named", "median s"):
-        table.add_column(name)
+    for column in COLUMNS:
+        table.add_column(translate(column))
     for family, on in dict.fromkeys((fault.family, fault.on) for fault in faults):
         group = [fault for fault in faults if (fault.family, fault.on) == (family, on)]
         caught = [fault for fault in group if fault.caught]
@@ -102,7 +133,7 @@ def matrix(faults: Sequence[Fault]) -> Table:
             str(sum(fault.beyond_noise is True for fault in caught)),
             ", ".join(sorted({str(fault.level) for fault in caught})),
             ", ".join(f"{check} {number}" for check, number in Counter(f.check for f in caught).most_common()),
-            f"{sum(named)} of {len(named)}" if named else "-",
+            translate(_("{n} of {total}", n=sum(named), total=len(named))) if named else "-",
             f"{median(seconds):.1f}" if seconds else "-",
         )
     return table

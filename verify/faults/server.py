@@ -7,7 +7,6 @@ A request and its answer are a line of JSON each; what a fork prints goes to the
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -15,22 +14,23 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from env.arguments import Parser
 from env.errors import BundleError
 from verify.__main__ import main as verify
-from verify.faults.inject import MODEL_MODULE, Injection
-from verify.faults.spec import parse_rows
-from verify.reference import values as expected
+from verify.reference import file
 from verify.report.__main__ import main as report
 from verify.run import plan
 from verify.run.records import Status, read_evidence
 
 from . import effect
 from .forked import Forked, fork_workers
+from .inject import MODEL_MODULE, Injection
+from .spec import parse_rows
 
 KERNELS = "bundle.env.npu_emulator.kernels"  # as the emulator's sitecustomize.py imports them
 WARM = (
@@ -65,7 +65,7 @@ def run(request: Mapping[str, Any]) -> int:
     """One request, in its fork: the effect of the faults, the phases of verify, the documents."""
     folder = Path(request["folder"])
     if "references" in request:
-        expected.FOLDER = Path(request["references"])
+        file.FOLDER = Path(request["references"])
     if "prepare" in request:
         effect.clean(request["prepare"], folder)
         return 0
@@ -76,7 +76,7 @@ def run(request: Mapping[str, Any]) -> int:
         effect.measure(request["effect"], folder)
     code = 0
     for checks in request["phases"]:
-        named = [word for check in checks for word in ("--check", check)]
+        named = [part for check in checks for part in ("--check", check)]
         code = _exit_code(verify, ["--run", str(folder), *request["arguments"], *named])
         records = read_evidence(folder).records.values()
         if any(record.status is not Status.PASS for record in records):
@@ -86,10 +86,10 @@ def run(request: Mapping[str, Any]) -> int:
     return code
 
 
-def _exit_code(program: Any, words: list[str]) -> int:
+def _exit_code(program: Callable[[Sequence[str]], int], argv: list[str]) -> int:
     """What the program would have exited with."""
     try:
-        return int(program(words))
+        return program(argv)
     except BundleError as error:
         print(f"error: {error}", flush=True)
         return error.exit_code
@@ -113,7 +113,7 @@ def serve(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m verify.faults.server", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m verify.faults.server", description=__doc__)
     parser.add_argument("--device", choices=("npu", "cpu"), required=True)
     device = parser.parse_args(argv).device
     answers = os.fdopen(os.dup(1), "w")  # what else is printed, by libraries too, must not be read as an answer

@@ -22,7 +22,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 VARIABLE = "NPU_EMU_FAULTS"  # a JSON list of faults, or the path of a file that holds one
 
@@ -117,6 +117,7 @@ def _fault(row: object, name: str) -> Fault:
     if not isinstance(row, Mapping):
         raise FaultError(f"{name} is not an object: {row!r}")
     known = {field.name: field.type for field in fields(Fault)}
+    types = get_type_hints(Fault)
     unknown = sorted(set(row) - set(known))
     if unknown:
         raise FaultError(f"{name} has no field {', '.join(unknown)}; the fields are {', '.join(known)}")
@@ -124,25 +125,22 @@ def _fault(row: object, name: str) -> Fault:
     if missing:
         raise FaultError(f"{name} needs {', '.join(missing)}")
     for field, value in row.items():
-        if not _fits(value, str(known[field])):
+        if not _fits(value, types[field]):
             raise FaultError(f"{name}: {field} is {known[field]}, not {value!r}")
     fault = Fault(**row)
     _check(fault, name)
     return fault
 
 
-def _fits(value: object, annotation: str) -> bool:
-    if annotation == "Any":
+def _fits(value: object, annotation: Any) -> bool:
+    kinds = get_args(annotation) or (annotation,)
+    if Any in kinds:
         return True
-    if value is None:
-        return "None" in annotation
     if isinstance(value, bool):
         return False
-    if isinstance(value, int):
-        return "int" in annotation or "float" in annotation
     if isinstance(value, float):
-        return "float" in annotation and math.isfinite(value)
-    return isinstance(value, str) and "str" in annotation
+        return float in kinds and math.isfinite(value)
+    return type(value) in kinds or (isinstance(value, int) and float in kinds)
 
 
 def _check(fault: Fault, name: str) -> None:

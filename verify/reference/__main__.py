@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from env.arguments import DefaultsFormatter, Parser
 from env.errors import run_main
-from env.stack import load_stack
-from model.components import DTYPES
+from env.language import _, translate
+from env.options import BATCH_SIZE, DTYPE, MODEL_DIR, SEED, SEQ_LEN
+from model.location import resolve_model_dir
+from model.options import batch_size
 from model.session import Session
-from verify.options import resolve_model_dir
-from verify.reference import values
+from verify.reference import file, values
+from verify.reference.make import make
 
 
-def make_parser() -> argparse.ArgumentParser:
-    stack = load_stack()
-    parser = argparse.ArgumentParser(
+def make_parser() -> Parser:
+    parser = Parser(
         prog="python -m verify.reference",
-        description="Run the reference on the CPU and write the file that --reference takes.",
-        allow_abbrev=False,
+        description=_("Run the reference on the CPU and write the file that --reference takes."),
+        formatter_class=DefaultsFormatter,
     )
-    parser.add_argument("--model-dir", required=True, metavar="DIR", help="a checkpoint folder, or a stand-in's name")
+    MODEL_DIR.add(parser, required=True, help=_("a checkpoint folder, or a stand-in's name"))
     parser.add_argument("--output", required=True, type=Path, metavar="FILE")
-    parser.add_argument("--dtype", default="auto", choices=("auto", *DTYPES), help="that will be verified")
-    parser.add_argument("--seed", type=int, default=stack.seed, help=f"of the inputs (default: {stack.seed})")
+    DTYPE.add(parser, help=_("that will be verified"))
+    for option in (SEED, SEQ_LEN, BATCH_SIZE):
+        option.add(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    session = Session("cpu", resolve_model_dir(options.model_dir), dtype=options.dtype, seed=options.seed)
-    description = values.about(session.checkpoint, session.digest, session.inputs, session.dtype, any_dtype=True)
-    values.save(values.make(session.checkpoint, session.inputs, description), options.output)
+    session = Session(
+        "cpu",
+        resolve_model_dir(options.model_dir),
+        dtype=options.dtype,
+        seed=options.seed,
+        batch_size=batch_size(options) or 1,
+        seq_len=options.seq_len,
+    )
+    description = values.describe(session.checkpoint, session.digest, session.inputs, session.dtype, any_dtype=True)
+    file.save(make(session.checkpoint, session.inputs, description), options.output)
     size = options.output.stat().st_size / 1e6
-    print(f"{options.output}: {size:.1f} MB, for {session.checkpoint.name} in {session.dtype}")
+    print(
+        translate(
+            _(
+                "{path}: {size:.1f} MB, for {checkpoint} in {dtype}",
+                path=str(options.output),
+                size=size,
+                checkpoint=session.checkpoint.name,
+                dtype=session.dtype,
+            )
+        )
+    )
     return 0
 
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.language import _
+from verify.reference.figures import ComparisonFigures
 
 if TYPE_CHECKING:
     import torch
 
 Array = NDArray[np.float64]
 
-TOLERANCES = Path(__file__).with_name("tolerances.toml")
 MEASURES = ("rel_l2", "cosine", "top1_regret")  # what is judged; cosine from below, the others from above
 
 
@@ -38,17 +32,17 @@ class Comparison:
     mean_abs: float | None = None
     cosine: float | None = None
     worst_element: float | None = None
-    top1: float | None = None  # share of positions with the same largest entry; None where not asked for
+    top1: float | None = None  # share of positions with the same largest entry; None where there are no classes
     top1_regret: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The figures as JSON can hold them: an infinity becomes None."""
-        names = ("rel_l2", "max_abs", "mean_abs", "cosine", "worst_element", "top1", "top1_regret")
-        figures = {name: getattr(self, name) for name in names}
-        finite = {
-            name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()
+    @property
+    def figures(self) -> ComparisonFigures:
+        """As a record holds it: JSON has no infinity, which becomes None."""
+        values: dict[str, Any] = {
+            name: value if value is None or isinstance(value, bool) or math.isfinite(value) else None
+            for name, value in asdict(self).items()
         }
-        return {"finite": self.finite, "identical": self.identical, **finite}
+        return ComparisonFigures(**values)
 
 
 def as_array(tensor: torch.Tensor) -> Array:
@@ -144,8 +138,8 @@ def kl_divergence(actual: Array, reference: Array) -> float:
 
 def _log_softmax(values: Array) -> Array:
     shifted = values - values.max(axis=-1, keepdims=True)
-    found: Array = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
-    return found
+    logarithms: Array = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    return logarithms
 
 
 def _largest(values: Array) -> float:
@@ -160,7 +154,7 @@ def compare(actual: ArrayLike, reference: ArrayLike, *, classes: bool = False) -
     """
     a, r = np.asarray(actual, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if a.shape != r.shape:
-        raise ValueError(f"shape {list(a.shape)}, {list(r.shape)} expected")
+        raise ValueError(_("shape {shape}, {expected} expected", shape=str(list(a.shape)), expected=str(list(r.shape))))
     if a.size == 0:
         raise ValueError(f"nothing to compare: shape {list(a.shape)}")
     if not (np.isfinite(a).all() and np.isfinite(r).all()):
@@ -198,11 +192,11 @@ def beyond(measure: str, value: float | None, limit: float) -> str:
     if measure not in MEASURES or not math.isfinite(limit) or limit < 0 or (lower and limit > 1):
         raise ValueError(f"no limit on {measure}: {limit}")
     if value is None or math.isnan(value):
-        return f"{measure} is not a number"
+        return _("{measure} is not a number", measure=measure)
     if lower and value < limit:
-        return f"{measure} {value:.6f}, at least {limit:.6f} required"
+        return _("{measure} {value:.6f}, at least {limit:.6f} required", measure=measure, value=value, limit=limit)
     if not lower and not 0 <= value <= limit:
-        return f"{measure} {value:.3g}, at most {limit:.3g} allowed"
+        return _("{measure} {value:.3g}, at most {limit:.3g} allowed", measure=measure, value=value, limit=limit)
     return ""
 
 
@@ -215,58 +209,11 @@ def judge(comparison: Comparison, limits: Limits) -> list[str]:
     if not limits.values:
         raise ValueError("no limits to judge by")
     if not comparison.finite:
-        return ["holds NaN or infinity"]
-    found = (beyond(measure, getattr(comparison, measure), limit) for measure, limit in limits.values.items())
-    return [problem for problem in found if problem]
+        return [_("holds NaN or infinity")]
+    problems = (beyond(measure, getattr(comparison, measure), limit) for measure, limit in limits.values.items())
+    return [problem for problem in problems if problem]
 
 
-@cache
-def tolerances() -> dict[str, Any]:
-    """tolerances.toml."""
-    table: dict[str, Any] = tomllib.loads(TOLERANCES.read_text(encoding="utf-8"))
-    return table
-
-
-def limits_for(device: str, dtype: str, component: str, *, layers: int, classes: bool) -> Limits:
-    """The limits on a component that has `layers` layers; a row for the device's kind goes before one for any device.
-
-    rel_l2 = the row's `rel_l2`, times sqrt(layers) where the row says that the error grows with depth; cosine follows
-    from it: an error of relative size e turns a vector by an angle whose cosine is at least sqrt(1 - e^2); top1_regret
-    is the row's `regret` times rel_l2.
-
-    Raises:
-        KeyError: the table has no such row.
-    """
-    rows = {
-        row["device"]: row
-        for row in tolerances()["limit"]
-        if row["dtype"] == dtype and row["component"] == component and row["device"] in (device, "any")
-    }
-    if not rows:
-        raise KeyError(f"{TOLERANCES.name} has no row for {component} in {dtype}")
-    row = rows.get(device) or rows["any"]
-    error = float(row["rel_l2"]) * (math.sqrt(layers) if row["grows_with_depth"] else 1.0)
-    values = {"rel_l2": error, "cosine": _cosine_of(error)}
-    if classes:
-        values["top1_regret"] = float(row["regret"]) * error
-    return Limits(values, str(row["source"]))
-
-
-def _cosine_of(error: float) -> float:
+def cosine_of(error: float) -> float:
+    """The least cosine of the angle by which an error of relative size `error` turns a vector."""
     return math.sqrt(max(0.0, 1.0 - error * error))
-
-
-def widened(limits: Limits, error: float, source: str) -> Limits:
-    """The limits that go with a rel_l2 of `error` where that is the larger one: all grow with it."""
-    if error <= limits.values["rel_l2"]:
-        return limits
-    values = {"rel_l2": error, "cosine": _cosine_of(error)}
-    if "top1_regret" in limits.values:
-        values["top1_regret"] = limits.values["top1_regret"] / limits.values["rel_l2"] * error
-    return Limits(values, source)
-
-
-def cached_limit(device: str, dtype: str, layers: int) -> float:
-    """How far the logits of one cached decoding step may be, in rel_l2, from those of an uncached pass."""
-    end_to_end = limits_for(device, dtype, "end_to_end", layers=layers, classes=False).values["rel_l2"]
-    return float(tolerances()["cached"]["times_end_to_end"]) * end_to_end

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from model import components
+import torch
+from msgspec import structs
+
+from env.language import Message, _
 from model.components import Inputs, Loaded
-from model.device import failures
+from model.device import runtime_errors
+from model.hooks import Hooks, Point
 from verify.reference import bounds, numerics
-from verify.reference.bounds import Bound
+from verify.reference.figures import Bound, PointFigures, ReferenceFigures, ScoresFigures
 from verify.reference.numerics import as_array
 from verify.reference.values import Expected
-
-if TYPE_CHECKING:
-    import torch
-
-    from model.layers import Point
-
-LOGITS = ""  # the model itself, whose output they are
 
 
 @dataclass(frozen=True)
@@ -28,45 +25,51 @@ class Reading:
     point: Point
     comparison: numerics.Comparison
     bound: Bound
-    trouble: str = ""  # what cannot be measured: another shape, NaN
+    trouble: Message | None = None  # what cannot be measured: another shape, NaN
 
     @property
     def excess(self) -> float:
         """The larger of error over bound; above 1 is beyond it. Infinite where the point holds NaN or infinity."""
-        found = self.comparison
-        if self.trouble or found.rel_l2 is None or found.worst_element is None:
-            return float("inf")
-        return max(found.rel_l2 / self.bound.rel_l2, found.worst_element / self.bound.worst_element)
+        rel_l2, worst_element = self.comparison.rel_l2, self.comparison.worst_element
+        if self.trouble or rel_l2 is None or worst_element is None:
+            return math.inf
+        return max(rel_l2 / self.bound.rel_l2, worst_element / self.bound.worst_element)
 
     @property
     def beyond(self) -> bool:
         return not self.excess <= 1.0
 
     @property
-    def said(self) -> str:
+    def problem(self) -> Message:
         """What is wrong there: encoder.layers.7.conv.depth_conv, rel 3.1e-02, expected below 4.0e-03."""
-        found, bound = self.comparison, self.bound
-        if self.trouble or found.rel_l2 is None or found.worst_element is None:
-            return f"{self.point.name}, {self.trouble}"
-        if found.rel_l2 > bound.rel_l2:
-            return f"{self.point.name}, rel {found.rel_l2:.1e}, expected below {bound.rel_l2:.1e}"
-        return (
-            f"{self.point.name}, worst element off by {found.worst_element:.1e}, "
-            f"expected below {bound.worst_element:.1e}"
+        rel_l2, worst_element = self.comparison.rel_l2, self.comparison.worst_element
+        name, bound = self.point.name, self.bound
+        if self.trouble or rel_l2 is None or worst_element is None:
+            return _("{point}, {trouble}", point=name, trouble=self.trouble or "")
+        if rel_l2 > bound.rel_l2:
+            return _(
+                "{point}, rel {error:.1e}, expected below {bound:.1e}", point=name, error=rel_l2, bound=bound.rel_l2
+            )
+        return _(
+            "{point}, worst element off by {error:.1e}, expected below {bound:.1e}",
+            point=name,
+            error=worst_element,
+            bound=bound.worst_element,
         )
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def figures(self) -> PointFigures:
         excess = self.excess
-        return {
-            "name": self.point.name,
-            "layer": self.point.owner,
-            "edge": self.point.edge,
-            "kind": bounds.kind_of(self.point),
-            **self.comparison.as_json(),
-            "expected": {"rel_l2": self.bound.rel_l2, "worst_element": self.bound.worst_element},
-            "excess": excess if excess < float("inf") else None,
-            "passed": not self.beyond,
-        }
+        return PointFigures(
+            name=self.point.name,
+            layer=self.point.owner,
+            edge=self.point.edge,
+            kind=bounds.kind_of(self.point),
+            **structs.asdict(self.comparison.figures),
+            expected=self.bound,
+            excess=excess if math.isfinite(excess) else None,
+            passed=not self.beyond,
+        )
 
 
 def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -> list[Reading]:
@@ -75,10 +78,6 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
-    import torch
-
-    from model.layers import Taps
-
     readings: list[Reading] = []
     noise = expected.noise[loaded.dtype][mode]
     kind = bounds.arithmetic(loaded)
@@ -93,11 +92,9 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
             return None
         return reference.to(loaded.torch_dtype).to(tensor.device)
 
-    features = inputs.features.to(loaded.torch_dtype).to(loaded.device.torch_device)
-    ids = inputs.input_ids.to(loaded.device.torch_device)
-    with failures(loaded.device, "comparing layers"), torch.inference_mode():
-        with Taps(loaded.model, visit, deep=expected.deep):
-            components.forward(loaded.model, features, ids)
+    with runtime_errors(loaded.device, "comparing layers"), torch.inference_mode():
+        with Hooks(loaded.model, visit, deep=expected.deep):
+            loaded.forward(inputs)
         loaded.device.synchronize()
     return readings
 
@@ -106,28 +103,26 @@ def _reading(point: Point, here: torch.Tensor, reference: torch.Tensor, bound: B
     try:
         comparison = numerics.compare(as_array(here), as_array(reference))
     except ValueError:
-        trouble = f"is {list(here.shape)}, {list(reference.shape)} expected"
+        trouble = _("is {shape}, {expected} expected", shape=str(list(here.shape)), expected=str(list(reference.shape)))
         return Reading(point, numerics.Comparison(finite=False, identical=False), bound, trouble)
-    return Reading(point, comparison, bound, "" if comparison.finite else "holds NaN or infinity")
+    return Reading(point, comparison, bound, None if comparison.finite else _("holds NaN or infinity"))
 
 
-def described(expected: Expected) -> dict[str, Any]:
-    about = expected.about
-    return {
-        "device": "cpu",
-        "dtype": about["dtype"],
-        "sha256": expected.sha256,
-        "depth": "every layer" if expected.deep else "parts of layers",
-        "versions": about["versions"],
-    }
+def described(expected: Expected) -> ReferenceFigures:
+    return ReferenceFigures(
+        device="cpu",
+        dtype=expected.description.dtype,
+        sha256=expected.sha256,
+        depth="every layer" if expected.deep else "parts of layers",
+        versions=dict(expected.description.versions),
+    )
 
 
-def scores(actual: numerics.Array, reference: numerics.Array) -> dict[str, Any]:
+def scores(actual: numerics.Array, reference: numerics.Array) -> ScoresFigures:
     """Two sets of scores [..., vocab] compared; the measures of choice are None where one is not finite."""
     comparison = numerics.compare(actual, reference, classes=True)
-    choice = (
-        {"top5": numerics.top_k_overlap(actual, reference), "kl": numerics.kl_divergence(actual, reference)}
-        if comparison.finite
-        else {"top5": None, "kl": None}
+    return ScoresFigures(
+        **structs.asdict(comparison.figures),
+        top5=numerics.top_k_overlap(actual, reference) if comparison.finite else None,
+        kl=numerics.kl_divergence(actual, reference) if comparison.finite else None,
     )
-    return comparison.as_json() | choice

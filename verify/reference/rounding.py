@@ -59,7 +59,7 @@ class RoundOnce(TorchDispatchMode):
         return dtype.is_floating_point and dtype.itemsize < self._wide.itemsize
 
     def _widened(self, leaf: Any) -> Any:
-        """Narrow tensors, and the dtypes that are asked for, in the wide dtype."""
+        """Narrow tensors, and dtypes among the arguments, in the wide dtype."""
         if isinstance(leaf, torch.Tensor):
             return leaf.to(self._wide) if self._is_narrow(leaf.dtype) else leaf
         return self._wide if isinstance(leaf, torch.dtype) and self._is_narrow(leaf) else leaf
@@ -83,7 +83,7 @@ def _each(change: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _result(leaves: list[Any], operands: list[torch.Tensor]) -> torch.dtype:
-    """The dtype of what an operator gives: the one that is asked for, else its operands' by torch's promotion."""
+    """The dtype of what an operator gives: the one among its arguments, else its operands' by torch's promotion."""
     for leaf in leaves:
         if isinstance(leaf, torch.dtype) and leaf.is_floating_point:
             return leaf

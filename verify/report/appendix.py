@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from verify.report.campaign import Campaign, Clean, Fault
+from verify.report.campaign import Campaign, CleanOutcome, FaultOutcome
 from verify.run.records import Run
 
 
@@ -32,7 +32,7 @@ class Family:
 
     name: str
     place: str
-    faults: tuple[Fault, ...]
+    faults: tuple[FaultOutcome, ...]
 
     @property
     def beyond(self) -> int:
@@ -49,7 +49,7 @@ class Family:
         return share(sum(fault.caught and fault.counts for fault in self.faults), self.beyond + self.others)
 
     @property
-    def caught(self) -> list[Fault]:
+    def caught(self) -> list[FaultOutcome]:
         """Every fault that was caught, those within the noise too: what saw it, and when, is told of all of them."""
         return [fault for fault in self.faults if fault.caught]
 
@@ -81,7 +81,7 @@ class CleanRuns:
     model: str
     dtype: str
     on: str
-    runs: tuple[Clean, ...]
+    runs: tuple[CleanOutcome, ...]
 
     @property
     def checks(self) -> int:
@@ -124,42 +124,42 @@ class Appendix:
     @property
     def other_code(self) -> bool:
         """Whether the checks that were tried may be others than this run's: another commit, or an unknown one."""
-        tried = self.campaign.project["commit"]
+        tried = self.campaign.project.commit
         return tried is None or self.run is None or self.run.project.get("commit") != tried
 
     @property
     def families(self) -> list[Family]:
-        groups: dict[tuple[str, str], list[Fault]] = {}
+        groups: dict[tuple[str, str], list[FaultOutcome]] = {}
         for fault in self.campaign.faults:
             groups.setdefault((fault.family, place(fault.on, fault.emulated)), []).append(fault)
         return [Family(name, where, tuple(faults)) for (name, where), faults in groups.items()]
 
     @property
-    def others(self) -> list[Fault]:
+    def others(self) -> list[FaultOutcome]:
         """Those that have to be caught though nothing says how far they move an output: events and crashes."""
         return [fault for fault in self.campaign.faults if fault.counts and not fault.beyond_noise]
 
     @property
-    def within(self) -> list[Fault]:
+    def within(self) -> list[FaultOutcome]:
         return [fault for fault in self.campaign.faults if not fault.counts]
 
     @property
-    def missed(self) -> list[Fault]:
+    def missed(self) -> list[FaultOutcome]:
         """Faults that had to be caught and were not. One whose effect nobody could measure is not excused."""
         return [fault for fault in self.campaign.faults if fault.counts and not fault.caught]
 
     @property
-    def lost(self) -> list[Fault]:
+    def lost(self) -> list[FaultOutcome]:
         """Events after which records, documents or a verdict other than a pass are lacking."""
         return [fault for fault in self.campaign.faults if fault.sort == "event" and not fault.ended]
 
     @property
     def clean(self) -> list[CleanRuns]:
-        groups: dict[tuple[str, str, str], list[Clean]] = {}
+        groups: dict[tuple[str, str, str], list[CleanOutcome]] = {}
         for run in self.campaign.clean:
             groups.setdefault((run.model, run.dtype, run.on), []).append(run)
         return [CleanRuns(*key, tuple(runs)) for key, runs in groups.items()]
 
     @property
-    def alarms(self) -> list[Clean]:
+    def alarms(self) -> list[CleanOutcome]:
         return [run for run in self.campaign.clean if run.alarms]

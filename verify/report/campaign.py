@@ -1,35 +1,45 @@
-"""A fault campaign read back: what verify made of planted faults, and of runs without one. schemas/faults.schema.json.
+"""A fault campaign as it is kept: what verify made of planted faults, and of runs without one.
 
-The file is made elsewhere and copied into a run's folder; what stands there is part of that run's documents. Types are
-held here and not in a template, and so is its summary: a document must not show totals that its own rows contradict.
+These types are faults.json: verify/faults writes them, the report reads them, and faults.schema.json is made of them.
+The file is made elsewhere and copied into a run's folder; what stands there is part of that run's documents. Its
+summary is counted again as it is read: a document must not show totals that its own rows contradict.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
 
 from env.atomic import write_text
 from env.errors import RecordError
+from env.language import Message, _
 from verify.run.verdict import Word
 
-SCHEMA = 1
+SCHEMA: Final = 1
+SCHEMA_FILE = Path(__file__).with_name("faults.schema.json")
 FAULTS_FILE = "faults.json"  # in the folder of a run
 MADE_BY = "nox -s faults"
+LONGEST = 160  # characters of what is wrong with a file: it may quote a value of any length
 
-Row = TypeVar("Row")
-Count = int  # from 0
-Amount = float  # finite, from 0
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0)]  # finite: JSON has no other
+Time = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|\+00:00)$")]
 On = Literal["npu", "cpu"]
 Sort = Literal["number", "event", "checkpoint"]
 
 
-@dataclass(frozen=True)
-class Fault:
+def described(text: str) -> Any:
+    """A field's description in the schema."""
+    return Meta(description=text)
+
+
+class FaultOutcome(Struct, frozen=True, forbid_unknown_fields=True):
     """One planted fault, and what verify made of it."""
 
     id: str
@@ -37,17 +47,22 @@ class Fault:
     what: str
     on: On
     emulated: bool
-    layer: str | None  # the one faulty layer; None where the fault is in no layer, or in several
+    layer: Annotated[str | None, described("the one faulty layer; null where it is in no layer, or in several")]
     sort: Sort
-    effect: Amount | None  # how far outputs moved, in units of the dtype's own noise; None: cannot be measured
+    effect: Annotated[
+        Amount | None,
+        described("how far outputs moved, in units of the dtype's own noise; null where it cannot be measured"),
+    ]
     beyond_noise: bool | None
     caught: bool
-    check: str | None  # the first that did not pass
+    check: Annotated[str | None, described("the first check that did not pass")]
     level: Count | None
     reason: str
-    named: bool | None
+    named: Annotated[bool | None, described("whether the layer that was named is the faulty one")]
     named_layer: str | None
-    seconds: Amount | None  # from the start of verify to the first record that did not pass, imports left out
+    seconds: Annotated[
+        Amount | None, described("from the start of verify to the first record that did not pass, imports left out")
+    ]
     records: Count
     documents: bool
     verdict: str
@@ -65,58 +80,86 @@ class Fault:
         return self.records > 0 and self.documents and not passed
 
 
-@dataclass(frozen=True)
-class Clean:
+class CleanOutcome(Struct, frozen=True, forbid_unknown_fields=True):
     """One run without a fault."""
 
     model: str
     seed: int
     dtype: str
     on: On
-    alarms: tuple[str, ...]  # the checks that did not pass
+    alarms: Annotated[tuple[str, ...], described("the checks that did not pass")]
     reason: str
     checks: Count
     seconds: Amount
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(Struct, frozen=True, forbid_unknown_fields=True):
     """What the rows of a campaign count up to."""
 
     cases: Count
     beyond_noise: Count
-    caught: Count  # of those beyond the noise
+    caught: Annotated[Count, described("of those beyond the noise")]
     events: Count
-    events_ended: Count
-    single_layer: Count  # faults caught that have a layer
-    named: Count  # of these, with the layer named right
+    events_ended: Annotated[Count, described("with records, a verdict that is not a pass, and both documents")]
+    single_layer: Annotated[Count, described("faults caught that have a layer")]
+    named: Annotated[Count, described("of these, with the layer named right")]
     clean_runs: Count
-    false_alarms: Count  # runs that raised one, whatever the number of checks that did
+    false_alarms: Annotated[Count, described("runs without a fault that raised an alarm, however many checks did")]
 
 
-@dataclass(frozen=True)
-class Campaign:
-    """A whole campaign, checked."""
+class Project(Struct, frozen=True):
+    """The code whose checks were tried; `commit` is null where it was no checkout."""
 
-    project: Mapping[str, str | None]
-    started: str
+    version: str
+    commit: str | None
+
+
+class Campaign(Struct, frozen=True, forbid_unknown_fields=True):
+    """Faults planted one at a time with what verify made of each, and runs without a fault; `summary` counts both."""
+
+    schema: Literal[1]
+    project: Project
+    started: Time
     seconds: Amount
     jobs: Count
-    versions: Mapping[str, str | None]
+    versions: dict[str, str | None]
     sources_sha256: str
-    faults: tuple[Fault, ...]
-    clean: tuple[Clean, ...]
+    faults: tuple[FaultOutcome, ...]
+    clean: tuple[CleanOutcome, ...]
     summary: Summary
+
+
+class _Head(Struct):
+    """The one field that a file of any version has."""
+
+    schema: int
 
 
 @dataclass(frozen=True)
 class Damaged:
     """A run's faults.json that cannot be used, and why: without its path, which a document must not hold."""
 
-    why: str
+    why: Message
 
 
-def count(faults: Sequence[Fault], clean: Sequence[Clean]) -> Summary:
+class BadCampaignError(ValueError):
+    """A text that is no campaign of this version; `why` names the field and what is wrong with it."""
+
+    def __init__(self, why: Message) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def schema() -> str:
+    """The text of faults.schema.json, made of the types. After a change of them:
+
+    python -c 'from verify.report import campaign; campaign.SCHEMA_FILE.write_text(campaign.schema())'
+    """
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Campaign)}
+    return json.dumps(whole, indent=2) + "\n"
+
+
+def count(faults: Sequence[FaultOutcome], clean: Sequence[CleanOutcome]) -> Summary:
     """The summary of these rows."""
     beyond = [fault for fault in faults if fault.beyond_noise]
     events = [fault for fault in faults if fault.sort == "event"]
@@ -134,106 +177,39 @@ def count(faults: Sequence[Fault], clean: Sequence[Clean]) -> Summary:
     )
 
 
-def _is_number(value: object) -> bool:
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # JSON's integers have no bound
-        return False
-
-
-_HOLDS: Mapping[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "bool": lambda value: isinstance(value, bool),
-    "None": lambda value: value is None,
-    "Count": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
-    "Amount": lambda value: _is_number(value) and value >= 0,
-    "On": lambda value: value in ("npu", "cpu"),
-    "Sort": lambda value: value in ("number", "event", "checkpoint"),
-    "tuple[str, ...]": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
-    "Mapping[str, str | None]": lambda value: (
-        isinstance(value, dict) and all(one is None or isinstance(one, str) for one in value.values())
-    ),
-}
-_REQUIRED = {
-    "int": "an integer",
-    "str": "text",
-    "bool": "true or false",
-    "None": "null",
-    "Count": "an integer from 0",
-    "Amount": "a finite number from 0",
-    "On": '"npu" or "cpu"',
-    "Sort": '"number", "event" or "checkpoint"',
-    "tuple[str, ...]": "a list of texts",
-    "Mapping[str, str | None]": "an object of texts",
-}
-
-
-def _wrong(where: str, required: str, found: object) -> NoReturn:
-    said = json.dumps(found)
-    raise ValueError(f"{where} {required} required, {said if len(said) <= 60 else said[:59] + '…'} found")
-
-
-def _row(value: object, of: type[Row], where: str, **made: Any) -> Row:
-    """`value` as a row, its fields of the annotated types; `made` are those that were read before."""
-    if not isinstance(value, dict):
-        _wrong(f"{where}:", "an object", value)
-    names = [field.name for field in fields(of)]  # type: ignore[arg-type]
-    unknown = sorted(set(value) - set(names))
-    missing = [name for name in names if name not in value]
-    if missing or unknown:
-        raise ValueError(f"{where}: {f'{missing[0]} is missing' if missing else f'no field {unknown[0]!r} is known'}")
-    for field in fields(of):  # type: ignore[arg-type]
-        if field.name not in made:
-            kinds = [str(field.type)] if str(field.type) in _HOLDS else str(field.type).split(" | ")
-            if not any(_HOLDS[kind](value[field.name]) for kind in kinds):
-                _wrong(f"{where}.{field.name}:", " or ".join(_REQUIRED[kind] for kind in kinds), value[field.name])
-    read = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
-    return of(**{**read, **made})
-
-
-def _rows(value: Mapping[str, Any], name: str, of: type[Row]) -> tuple[Row, ...]:
-    rows = value.get(name)
-    if not isinstance(rows, list):
-        _wrong(f"{name}:", "a list", rows)
-    return tuple(_row(row, of, f"{name}[{number}]") for number, row in enumerate(rows))
-
-
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
 def parse(text: str) -> Campaign:
     """The campaign that `text`, a faults.json, holds.
 
     Raises:
-        ValueError: it is not JSON, of another version, not in the shape of the schema, or does not add up.
+        BadCampaignError: it is not JSON, of another version, not as the types have it, or does not add up.
     """
-    value = json.loads(text, parse_constant=_not_json)
-    if not isinstance(value, dict):
-        _wrong("the file:", "an object", value)
-    version = value.pop("schema", None)
-    if type(version) is not int or version != SCHEMA:
-        _wrong("schema", str(SCHEMA), version)
-    faults, clean = _rows(value, "faults", Fault), _rows(value, "clean", Clean)
-    summary = _row(value.get("summary"), Summary, "summary")
-    campaign = _row(value, Campaign, "campaign", faults=faults, clean=clean, summary=summary)
-    lacking = [name for name in ("version", "commit") if name not in campaign.project]
-    if lacking:
-        raise ValueError(f"campaign.project: {lacking[0]} is missing")
-    counted = count(faults, clean)
-    for field in fields(Summary):
-        said, found = getattr(summary, field.name), getattr(counted, field.name)
-        if said != found:
-            raise ValueError(f"summary.{field.name}: {found} required by the rows, {said} found")
+    try:
+        version = msgspec.json.decode(text, type=_Head).schema
+        if version != SCHEMA:
+            raise BadCampaignError(_("schema {required} required, {version} found", required=SCHEMA, version=version))
+        campaign = msgspec.json.decode(text, type=Campaign)
+    except (msgspec.DecodeError, RecursionError) as error:
+        problem = str(error) or type(error).__name__
+        problem = problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 1]}…"
+        raise BadCampaignError(Message(problem)) from error
+    counted = count(campaign.faults, campaign.clean)
+    for name in Summary.__struct_fields__:
+        total, stated = getattr(counted, name), getattr(campaign.summary, name)
+        if total != stated:
+            raise BadCampaignError(
+                _("summary.{name}: {total} required by the rows, {stated} found", name=name, total=total, stated=stated)
+            )
     return campaign
 
 
-_UNREADABLE = (OSError, ValueError, RecursionError)
+_UNREADABLE = (OSError, UnicodeDecodeError, BadCampaignError)
 
 
-def _why(error: BaseException) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+def _why(error: Exception) -> Message:
+    if isinstance(error, BadCampaignError):
+        return error.why
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return Message(reason)
 
 
 def attach(file: Path, folder: Path) -> None:
@@ -247,11 +223,13 @@ def attach(file: Path, folder: Path) -> None:
         text = file.read_bytes().decode("utf-8")
         parse(text)
     except FileNotFoundError as error:
-        raise RecordError(f"no fault campaign in {file}", why="there is no such file", next=MADE_BY) from error
+        raise RecordError(
+            _("no fault campaign in {file}", file=str(file)), why=_("there is no such file"), next=MADE_BY
+        ) from error
     except _UNREADABLE as error:
         raise RecordError(
-            f"{file} is not a fault campaign that can be shown: {_why(error)}",
-            why="the file is damaged, or was made by another version of this bundle",
+            _("{file} is not a fault campaign that can be shown: {why}", file=str(file), why=_why(error)),
+            why=_("the file is damaged, or was made by another version of this bundle"),
             next=MADE_BY,
         ) from error
     write_text(folder / FAULTS_FILE, text)

@@ -1,4 +1,4 @@
-"""What the templates may ask of a run's evidence. A figure that no record holds is None here, and is said as such."""
+"""A run's evidence as templates look it up. A figure that no record holds is None here and "not recorded" there."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from verify.run.plan import CHECKS, COMPONENTS
 from verify.run.records import Evidence, Record, Status
 from verify.run.verdict import Judged, Verdict
 
-COMPONENTS = ("encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end")
 DEPTH = 6  # of nested mappings that `figures` goes into
 
 
 def pick(value: object, *path: str) -> Any:
     """The value under nested keys, or None where a key is missing or something else than a mapping is on the way."""
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = value.get(key) if isinstance(value, Mapping) and isinstance(key, str) else None
     return value
 
 
@@ -48,8 +48,8 @@ def number(value: object, spec: str) -> str | None:
 
 def worst(values: object) -> object:
     """The largest of a list of figures; None where one is no number: what is missing is worse than any figure."""
-    found = values if isinstance(values, list) else []
-    return max(found, default=None) if all(number(value, "f") is not None for value in found) else None
+    numbers = values if isinstance(values, list) else []
+    return max(numbers, default=None) if all(number(value, "f") is not None for value in numbers) else None
 
 
 def size(value: object) -> str | None:
@@ -137,6 +137,11 @@ class Facts:
         """Whether a check came to its end: what its record lists, and what it does not, then means something."""
         return self.judged(check).status in (Status.PASS, Status.FAIL)
 
+    def unplanned(self) -> list[str]:
+        """The checks with a record that the plan does not know, and no section shows: those of another version."""
+        planned = {check.name for check in CHECKS}
+        return [j.check for j in self.verdict.checks if j.check not in planned and self.record(j.check)]
+
     def accuracy(self) -> list[Accuracy]:
         """The accuracy table's rows. A component passes when its shape, finiteness and parity all did."""
         sources = [dict(self.named(check, "components")) for check in ("shapes", "parity", "determinism")]
@@ -146,8 +151,8 @@ class Facts:
     def _accuracy(
         self, name: str, shape: Mapping[str, Any], parity: Mapping[str, Any], repeat: Mapping[str, Any]
     ) -> Accuracy:
-        found, expected, finite = (shape.get(key) for key in ("shape", "expected", "finite"))
-        shaped = None if found is None or expected is None else found == expected and finite
+        actual, expected, finite = (shape.get(key) for key in ("shape", "expected", "finite"))
+        shaped = None if actual is None or expected is None else actual == expected and finite
         passed = {"shapes": shaped, "parity": parity.get("passed")}
         if False in passed.values():
             return Accuracy(name, Status.FAIL, None, shape, parity, repeat)
@@ -159,11 +164,11 @@ class Facts:
 
     @property
     def device(self) -> str:
-        """The device to name in commands: the one that was used, or else asked for."""
-        return self.verdict.device.used or self.verdict.device.asked or "auto"
+        """The device to name in commands: the one that was used, or else the run's option."""
+        return self.verdict.device.used or self.verdict.device.requested or "auto"
 
     def command(self, program: str, **options: object) -> str:
         """A command line of `program` for this run's checkpoint and device, quoted for a shell."""
         run = self.evidence.run
-        words = [program, *(("--model-dir", run.model_dir) if run else ()), "--device", self.device]
-        return "python " + shlex.join([*words, *(part for k, v in options.items() for part in (f"--{k}", str(v)))])
+        argv = [program, *(("--model-dir", run.model_dir) if run else ()), "--device", self.device]
+        return "python " + shlex.join([*argv, *(part for k, v in options.items() for part in (f"--{k}", str(v)))])

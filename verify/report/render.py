@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,22 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from env.atomic import write_text
+from env.language import LANGUAGES, Language, Message, _, folded, translate
 from verify.report import markdown
 from verify.report.appendix import Appendix, share
 from verify.report.campaign import Campaign, Damaged
 from verify.report.facts import Facts, figures, is_scalar, number, pick, size, worst
 from verify.run.records import Evidence
-from verify.run.verdict import Language, in_language, judge
+from verify.run.verdict import judge
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
-LANGUAGES: tuple[Language, ...] = ("zh", "en")  # Chinese first, as the field publishes
+SENTENCE_SPACE = {"en": " ", "zh": ""}
+ENUMERATION = {"en": ", ", "zh": "、"}
 FIGURES_SHOWN = 40  # of the host, and of a check that has no section of its own
 
 
 def render(evidence: Evidence, language: Language, campaign: Campaign | Damaged | None = None) -> str:
-    """The document of a run in one language, with the appendix on planted faults where a campaign is given.
+    """The document of a run in one language, with the appendix on planted faults where there is a campaign.
 
     The same evidence and campaign give the same text.
     """
@@ -56,66 +59,103 @@ def _environment(language: Language) -> Environment:
         keep_trailing_newline=True,  # a section is a paragraph of its own
     )
 
-    def say(zh: str, en: str) -> str:
-        return zh if language == "zh" else en
-
-    environment.globals.update(say=say, language=language, pick=pick, share=share, figures_shown=FIGURES_SHOWN)
-    environment.filters.update(_filters(language, say))
+    formatter = Formatter(language)
+    environment.globals.update(language=language, pick=pick, share=share, figures_shown=FIGURES_SHOWN)
+    environment.globals["_"] = formatter.sentence
+    environment.filters.update(formatter.filters())
     return environment
 
 
-def _filters(language: Language, say: Callable[[str, str], str]) -> Mapping[str, Callable[..., str]]:
-    """How values become text. What is None, empty or of the wrong type is said to be not recorded."""
-    missing = say("未记录", "not recorded")
+class Formatter:
+    """How values become text in one language. What is None, empty or of the wrong type reads "not recorded"."""
 
-    def text(value: object) -> str:
-        if isinstance(value, bool):
-            return say("是", "yes") if value else say("否", "no")
-        if isinstance(value, (list, tuple)) and all(map(is_scalar, value)):
-            return ", ".join(map(text, value))
-        return "" if value is None else str(value)
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self.missing = translate(_("not recorded"), language)
 
-    def figure(value: object, name: str) -> str:
-        return (size(value) if name.endswith("bytes") else None) or cell(value)
+    def filters(self) -> Mapping[str, Callable[..., Any]]:
+        """The filters of the templates, by name."""
+        methods: tuple[Callable[..., Any], ...] = (
+            *(self.cell, self.code, self.count, self.figure, self.message, self.num, self.pairs, self.score),
+            *(self.sentences, self.shape, self.size, self.term, self.transcript, self.versions),
+            *(markdown.block, markdown.tail, worst),
+        )
+        return {method.__name__: method for method in methods}
 
-    def cell(value: object) -> str:
-        return markdown.cell(text(value)) or missing
+    def sentence(self, template: str, /, **fields: object) -> str:
+        """A message in the document's language: what templates call `_`. Its fields are Markdown already."""
+        return translate(Message(folded(template), **fields), self.language)
 
-    def num(value: object, spec: str) -> str:
+    def message(self, value: object) -> object:
+        """A sentence as a record keeps it, or a list of them, in the document's language; any other value as it is."""
+        if isinstance(value, (list, tuple)):
+            return [self.message(item) for item in value]
+        try:
+            message = value if isinstance(value, Message) else Message.from_json(value)
+        except ValueError:
+            return value
+        return translate(message, self.language)
+
+    def cell(self, value: object) -> str:
+        return markdown.cell(self._text(value)) or self.missing
+
+    def code(self, value: object) -> str:
+        return markdown.code(self._text(value)) or self.missing
+
+    def count(self, value: object) -> str:
+        return str(len(value)) if isinstance(value, list) else self.missing
+
+    def figure(self, value: object, name: str) -> str:
+        """A figure by its dotted name: bytes have a unit."""
+        return (size(value) if name.endswith("bytes") else None) or self.cell(value)
+
+    def num(self, value: object, spec: str) -> str:
         if isinstance(value, list) and value:
-            return ", ".join(num(item, spec) for item in value if is_scalar(item)) or missing
-        return number(value, spec) or missing
+            return ", ".join(self.num(item, spec) for item in value if is_scalar(item)) or self.missing
+        return number(value, spec) or self.missing
 
-    def score(value: object, spec: str) -> str:
+    def pairs(self, value: object) -> str:
+        named = (f"{self.cell(name)}={self.cell(inner)}" for name, inner in figures(value))
+        return " · ".join(named) or self.missing
+
+    def score(self, value: object, spec: str) -> str:
         """A figure of verify/speech/scores.py with its interval; undefined where there was nothing to divide by."""
-        found, low, high = (number(pick(value, side), spec) for side in ("value", "low", "high"))
-        if found is None:
-            return say("无定义", "undefined") if isinstance(value, Mapping) else missing
-        return found if low is None or high is None else f"{found} [{low}, {high}]"
+        score, low, high = (number(pick(value, side), spec) for side in ("value", "low", "high"))
+        if score is None:
+            return translate(_("undefined"), self.language) if isinstance(value, Mapping) else self.missing
+        return score if low is None or high is None else f"{score} [{low}, {high}]"
 
-    def words(value: object) -> str:
-        """A text that was heard: none where there is none, and told from one that is empty."""
-        return say("（空）", "(empty)") if value == "" else say("（无）", "(none)") if value is None else cell(value)
+    def sentences(self, paragraph: Iterable[str]) -> str:
+        """Sentences in a row: a space between them in English, nothing in Chinese."""
+        return SENTENCE_SPACE[self.language].join(paragraph)
 
-    def shape(value: Any) -> str:
-        return f"[{cell(value)}]" if isinstance(value, list) and value else missing
+    def shape(self, value: object) -> str:
+        return f"[{self.cell(value)}]" if isinstance(value, list) and value else self.missing
 
-    return {
-        "cell": cell,
-        "code": lambda value: markdown.code(text(value)) or missing,
-        "block": markdown.block,
-        "tail": markdown.tail,  # type: ignore[dict-item]
-        "count": lambda value: str(len(value)) if isinstance(value, list) else missing,
-        "figure": figure,
-        "num": num,
-        "pairs": lambda value: " · ".join(f"{cell(name)}={cell(inner)}" for name, inner in figures(value)) or missing,
-        "score": score,
-        "shape": shape,
-        "size": lambda value: size(value) or missing,
-        "word": lambda value: in_language(value, language),
-        "words": words,
-        "worst": worst,  # type: ignore[dict-item]
-    }
+    def size(self, value: object) -> str:
+        return size(value) or self.missing
+
+    def term(self, value: Enum) -> str:
+        """A status, a caveat or the verdict's word."""
+        return translate(str(value.value), self.language)
+
+    def transcript(self, value: object) -> str:
+        """What a model made of a clip: that there is no text is told from a text that is empty."""
+        if value is None:
+            return translate(_("(none)"), self.language)
+        return translate(_("(empty)"), self.language) if value == "" else self.cell(value)
+
+    def versions(self, packages: Iterable[tuple[str, object]]) -> str:
+        """Packages with their versions, in a sentence."""
+        listed = [f"{self.cell(name)} {self.cell(version)}" for name, version in packages]
+        return ENUMERATION[self.language].join(listed) or self.missing
+
+    def _text(self, value: object) -> str:
+        if isinstance(value, bool):
+            return translate(_("yes") if value else _("no"), self.language)
+        if isinstance(value, (list, tuple)) and all(map(is_scalar, value)):
+            return ", ".join(map(self._text, value))
+        return "" if value is None else str(value)
 
 
 def write_documents(evidence: Evidence, folder: Path, campaign: Campaign | Damaged | None = None) -> list[Path]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from env.errors import storage_error
+from env.language import Message, _
 from env.stack import ROOT
 from verify.run.context import Context
+from verify.run.damage import decode_message
 from verify.run.plan import Check
-from verify.run.records import Status
+from verify.run.records import Answer, Status
 from verify.run.text import without_home
 
 LOG_LINES = 40  # kept in a record that did not pass
@@ -61,8 +62,8 @@ class Child:
             )
         os.close(write_fd)
 
-    def run(self, check: Check, limit: float) -> Mapping[str, Any]:
-        """The worker's answer for `check`, or an error in the same form where it died or outlasted `limit` seconds."""
+    def run(self, check: Check, limit: float) -> Answer:
+        """The worker's answer for `check`, or one in its place where it died or outlasted `limit` seconds."""
         offset = self.log.stat().st_size
         start = time.monotonic()
         line = b""
@@ -72,13 +73,13 @@ class Child:
             self._process.stdin.flush()
             line = self._read_line(start + limit)
         if line:
-            value: dict[str, Any] = json.loads(line)
+            answer = msgspec.json.decode(line, type=Answer, dec_hook=decode_message)
         else:
             reason = self._end(time.monotonic() - start >= limit, limit)
-            value = {"status": Status.ERROR.value, "reason": reason, "seconds": round(time.monotonic() - start, 3)}
-        if value["status"] not in (Status.PASS.value, Status.SKIP.value):
-            value["log"] = tail(self.log, offset)
-        return value
+            answer = Answer(status=Status.ERROR, reason=reason, seconds=round(time.monotonic() - start, 3))
+        if answer.status in (Status.PASS, Status.SKIP):
+            return answer
+        return msgspec.structs.replace(answer, log=tuple(tail(self.log, offset)))
 
     def _read_line(self, deadline: float) -> bytes:
         """The next line, or nothing where the worker ended or the deadline (of the monotonic clock) passed.
@@ -88,7 +89,7 @@ class Child:
         while b"\n" not in self._pending:
             ended = self._process.poll() is not None
             left = deadline - time.monotonic()
-            ready, _, _ = select.select([self._results], [], [], 0.0 if ended else min(max(0.0, left), LOOK_S))
+            ready = select.select([self._results], [], [], 0.0 if ended else min(max(0.0, left), LOOK_S))[0]
             if ready:
                 block = self._results.read(1 << 16)
                 if not block:
@@ -96,28 +97,32 @@ class Child:
                 self._pending += block
             elif ended or left <= 0:
                 return b""
-        line, _, self._pending = self._pending.partition(b"\n")
+        line, _newline, self._pending = self._pending.partition(b"\n")
         return line
 
-    def _end(self, timed_out: bool, limit: float) -> str:
-        """End a worker that hangs or has died, and say how it ended."""
+    def _end(self, timed_out: bool, limit: float) -> Message:
+        """End a worker that hangs or has died; how it ended."""
         if timed_out:
             self._signal(signal.SIGUSR1)  # faulthandler writes every thread's stack to the log
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STACK_DUMP_S)
             self.close()
-            return f"no answer in {limit:g} s: the worker was ended; the log's last lines say where it stood"
+            return _(
+                "no answer in {limit:g} s: the worker was ended; the log's last lines say where it stood", limit=limit
+            )
         try:
             code = self._process.wait(LAST_WORDS_S)
         except subprocess.TimeoutExpired:
             self.close()
-            return f"the worker stopped answering and did not end in {LAST_WORDS_S:g} s: it was ended"
+            return _(
+                "the worker stopped answering and did not end in {seconds:g} s: it was ended", seconds=LAST_WORDS_S
+            )
         self.close()
         if code == -signal.SIGKILL:
-            return "the worker was ended by SIGKILL, mostly for want of memory: dmesg | grep -i 'killed process'"
+            return _("the worker was ended by SIGKILL, mostly for want of memory: dmesg | grep -i 'killed process'")
         if code < 0:
-            return f"the worker was ended by {signal.Signals(-code).name}"
-        return f"the worker ended with exit code {code}"
+            return _("the worker was ended by {signal}", signal=signal.Signals(-code).name)
+        return _("the worker ended with exit code {code}", code=code)
 
     def _signal(self, number: int, *, group: bool = False) -> None:
         with contextlib.suppress(ProcessLookupError):

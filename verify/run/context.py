@@ -1,4 +1,4 @@
-"""What was asked of a run, as every check sees it and as a worker is told it."""
+"""The options of a run, as every check sees them and as a worker reads them."""
 
 from __future__ import annotations
 

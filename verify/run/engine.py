@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,14 +12,12 @@ from typing import Any
 
 from env import npu_emulator
 from env.doctor import diagnose
-from env.runner import run
-from env.stack import ROOT
+from env.language import _
 from verify.run.child import Child
 from verify.run.context import Context
 from verify.run.plan import Check, full_size
-from verify.run.records import Record, Run, Status, write_record
-
-VERSION_FILE = ROOT / "CHANGELOG.md"
+from verify.run.provenance import project, shown_model_dir
+from verify.run.records import DOCTOR, Answer, Record, Run, Status, write_record
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,30 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def project() -> dict[str, Any]:
-    """The bundle's own version (CHANGELOG.md's newest heading) and git commit; None where it is no checkout."""
-    version = next(
-        (
-            line[3:].split()[0].strip("[]")
-            for line in VERSION_FILE.read_text(encoding="utf-8").splitlines()
-            if line.startswith("## ")
-        ),
-        "unknown",
-    )
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    # Unpacked into another repository, git would name that one's commit.
-    commit = run(command).stdout.strip() if (ROOT / ".git").exists() else ""
-    return {"version": version, "commit": commit or None}
+class Workers:
+    """One warm worker at a time: a new one is started where the last has died."""
+
+    def __init__(self, python: Path, context: Context) -> None:
+        self._python = python
+        self._context = context
+        self._child: Child | None = None
+        self._started = 0
+
+    def run(self, check: Check, limit: float) -> Answer:
+        """The answer for `check` within `limit` seconds.
+
+        Raises:
+            StorageError: a worker's log cannot be written.
+        """
+        if self._child is None or not self._child.alive:
+            self._started += 1
+            log = self._context.run_folder / "logs" / f"worker-{self._started}.log"
+            self._child = Child(self._python, self._context, log)
+        return self._child.run(check, limit)
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.close()
 
 
 def run_checks(
@@ -55,7 +63,7 @@ def run_checks(
     context: Context,
     python: Path,
     rerun: Callable[[str], str],
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress], None] = lambda _step: None,
 ) -> list[Record]:
     """Run `checks` in order. A worker that dies or hangs costs only its check: the next gets a new one.
 
@@ -65,53 +73,53 @@ def run_checks(
         StorageError: a record cannot be written; those before it are kept.
     """
     records: list[Record] = []
-    child: Child | None = None
-    workers = 0
+    workers = Workers(python, context)
     full = full_size(context.model_dir, context.level)
-
-    def keep(check: Check, started: str, value: Mapping[str, Any]) -> None:
-        data = dict(value.get("data", {}))
-        if value["status"] in (Status.FAIL.value, Status.ERROR.value):
-            known = diagnose([*value.get("log", ()), value["reason"]])
-            if known:
-                data["doctor"] = [found.as_dict() for found in known]
-        record = Record(
-            check=check.name,
-            level=check.level,
-            status=Status(value["status"]),
-            reason=value["reason"],
-            started=started,
-            seconds=value["seconds"],
-            data=data,
-            signature=value.get("signature", {}),
-            rerun=rerun(check.name),
-            log=tuple(value.get("log", ())),
-            emulated=value.get(
-                "emulated", bool(os.environ.get(npu_emulator.VARIABLE))
-            ),  # a worker that died said nothing
-        )
-        write_record(context.run_folder, record)
-        records.append(record)
-        progress(Progress(check.name, record))
-
     try:
         for check in checks:
             progress(Progress(check.name))
             started, clock = now(), time.monotonic()
+            stopped: KeyboardInterrupt | None = None
             try:
-                if child is None or not child.alive:
-                    workers += 1
-                    child = Child(python, context, context.run_folder / "logs" / f"worker-{workers}.log")
-                value = child.run(check, check.limit_for(full=full, minutes=context.minutes))
-            except KeyboardInterrupt:
+                answer = workers.run(check, check.limit_for(full=full, minutes=context.minutes))
+            except KeyboardInterrupt as interrupt:
+                stopped = interrupt
                 seconds = round(time.monotonic() - clock, 3)
-                keep(check, started, {"status": "error", "reason": "interrupted", "seconds": seconds})
-                raise
-            keep(check, started, value)
+                answer = Answer(status=Status.ERROR, reason=_("interrupted"), seconds=seconds)
+            record = record_of(check, answer, started, rerun(check.name))
+            write_record(context.run_folder, record)
+            records.append(record)
+            progress(Progress(check.name, record))
+            if stopped is not None:
+                raise stopped
     finally:
-        if child is not None:
-            child.close()
+        workers.close()
     return records
+
+
+def record_of(check: Check, answer: Answer, started: str, rerun: str) -> Record:
+    """The record of a check that has ended, with the known failures in what it left where it did not pass."""
+    data: dict[str, Any] = dict(answer.data)
+    if answer.status in (Status.FAIL, Status.ERROR):
+        known = diagnose([*answer.log, answer.reason])
+        if known:
+            data[DOCTOR] = [diagnosis.as_dict() for diagnosis in known]
+    emulated = answer.emulated
+    if emulated is None:
+        emulated = bool(os.environ.get(npu_emulator.VARIABLE))
+    return Record(
+        check=check.name,
+        level=check.level,
+        status=answer.status,
+        reason=answer.reason,
+        started=started,
+        seconds=answer.seconds,
+        data=data,
+        signature=answer.signature,
+        rerun=rerun,
+        log=answer.log,
+        emulated=emulated,
+    )
 
 
 def new_run(run_id: str, context: Context, checks: Sequence[Check], device: str, command: str) -> Run:
@@ -128,13 +136,3 @@ def new_run(run_id: str, context: Context, checks: Sequence[Check], device: str,
         command=command,
         project=project(),
     )
-
-
-def shown_model_dir(model_dir: str) -> str:
-    """A stand-in's name, the path of a folder of this project, and of any other folder its name alone: a record names
-    no path of the machine it was made on.
-    """
-    if model_dir.startswith("synthetic:"):
-        return model_dir
-    path = Path(model_dir)
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name

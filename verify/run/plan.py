@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.size import FULL_SIZE
+
 FULL_LEVEL = 3  # whose checkpoint is full-size, by its definition
-FULL_BYTES = 100_000_000  # of a checkpoint that is full-size at any level: values.SMALL parameters in bfloat16
+FULL_BYTES = 2 * FULL_SIZE  # of a checkpoint that is full-size at any level, in bfloat16
+
+# What `shapes`, `determinism` and `parity` measure, in the order of the forward pass: Architecture.output_shapes, which
+# a reader of records must not import.
+COMPONENTS = ("encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end")
 
 
 @dataclass(frozen=True)
 class Check:
     """One check, verify/checks/<name>.py; the limits are in seconds, for small and for full-size weights.
 
-    `essential`: the level means nothing without it. A skip of such a check, or a run that was not asked for it, leaves
+    `essential`: the level means nothing without it. A skip of such a check, or a run that leaves it out, leaves
     the run incomplete; any other check may be skipped with a reason, which the verdict line then names.
     """
 
@@ -35,21 +41,24 @@ class Check:
         return limit + 60 * minutes if self.for_minutes else limit
 
 
-# In the order they run. The first model check of a process pays for the imports (10-14 s) and the load.
-# Not essential: `machine` (the host), `benchmark` and `soak` (how fast, how long), `configurations` (lengths, batches
-# and caches that were not asked for). All others together say whether what was asked is computed rightly.
+# In the order they run. The first model check of a process pays for the imports (10-14 s) and the load, and `parity`,
+# the first that needs them, for making reference values.
+# Not essential: `machine` (the host), `frontend` (on the CPU, the same for every device), `benchmark` and `soak` (how
+# fast, how long), `configurations` (lengths, batches and caches beside the run's own). All others together decide
+# whether the run's own work is computed rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
     Check("packages", 1, 60, essential=True),
     Check("checkpoint", 1, 300, 900, essential=True),
     Check("device", 1, 180, essential=True),
     Check("load", 2, 180, 1200, essential=True),
+    Check("frontend", 2, 180),
     Check("weights", 2, 120, 900, essential=True),
     Check("shapes", 2, 120, 900, essential=True),
     Check("splice", 2, 120, 900, essential=True),
     Check("generate", 2, 120, 900, essential=True),
     Check("determinism", 2, 120, 1200, essential=True),
-    Check("parity", 2, 120, 1800, essential=True),
+    Check("parity", 2, 180, 3600, essential=True),
     Check("layers", 2, 180, 3600, essential=True),
     Check("sharp", 2, 180, essential=True),
     Check("tokens", 2, 120, 900, essential=True),

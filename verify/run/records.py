@@ -1,26 +1,39 @@
-"""What a run leaves behind: one JSON record a check, and run.json, which says what was asked and planned.
+"""What a run leaves behind: one JSON record a check, and run.json, which holds the run's options and its plan.
 
 A record is written by atomic rename the moment its check ends, so that a crash, Ctrl-C or a full disk never loses a
-finished one. The report reads these files and nothing else. The format is versioned: schemas/*.json holds it.
+finished one. The report reads these files and nothing else. The format is versioned; schemas/*.json are made of the
+types here and in figures/, and reading holds a file to the same types.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, field
 
 from env.atomic import write_json
 from env.errors import RecordError, storage_error
+from env.language import Message, _, joined
 from env.options import SETUP_FILE
 from model.signature import Signature
+from verify.reference.figures import Figures, Name, Positive, Size
+from verify.run.damage import DamageError, convert, encode_message
+from verify.run.figures import FIGURES, DiagnosisFigures
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 RECORDS = "records"  # the folder of a run that holds its records
 RUN_FILE = "run.json"
+DOCTOR = "doctor"  # the known failures in a record's log, beside the check's own figures
+
+Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|\+00:00)$")]  # UTC, whole seconds
+Level = Annotated[int, Meta(ge=1, le=4)]
+T = TypeVar("T")
 
 
 class Status(str, Enum):
@@ -35,50 +48,127 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check function returns: its status, one sentence of reason, its figures and what they were taken with.
-
-    `data` is plain JSON.
-    """
+    """What a check function returns: its status, one sentence of reason, its figures and what they were taken with."""
 
     status: Status
     reason: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    figures: Figures | None = None
     signature: Signature | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The figures as a record holds them."""
+        return self.figures.as_json() if self.figures is not None else {}
+
+
+def passed(reason: str, figures: Figures | None = None, signature: Signature | None = None) -> Outcome:
+    return Outcome(Status.PASS, reason, figures, signature)
+
+
+def failed(problems: Sequence[str], figures: Figures | None = None, signature: Signature | None = None) -> Outcome:
+    """A failure for every one of `problems`."""
+    reason = problems[0] if len(problems) == 1 else joined(*problems)
+    return Outcome(Status.FAIL, reason, figures, signature)
+
+
+def skipped(reason: str) -> Outcome:
+    return Outcome(Status.SKIP, reason)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of a check, or its parent where the worker could not."""
+
+    status: Status
+    reason: Message
+    data: dict[str, Any] = field(default_factory=dict)
+    signature: dict[str, Any] = field(default_factory=dict)
+    seconds: float
+    emulated: bool | None = None  # None of a worker that died before it could tell
+    log: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Record:
     """One check of one run, as it is stored."""
 
-    check: str
-    level: int
+    check: Name
+    level: Positive
     status: Status
-    reason: str
-    started: str  # UTC, ISO 8601, whole seconds
-    seconds: float
-    data: Mapping[str, Any]
-    signature: Mapping[str, Any]
-    rerun: str  # the exact command that runs this check again
+    reason: str  # a Message, where it was read or made by a check
+    started: Moment
+    seconds: Size
+    data: Mapping[str, Any]  # the figures as JSON, and the doctor's diagnoses
+    signature: Mapping[str, Any]  # as model.signature.Signature
+    rerun: Name  # the exact command that runs this check again
     log: tuple[str, ...] = ()  # the last lines of the child's output, kept where the check did not pass
     emulated: bool = False
-    schema: int = SCHEMA
+    schema: Literal[1] = SCHEMA
+
+    @property
+    def figures(self) -> Figures | None:
+        """The check's figures; None where it left none, or is none of this version's.
+
+        Raises:
+            DamageError: they are not as this version writes them.
+        """
+        own = {name: value for name, value in self.data.items() if name != DOCTOR}
+        kind = FIGURES.get(self.check)
+        return convert(own, kind, "data") if kind is not None and own else None
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was asked of a run, on what, and which checks it planned."""
+    """The options of a run, and the checks it planned."""
 
-    run_id: str
-    started: str
-    level: int
-    device: str  # as asked: "auto", "npu:0", ...
+    run_id: Name
+    started: Moment
+    level: Level
+    device: str  # the option: "auto", "npu:0", ...
     model_dir: str
     dtype: str
     seed: int
-    planned: tuple[str, ...]  # check names, in order
-    command: str  # the command that repeats the run
-    project: Mapping[str, Any]  # version and git commit of the bundle
-    schema: int = SCHEMA
+    planned: Annotated[tuple[Name, ...], Meta(extra_json_schema={"uniqueItems": True})]  # check names, in order
+    command: Name  # the command that repeats the run
+    project: Mapping[str, str | None]  # version and git commit of the bundle
+    schema: Literal[1] = SCHEMA
+
+
+class UnlockedPin(msgspec.Struct, frozen=True, kw_only=True):
+    """A package that is pinned outside the lock, as it was installed."""
+
+    name: str
+    asked: str
+    found: str
+    sha256: str
+    source: str
+    substituted: bool
+
+
+class SetupData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the environment was built, as far as it came; setup may record more."""
+
+    profile: str | None = None
+    python: str | None = None
+    machine: str | None = None
+    lock: str | None = None
+    lock_sha256: str | None = None
+    installer: str | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    apart: list[UnlockedPin] = field(default_factory=list)
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the environment of a run was built, or why it was not: setup.json."""
+
+    schema: Literal[1]
+    status: Literal["pass", "fail", "error"]
+    reason: str
+    started: Moment
+    seconds: Size
+    command: Name
+    data: SetupData
 
 
 @dataclass(frozen=True)
@@ -89,23 +179,25 @@ class Evidence:
     """
 
     run: Run | None
-    setup: Mapping[str, Any] | None
+    setup: Mapping[str, Any] | None  # as Setup
     records: Mapping[str, Record]
     damaged: Mapping[str, str]
 
     def status(self, check: str) -> Status:
+        """How a check ended: NOT_RUN where it left nothing, ERROR where what it left cannot be read."""
         if check in self.records:
             return self.records[check].status
         return Status.ERROR if f"{check}.json" in self.damaged else Status.NOT_RUN
 
 
 def write_run(folder: Path, run: Run) -> None:
-    write_json(folder / RUN_FILE, asdict(run))
+    write_json(folder / RUN_FILE, msgspec.to_builtins(run))
 
 
 def write_record(folder: Path, record: Record) -> None:
     """Write one record under `folder`, a run's folder. Floats in `data` must be finite: JSON has no NaN."""
-    write_json(folder / RECORDS / f"{record.check}.json", asdict(record))
+    value = msgspec.to_builtins(record, enc_hook=encode_message)
+    write_json(folder / RECORDS / f"{record.check}.json", value)
 
 
 def forget_records(folder: Path, checks: Iterable[str]) -> None:
@@ -125,50 +217,57 @@ def forget_records(folder: Path, checks: Iterable[str]) -> None:
 def _load(path: Path, kind: str) -> dict[str, Any]:
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
-        raise ValueError(f"{kind} is not a JSON object")
+        raise DamageError(_("{kind} is not a JSON object", kind=kind))
     if value.get("schema") != SCHEMA:
-        raise ValueError(f"schema {SCHEMA} required, {value.get('schema')!r} found")
+        raise DamageError(
+            _("schema {required} required, {version} found", required=SCHEMA, version=repr(value.get("schema")))
+        )
     return value
 
 
-_NOT_TEXT: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("level", "seed", "schema"), int),
-    **dict.fromkeys(("planned", "log"), list),
-    **dict.fromkeys(("data", "signature", "project"), dict),
-    "seconds": (int, float),
-    "emulated": bool,
-}
+def _typed(value: Mapping[str, Any], kind: type[T]) -> T:
+    """A file's object as the dataclass that it is."""
+    unknown = sorted(value.keys() - {each.name for each in fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise DamageError(_("{field} is unknown", field=unknown[0]))
+    return convert(value, kind)
 
 
-def _expect_fields(value: Mapping[str, Any], of: type[Run] | type[Record]) -> None:
-    """Hold the types that readers rely on, so that a damaged file is found here and not in a judge or a template."""
-    for name in (each.name for each in fields(of)):
-        if name not in value:
-            raise ValueError(f"{name} is missing")
-        if not isinstance(value[name], _NOT_TEXT.get(name, str)):
-            raise ValueError(f"{name} is a {type(value[name]).__name__}")
-
-
-def _read_run(path: Path) -> Run:
-    value = _load(path, RUN_FILE)
-    _expect_fields(value, Run)
-    value["planned"] = tuple(map(str, value["planned"]))
-    return Run(**value)
+def _with_reason(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with its reason as a message: a string of an earlier version, or a template with its fields."""
+    try:
+        return {**value, "reason": Message.from_json(value["reason"])}
+    except KeyError:
+        raise DamageError(_("{field} is missing", field="reason")) from None
+    except ValueError as error:
+        raise DamageError(_("{field}: {problem}", field="reason", problem=str(error))) from error
 
 
 def _read_record(path: Path) -> Record:
-    value = _load(path, "record")
-    _expect_fields(value, Record)
-    value["status"] = Status(value["status"])
-    value["log"] = tuple(map(str, value["log"]))
-    record = Record(**value)
+    value = _with_reason(_load(path, "record"))
+    reason = value["reason"]
+    record = replace(_typed({**value, "reason": str(reason)}, Record), reason=reason)
     if record.check != path.stem:
-        raise ValueError(f"is the record of {record.check}")
+        raise DamageError(_("is the record of {check}", check=record.check))
+    if record.status is Status.NOT_RUN:
+        raise DamageError(_("a check that was not run leaves no record"))
+    convert(record.data.get(DOCTOR, []), list[DiagnosisFigures], f"data.{DOCTOR}")
+    convert(record.signature, Signature, "signature")
+    if record.figures is None and record.status is Status.PASS and record.check in FIGURES:
+        raise DamageError(_("data is empty, and the check passed"))
     return record
+
+
+def _read_setup(path: Path) -> dict[str, Any]:
+    value = _with_reason(_load(path, SETUP_FILE))
+    _typed({**value, "reason": str(value["reason"])}, Setup)
+    return value
 
 
 def _why(error: BaseException) -> str:
     """What is wrong with a file, without its path: a document must not name the machine that renders it."""
+    if isinstance(error, DamageError):
+        return error.problem
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
@@ -178,30 +277,24 @@ def read_evidence(folder: Path) -> Evidence:
     Raises:
         RecordError: the folder holds neither a run.json nor a setup.json.
     """
-    damaged: dict[str, str] = {}
-    unreadable = (OSError, ValueError, TypeError, KeyError, RecursionError)
-    run: Run | None = None
-    setup: Mapping[str, Any] | None = None
-    records: dict[str, Record] = {}
     if not (folder / RUN_FILE).exists() and not (folder / SETUP_FILE).exists():
-        raise RecordError(f"no run in {folder}: neither {RUN_FILE} nor {SETUP_FILE} is there", next="nox -s verify")
-    try:
-        run = _read_run(folder / RUN_FILE)
-    except FileNotFoundError:
-        pass
-    except unreadable as error:
-        damaged[RUN_FILE] = _why(error)
-    try:
-        setup = _load(folder / SETUP_FILE, SETUP_FILE)
-    except FileNotFoundError:
-        pass
-    except unreadable as error:
-        damaged[SETUP_FILE] = _why(error)
-    for path in sorted((folder / RECORDS).glob("*.json")):
+        raise RecordError(
+            _("no run in {folder}: neither {run} nor {setup} is there", folder=folder, run=RUN_FILE, setup=SETUP_FILE),
+            next="nox -s verify",
+        )
+    damaged: dict[str, str] = {}
+
+    def readable(path: Path, read: Callable[[Path], T]) -> T | None:
         try:
-            record = _read_record(path)
-        except unreadable as error:
+            return read(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             damaged[path.name] = _why(error)
-        else:
-            records[record.check] = record
+            return None
+
+    run = readable(folder / RUN_FILE, lambda path: _typed(_load(path, RUN_FILE), Run))
+    setup = readable(folder / SETUP_FILE, _read_setup)
+    paths = sorted((folder / RECORDS).glob("*.json"))
+    records = {record.check: record for path in paths if (record := readable(path, _read_record)) is not None}
     return Evidence(run, setup, records, damaged)

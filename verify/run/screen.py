@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from env.language import _, translate
 from verify.run.engine import Progress
 from verify.run.plan import Check
 from verify.run.records import Record, Status
 
+RUNNING, WAITING = _("running"), _("waiting")
 STYLES = {Status.PASS: "green", Status.FAIL: "bold red", Status.ERROR: "red", Status.SKIP: "yellow"}
 
 
@@ -39,27 +41,30 @@ class Board:
 
     def __rich__(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        table.add_column("check")
-        table.add_column("level", justify="right")
-        table.add_column("status")
+        table.add_column(translate(_("check")))
+        table.add_column(translate(_("level")), justify="right")
+        table.add_column(translate(_("status")))
         table.add_column("s", justify="right")
-        table.add_column("reason", overflow="ellipsis", no_wrap=True)
+        table.add_column(translate(_("reason")), overflow="ellipsis", no_wrap=True)
         for check in self.checks:
             record = self.records.get(check.name)
             if record is not None:
                 style = STYLES[record.status]
                 status, seconds, reason = f"[{style}]{record.status.value}[/]", f"{record.seconds:.1f}", record.reason
             elif check.name == self.running:
-                status, seconds, reason = "[cyan]running[/]", f"{time.monotonic() - self.since:.0f}", ""
+                status, seconds, reason = f"[cyan]{translate(RUNNING)}[/]", f"{time.monotonic() - self.since:.0f}", ""
             else:
-                status, seconds, reason = "[dim]waiting[/]", "", ""
-            table.add_row(check.name, str(check.level), status, seconds, first_line(reason).replace("[", "\\["))
+                status, seconds, reason = f"[dim]{translate(WAITING)}[/]", "", ""
+            table.add_row(
+                check.name, str(check.level), status, seconds, first_line(translate(reason)).replace("[", "\\[")
+            )
         return table
 
 
 def line(record: Record) -> str:
     """One line for a record, as a log shows it."""
-    return f"{record.check:<12} {record.status.value:<5} {record.seconds:8.1f} s  {first_line(record.reason)}".rstrip()
+    reason = first_line(translate(record.reason))
+    return f"{record.check:<12} {record.status.value:<5} {record.seconds:8.1f} s  {reason}".rstrip()
 
 
 @contextmanager
@@ -84,7 +89,10 @@ def failures(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         if record.status in (Status.FAIL, Status.ERROR):
             known = record.data.get("doctor", ())
-            yield f"\n{record.check}: {record.status.value}: {record.reason}"
+            yield f"\n{record.check}: {record.status.value}: {translate(record.reason)}"
             yield from (f"    | {text}" for text in record.log[-10:])
-            yield from (f"    known: {one['id']}: {one['cause']}\n    fix:   {one['fix']}" for one in known)
-            yield f"    again: {record.rerun}"
+            for failure in known:
+                cause, fix = translate(failure["cause"]), translate(failure["fix"])
+                yield translate(_("    known: {id}: {cause}", id=failure["id"], cause=cause))
+                yield translate(_("    fix:   {fix}", fix=fix))
+            yield translate(_("    again: {command}", command=record.rerun))

@@ -1,6 +1,6 @@
 """From a run's evidence to its verdict: one word, what qualifies it, one line, one exit code. Pure, and free of torch.
 
-`verified` is said only where every planned check passed on the asked device. What weakens that claim (an emulated
+`verified` stands only where every planned check passed on the run's device. What weakens that claim (an emulated
 device, stand-in weights, substituted versions, a skip) is part of the line, and no option hides it.
 
 A verification of a speech model ends in words. A checkpoint that cannot hear, because the files of its processor are
@@ -11,20 +11,21 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
+from functools import reduce
+from typing import Any
 
+from env.device_name import DeviceName
 from env.errors import VerificationFailedError, VerificationIncompleteError
+from env.language import Language, Message, _, translate
 from env.options import SETUP_FILE
 from verify.run.plan import CHECKS
 from verify.run.records import RUN_FILE, Evidence, Record, Status
 from verify.run.text import one_line
 
-Language = Literal["en", "zh"]
-
-OWN_WEIGHTS = ("sharp",)  # runs on the bundled small checkpoint, whichever was asked
+OWN_WEIGHTS = ("sharp",)  # runs on the bundled small checkpoint, whichever the run is of
 NEEDS_TRAINING = ("speech",)  # a stand-in may skip it
 REASON_WIDTH = 160  # characters of a reason's first line that the verdict line repeats; the document holds all of it
 
@@ -39,7 +40,7 @@ class Word(str, Enum):
 
 
 class Caveat(str, Enum):
-    """What weakens or withholds the word, in the order in which it is said."""
+    """What weakens or withholds the word, in the order of the line."""
 
     EMULATED = "EMULATED"
     STAND_IN = "stand-in weights"
@@ -57,33 +58,30 @@ class Caveat(str, Enum):
 
 QUALIFIERS = (Caveat.EMULATED, Caveat.STAND_IN, Caveat.SUBSTITUTED)  # these stand in brackets behind the word
 
-CHINESE: Mapping[str, str] = {
-    Word.FAILED: "验证失败",
-    Word.NOT_VERIFIED: "未验证",
-    Word.INCOMPLETE: "验证未完成",
-    Word.VERIFIED: "验证通过",
-    Caveat.EMULATED: "EMULATED 模拟设备",
-    Caveat.STAND_IN: "替代权重",
-    Caveat.SUBSTITUTED: "版本被替换",
-    Caveat.OTHER_DEVICE: "未在指定设备上运行",
-    Caveat.OTHER_WEIGHTS: "未使用指定权重",
-    Caveat.WEIGHTS_UNKNOWN: "权重未确认",
-    Caveat.DEVICE_UNKNOWN: "设备未确认",
-    Caveat.SETUP: "环境搭建未成功",
-    Caveat.NEVER_STARTED: "验证未启动",
-    Caveat.DAMAGED: "文件损坏",
-    Caveat.SKIPPED_ESSENTIAL: "必要检查被跳过",
-    Caveat.LEFT_OUT: "本次运行未包含",
-    Status.PASS: "通过",
-    Status.FAIL: "失败",
-    Status.ERROR: "出错",
-    Status.SKIP: "跳过",
-    Status.NOT_RUN: "未运行",
-}
-
-
-def in_language(word: Enum, language: Language) -> str:
-    return str(word.value) if language == "en" else CHINESE[word.value]
+# The texts of Word, Caveat and Status, where the extraction of messages sees them.
+TERMS = (
+    _("failed"),
+    _("not verified"),
+    _("incomplete"),
+    _("verified"),
+    _("EMULATED"),
+    _("stand-in weights"),
+    _("substituted versions"),
+    _("not on the asked device"),
+    _("not on the checkpoint"),
+    _("weights not identified"),
+    _("device not identified"),
+    _("setup did not succeed"),
+    _("verification never started"),
+    _("damaged"),
+    _("essential check skipped"),
+    _("not part of this run"),
+    _("pass"),
+    _("fail"),
+    _("error"),
+    _("skip"),
+    _("not-run"),
+)
 
 
 @dataclass(frozen=True)
@@ -106,24 +104,26 @@ class Judged:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was used, and what was asked for: a device or a dtype."""
+    """What was used, and what the run's option named: a device or a dtype."""
 
     used: str | None
-    asked: str | None
+    requested: str | None
 
-    def said(self, language: Language) -> str | None:
+    def line(self, language: Language) -> str | None:
         """`npu:0`; `cpu (auto)`; `cpu (npu:0 asked)`; `npu:0 asked` where nothing was used."""
-        if self.used is None and self.asked == "auto":
+        if self.used is None and self.requested in (None, "auto"):
             return None
-        asked = None if self.asked is None else f"{self.asked} asked" if language == "en" else f"指定 {self.asked}"
-        if self.used is None or self.asked is None or _same_device(self.used, self.asked):
-            return self.used or asked
-        return _bracketed(self.used, ["auto" if self.asked == "auto" else str(asked)], language)
+        requested = _("{device} asked", device=self.requested)
+        if self.used is None:
+            return translate(requested, language)
+        if self.requested is None or _same_device(self.used, self.requested):
+            return self.used
+        return translate(_remarked(self.used, ["auto" if self.requested == "auto" else requested]), language)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of a run."""
+    """What a run comes to."""
 
     word: Word
     notes: tuple[Note, ...]
@@ -142,47 +142,47 @@ class Verdict:
 
     def headline(self, language: Language = "en") -> str:
         """The word with its qualifiers: `verified (stand-in weights)`."""
-        qualifiers = [in_language(n.caveat, language) for n in self.notes if n.caveat in QUALIFIERS]
-        return _bracketed(in_language(self.word, language), qualifiers, language)
+        qualifiers = [Message(note.caveat.value) for note in self.notes if note.caveat in QUALIFIERS]
+        return translate(_remarked(Message(self.word.value), qualifiers), language)
 
     def line(self, language: Language = "en") -> str:
         """The verdict on one line, every failure, skip and missing check named.
 
         >>> judge(evidence).line()
-        'verified (stand-in weights) · cpu (auto) · float32 · level 2 · 12 pass, 1 skip (benchmark: 0 rounds asked)'
+        'verified (stand-in weights) · cpu (auto) · float32 · level 2 · 12 pass, 1 skip (benchmark: 0 rounds)'
         """
-        level = None if self.level is None else f"level {self.level}" if language == "en" else f"级别 {self.level}"
-        parts = [
-            self.headline(language),
-            self.device.said(language),
-            self.dtype.said(language),
-            level,
-            self._tally(language),
-        ]
+        level = "" if self.level is None else translate(_("level {level}", level=self.level), language)
+        parts = [self.headline(language), self.device.line(language), self.dtype.line(language), level]
+        parts.append(self._tally(language))
         for note in self.notes:
             if note.caveat not in QUALIFIERS:
-                parts.append(_said(in_language(note.caveat, language), note.detail))
+                parts.append(_with_reason(translate(note.caveat.value, language), note.detail, language))
         return " · ".join(one_line(part) for part in parts if part)
 
     def _tally(self, language: Language) -> str:
-        counted = []
+        """How many checks ended in which way: `12 pass, 1 skip (benchmark: 0 rounds)`."""
+        counts = []
         for status in Status:
             judged = [j for j in self.checks if j.status is status]
-            if not judged:
-                continue
-            named = [] if status is Status.PASS else [_said(j.check, j.reason) for j in judged]
-            counted.append(_bracketed(f"{len(judged)} {in_language(status, language)}", named, language))
-        return (", " if language == "en" else "，").join(counted)
+            named = [] if status is Status.PASS else [_with_reason(j.check, j.reason, language) for j in judged]
+            if judged:
+                count = _("{n} {status}", n=len(judged), status=Message(status.value))
+                counts.append(_remarked(count, named))
+        return translate(_listed(counts), language)
 
 
-def _bracketed(text: str, inside: list[str], language: Language) -> str:
-    if not inside:
-        return text
-    return f"{text} ({', '.join(inside)})" if language == "en" else f"{text}（{'，'.join(inside)}）"
+def _listed(texts: Sequence[str]) -> str:
+    """Texts with commas between them, those of the language."""
+    return reduce(lambda one, other: _("{one}, {other}", one=one, other=other), texts) if texts else ""
 
 
-def _said(name: str, reason: str) -> str:
-    text = one_line(reason.strip().partition("\n")[0])
+def _remarked(text: str, remarks: Sequence[str]) -> str:
+    return _("{text} ({remark})", text=text, remark=_listed(remarks)) if remarks else text
+
+
+def _with_reason(name: str, reason: str, language: Language) -> str:
+    """`name: reason`, of the reason its first line, cut where it is long."""
+    text = one_line(translate(reason, language).strip().partition("\n")[0])
     if len(text) > REASON_WIDTH:
         text = text[: REASON_WIDTH - 1] + "…"
     return f"{one_line(name)}: {text}" if text else one_line(name)
@@ -204,15 +204,22 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def device_used(evidence: Evidence) -> str | None:
-    """The device that the device check found and computed on: "npu:0", "cpu"; None where it did not."""
+    """The device that the device check computed on: "npu:0", "cpu"; None where it did not."""
     data = _data(evidence, "device")
     kind, index = _text(data.get("kind")), data.get("index")
-    return f"{kind}:{index}" if kind and kind != "cpu" and isinstance(index, int) else kind
+    name = DeviceName.parse_or_none(kind)
+    return name.card(index).label if name and isinstance(index, int) else kind
 
 
 def _same_device(one: str, other: str) -> bool:
     """Whether two names mean one device: "npu" is "npu:0"."""
-    return one.removesuffix(":0") == other.removesuffix(":0")
+    first, second = DeviceName.parse_or_none(one), DeviceName.parse_or_none(other)
+    return first.is_same(second) if first and second else one == other
+
+
+def _is_npu(device: str) -> bool:
+    name = DeviceName.parse_or_none(device)
+    return name is not None and name.kind == "npu"
 
 
 def _judged(evidence: Evidence) -> Iterator[Judged]:
@@ -224,7 +231,9 @@ def _judged(evidence: Evidence) -> Iterator[Judged]:
             yield Judged(check, evidence.records[check].status, evidence.records[check].reason)
         else:
             why = evidence.damaged.get(f"{check}.json")
-            yield Judged(check, evidence.status(check), f"damaged record: {why}" if why is not None else "")
+            yield Judged(
+                check, evidence.status(check), _("damaged record: {reason}", reason=why) if why is not None else ""
+            )
 
 
 def _word(checks: tuple[Judged, ...], notes: tuple[Note, ...]) -> Word:
@@ -244,7 +253,7 @@ def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
     yield from _setup_notes(evidence)
     for name in (RUN_FILE, SETUP_FILE):
         if name in evidence.damaged:
-            yield Note(Caveat.DAMAGED, f"{name}: {evidence.damaged[name]}", Word.INCOMPLETE)
+            yield Note(Caveat.DAMAGED, _("{file}: {reason}", file=name, reason=evidence.damaged[name]), Word.INCOMPLETE)
     if _emulated(evidence):
         yield Note(Caveat.EMULATED)
     if evidence.run is None:
@@ -269,9 +278,13 @@ def _substituted(evidence: Evidence) -> Iterator[Note]:
     """What setup installed in place of a pin, and what the running environment has in place of one."""
     lists = _setup_data(evidence).get("apart"), _data(evidence, "packages").get("rows")
     pins = [pin for each in lists if isinstance(each, list) for pin in each if isinstance(pin, Mapping)]
-    swapped = [f"{p.get('name')} {p.get('found')} for {p.get('asked')}" for p in pins if p.get("substituted")]
+    swapped = [
+        _("{name} {version} for {pin}", name=pin.get("name"), version=pin.get("found"), pin=pin.get("asked"))
+        for pin in pins
+        if pin.get("substituted")
+    ]
     if swapped:
-        yield Note(Caveat.SUBSTITUTED, ", ".join(dict.fromkeys(swapped)))
+        yield Note(Caveat.SUBSTITUTED, _listed(list(dict.fromkeys(swapped))))
 
 
 def _setup_notes(evidence: Evidence) -> Iterator[Note]:
@@ -280,12 +293,13 @@ def _setup_notes(evidence: Evidence) -> Iterator[Note]:
     status = evidence.setup.get("status")
     if status != Status.PASS.value:
         leaves = Word.FAILED if status == Status.FAIL.value else Word.INCOMPLETE
-        yield Note(Caveat.SETUP, str(evidence.setup.get("reason") or f"status {status}"), leaves)
+        reason = evidence.setup.get("reason")
+        yield Note(Caveat.SETUP, _message(reason) if reason else _("status {status}", status=status), leaves)
 
 
 def _is_stand_in(evidence: Evidence) -> bool:
-    asked = evidence.run.model_dir if evidence.run else ""
-    return _data(evidence, "checkpoint").get("kind") == "stand-in" or asked.startswith("synthetic:")
+    model_dir = evidence.run.model_dir if evidence.run else ""
+    return _data(evidence, "checkpoint").get("kind") == "stand-in" or model_dir.startswith("synthetic:")
 
 
 def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
@@ -302,27 +316,27 @@ def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
         yield Note(Caveat.WEIGHTS_UNKNOWN, leaves=Word.INCOMPLETE)
 
 
-def _device_notes(evidence: Evidence, asked: str, records: list[Record]) -> Iterator[Note]:
-    """A pass counts on the asked device only: neither the device check nor another may have gone elsewhere."""
+def _device_notes(evidence: Evidence, requested: str, records: list[Record]) -> Iterator[Note]:
+    """A pass counts on the run's device only: neither the device check nor another may have gone elsewhere."""
     used = device_used(evidence)
     if used is None:
         if evidence.status("device") is Status.PASS:
             yield Note(Caveat.DEVICE_UNKNOWN, leaves=Word.INCOMPLETE)
         return
-    target = used if asked == "auto" else asked
+    target = used if requested == "auto" else requested
     machine = _data(evidence, "machine")
-    if asked == "auto" and machine.get("ascend_host") and not used.startswith("npu"):
-        yield Note(Caveat.OTHER_DEVICE, f"an NPU is in this machine, {used} used", Word.INCOMPLETE)
+    if requested == "auto" and machine.get("ascend_host") and not _is_npu(used):
+        yield Note(Caveat.OTHER_DEVICE, _("an NPU is in this machine, {used} used", used=used), Word.INCOMPLETE)
     if not _same_device(used, target):
-        yield Note(Caveat.OTHER_DEVICE, f"{asked} asked, {used} used", Word.INCOMPLETE)
+        yield Note(Caveat.OTHER_DEVICE, _("{device} asked, {used} used", device=requested, used=used), Word.INCOMPLETE)
         return
     elsewhere = [
-        f"{r.check} on {r.signature['device']}"
+        _("{check} on {device}", check=r.check, device=r.signature["device"])
         for r in records
         if isinstance(r.signature.get("device"), str) and not _same_device(r.signature["device"], target)
     ]
     if elsewhere:
-        yield Note(Caveat.OTHER_DEVICE, ", ".join(elsewhere), Word.INCOMPLETE)
+        yield Note(Caveat.OTHER_DEVICE, _listed(elsewhere), Word.INCOMPLETE)
 
 
 def _emulated(evidence: Evidence) -> bool:
@@ -336,6 +350,14 @@ def _data(evidence: Evidence, check: str) -> Mapping[str, Any]:
 def _setup_data(evidence: Evidence) -> Mapping[str, Any]:
     data = evidence.setup.get("data") if evidence.setup else None
     return data if isinstance(data, Mapping) else {}
+
+
+def _message(value: object) -> str:
+    """A reason of setup.json: a message, as read or as it is stored, or whatever stands there."""
+    try:
+        return value if isinstance(value, Message) else Message.from_json(value)
+    except ValueError:
+        return str(value)
 
 
 def _text(value: object) -> str | None:

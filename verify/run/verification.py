@@ -1,4 +1,4 @@
-"""What a check is given: the session under verification, what was asked of the run, and the reference values."""
+"""What a check takes: the session under verification, the run's options, and the reference values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from env.stack import load_stack
 from model.components import Loaded
 from model.session import Session
-from verify.reference import values
+from model.size import FULL_SIZE
+from verify.reference import file, values
 from verify.reference.values import Expected
 from verify.run.context import Context
 
@@ -36,22 +37,22 @@ class Verification(Session):
             ReferenceFileError: that file is damaged or does not fit.
             StorageError: none can be kept.
         """
-        description = values.about(self.checkpoint, self.digest, self.inputs, self.dtype)
+        description = values.describe(self.checkpoint, self.digest, self.inputs, self.dtype)
         if self.context.reference is None:
-            return values.cached(self.checkpoint, self.inputs, description)
+            return file.cached(self.checkpoint, self.inputs, description)
         path = Path(self.context.reference)
-        expected = values.read(path)
-        values.require(expected, description, path)
+        expected = file.read(path)
+        file.require(expected, description, path)
         return expected
 
     @cached_property
     def bundled(self) -> Verification:
         """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer."""
-        small = Verification(self.context.of_bundled(load_stack().stand_in))
-        small.device = self.device
-        return small
+        bundled = Verification(self.context.of_bundled(load_stack().stand_in))
+        bundled.device = self.device
+        return bundled
 
     @property
     def layer_by_layer(self) -> bool:
         """Whether every layer can be watched, and passes are cheap."""
-        return self.checkpoint.parameters < values.SMALL
+        return self.checkpoint.parameters < FULL_SIZE

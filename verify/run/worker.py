@@ -1,13 +1,12 @@
-"""The child that runs checks: imports once, keeps the model warm, says one line of JSON a check.
+"""The child that runs checks: imports once, keeps the model warm, writes one line of JSON a check.
 
-It reads the function of each check from standard input and answers on the file descriptor it was given; what it
-prints goes to the log.
+It reads the function of each check from standard input and answers on the file descriptor that --results-fd names;
+what it prints goes to the log.
 It dies with its parent, so that a killed run never leaves a process that holds the device.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import faulthandler
 import importlib
@@ -18,12 +17,17 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import TextIO
+
+import msgspec
 
 from env import npu_emulator
+from env.arguments import Parser
 from env.errors import BundleError
+from env.language import Message, _
 from verify.run.context import Context
-from verify.run.records import Outcome, Status
+from verify.run.damage import DamageError, convert, encode_message
+from verify.run.records import Answer, Outcome, Status
 from verify.run.verification import Verification
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -32,39 +36,48 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def die_with_parent(parent: int) -> None:
     """Ask the kernel to kill this process when its parent ends, however that ends."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we asked
+    if os.getppid() != parent:  # it ended before this
         os._exit(1)
 
 
 def run_check(where: str, session: Verification) -> Outcome:
     """Run the check at "module:name"; what it raises becomes an error outcome; its traceback is in the log."""
-    module, _, name = where.partition(":")
+    module, _colon, name = where.partition(":")
     try:
         check: Callable[[Verification], Outcome] = getattr(importlib.import_module(module), name)
         return check(session)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
-        return Outcome(Status.ERROR, str(error))
+        return Outcome(Status.ERROR, error.message)
     except Exception as error:
         traceback.print_exc()
-        return Outcome(Status.ERROR, f"{type(error).__name__}: {error}")
+        return Outcome(Status.ERROR, _("{kind}: {error}", kind=type(error).__name__, error=str(error)))
 
 
 def answer(outcome: Outcome, seconds: float) -> str:
-    """One line of JSON for the parent. Figures that are not finite or not plain are a bug of the check, and said so."""
-    value: dict[str, Any] = {
-        "status": outcome.status.value,
-        "reason": outcome.reason,
-        "data": dict(outcome.data),
-        "signature": outcome.signature.as_json() if outcome.signature else {},
-        "seconds": seconds,
-        "emulated": npu_emulator.active(),
-    }
+    """One line of JSON for the parent. Figures that JSON cannot hold, or of another type, are a bug of the check."""
+    reason = outcome.reason if isinstance(outcome.reason, Message) else Message(outcome.reason)
+    emulated = npu_emulator.active()
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        data = outcome.data
+        if outcome.figures is not None:
+            convert(data, type(outcome.figures), "data")
+        signature = outcome.signature.as_json() if outcome.signature else {}
+        return line_of(
+            Answer(
+                status=outcome.status, reason=reason, data=data, signature=signature, seconds=seconds, emulated=emulated
+            )
+        )
     except (TypeError, ValueError) as error:
-        value |= {"status": Status.ERROR.value, "reason": f"the check's figures are no JSON: {error}", "data": {}}
-        return json.dumps(value | {"signature": {}}, ensure_ascii=False)
+        problem = error.problem if isinstance(error, DamageError) else str(error)
+        reason = _("the check's figures are no JSON: {problem}", problem=problem)
+        return line_of(Answer(status=Status.ERROR, reason=reason, seconds=seconds, emulated=emulated))
+
+
+def line_of(answer: Answer) -> str:
+    """Raises: ValueError, where a float is not finite; TypeError, where a value is none that JSON has."""
+    value = msgspec.to_builtins(answer, enc_hook=encode_message)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def serve(functions: TextIO, results: TextIO, session: Verification) -> None:
@@ -76,10 +89,10 @@ def serve(functions: TextIO, results: TextIO, session: Verification) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m verify.run.worker", allow_abbrev=False)
+    parser = Parser(prog="python -m verify.run.worker")
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--results-fd", type=int, required=True)
-    parser.add_argument("--context", required=True, help="the Context as JSON")
+    parser.add_argument("--context", required=True, help=_("the run's options as JSON"))
     arguments = parser.parse_args(argv)
     die_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides

@@ -13,62 +13,67 @@ from typing import TYPE_CHECKING, Any
 
 from env import atomic
 from env.errors import InputError, UsageError
+from env.language import _, translate
 from env.stack import ROOT
+from model.console import Bar, note
+from model.options import batch_size
 from verify import programs
-from verify.programs import note
 from verify.speech import manifest, normalisers, shards, transcripts
 from verify.speech.manifest import Manifest, Utterance
-from verify.speech.transcripts import Line, Transcripts
+from verify.speech.transcripts import Transcripts
 from verify.tables import number, table
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from model.device import Device
     from model.session import Session
     from verify.speech.evaluation import Plan
     from verify.speech.shards import Group, Place
 
 NOTES_SHOWN = 20
-HEADINGS = {"wer": "WER %", "cer": "CER %", "accuracy": "accuracy %", "bleu": "BLEU", "chrf": "chrF"}
+HEADINGS = {"wer": "WER %", "cer": "CER %", "accuracy": _("accuracy %"), "bleu": "BLEU", "chrf": "chrF"}
+PARTS = (
+    ("transcription", _("transcription"), ("wer", "cer", "accuracy")),
+    ("translation", _("translation"), ("bleu", "chrf")),
+)
 TRANSCRIPTS = ROOT / "results" / "transcripts"
 
 
-def run(asked: argparse.Namespace) -> int:
-    """What eval.py was asked to do with speech."""
-    if asked.rescore is not None:
-        return rescore(asked)
-    return compare(asked) if asked.compare is not None else evaluate(asked)
+def run(options: argparse.Namespace) -> int:
+    """What eval.py does with speech: score or compare transcripts, or make them."""
+    if options.rescore is not None:
+        return rescore(options)
+    return compare_files(options) if options.compare is not None else evaluate(options)
 
 
-def rescore(asked: argparse.Namespace) -> int:
+def rescore(options: argparse.Namespace) -> int:
     """Score a file of transcripts.
 
     Raises:
         RecordError, InputError: the file or the spelling map cannot be read.
     """
-    found = transcripts.read(asked.rescore)
-    if found.dropped is not None:
-        note(f"{asked.rescore}: its last line is half written and left out")
-    _show(asked, found)
+    transcribed = transcripts.read(options.rescore)
+    if transcribed.dropped is not None:
+        note(_("{path}: its last line is half written and left out", path=options.rescore))
+    _show(options, transcribed)
     return 0
 
 
-def compare(asked: argparse.Namespace) -> int:
+def compare_files(options: argparse.Namespace) -> int:
     """Compare two files of transcripts.
 
     Raises:
         RecordError, InputError: a file cannot be read, or they have nothing in common.
     """
-    from verify.speech import compare as comparing
+    from verify.speech.compare import compare, report
 
-    first, second = asked.compare
+    first, second = options.compare
     sides = transcripts.read(first), transcripts.read(second)
-    found = comparing.compare(*sides, normalisers.load(asked.normaliser, asked.spelling), _names(*sides, first, second))
-    print(comparing.report(found), end="")
-    if asked.json is not None:
-        value = {"schema": 1, "program": "eval.py", "command": ["python", *sys.argv], "comparison": found.data}
-        atomic.write_json(asked.json, {**value, "signatures": [dict(side.header) for side in sides]})
+    normaliser = normalisers.load(options.normaliser, options.spelling)
+    comparison = compare(*sides, normaliser, _names(*sides, first, second))
+    print(report(comparison), end="")
+    if options.json is not None:
+        value = {"schema": 1, "program": "eval.py", "command": ["python", *sys.argv], "comparison": comparison.data}
+        atomic.write_json(options.json, {**value, "signatures": [dict(side.header) for side in sides]})
     return 0
 
 
@@ -80,7 +85,7 @@ def _names(a: Transcripts, b: Transcripts, first: Path, second: Path) -> tuple[s
     return (first.stem, second.stem) if first.stem != second.stem else (str(first), str(second))
 
 
-def evaluate(asked: argparse.Namespace) -> int:
+def evaluate(options: argparse.Namespace) -> int:
     """Transcribe a manifest, go on where an earlier run stopped, and score it in the first process.
 
     Raises:
@@ -88,94 +93,126 @@ def evaluate(asked: argparse.Namespace) -> int:
         RecordError: earlier transcripts were made with other settings.
         VerificationIncompleteError: a process died or was stopped; what was finished is kept.
     """
-    normalisers.load(asked.normaliser, asked.spelling)  # a bad file is told before the work, not after it
-    read = manifest.read(asked.manifest)
+    normalisers.load(options.normaliser, options.spelling)  # a bad file is told before the work, not after it
+    read = manifest.read(options.manifest)
     where = shards.place()
-    wanted = _wanted(read, ctc=asked.ctc)
+    chosen = _chosen(read, ctc=options.ctc)
     if where.first:
-        _say_manifest(read, len(wanted))
+        _note_what_is_left_out(read, len(chosen))
 
-    device = _own_device(asked.device, where)
-    session = programs.verification(asked)
+    device = _own_device(options.device, where)
+    session = programs.verification(options)
     session.device = device
     with shards.joined(where, device.kind) as group:
-        found = _transcribe(asked, session, wanted, group)
-    if found is None:
+        transcribed = _transcribe(options, session, chosen, group)
+    if transcribed is None:
         return 0
-    _show(asked, found)
-    lost = len(found.failed) + len(read.problems)
-    if lost:
+    _show(options, transcribed)
+    if transcribed.failed or read.problems:
         raise InputError(
-            f"{len(read.problems)} lines of the manifest and {len(found.failed)} of {len(found.lines)} recordings "
-            "could not be used; they are listed above and in no score",
-            next="when they are there, the same command adds them",
+            _(
+                "{lines} lines of the manifest and {failed} of {count} recordings could not be used; they are listed "
+                "above and in no score",
+                lines=len(read.problems),
+                failed=len(transcribed.failed),
+                count=len(transcribed.lines),
+            ),
+            next=_("when they are there, the same command adds them"),
         )
     return 0
 
 
-def _own_device(asked: str, where: Place) -> Device:
+def _own_device(name: str, where: Place) -> Device:
     """The device of this process; `auto` finds the kind, and each process then takes a card of its own."""
     from model import device
 
-    found = device.resolve(shards.device_for(asked, where))
-    if asked == "auto" and where.size > 1 and found.kind != "cpu":
-        return device.resolve(shards.device_for(found.kind, where))
-    return found
+    own = device.resolve(shards.device_for(name, where))
+    if name == "auto" and where.size > 1 and own.kind != "cpu":
+        return device.resolve(shards.device_for(own.kind, where))
+    return own
 
 
-def _wanted(read: Manifest, *, ctc: bool) -> list[Utterance]:
+def _chosen(read: Manifest, *, ctc: bool) -> list[Utterance]:
     """The utterances to transcribe: the encoder alone cannot translate."""
-    wanted = [utterance for utterance in read.utterances if not ctc or utterance.target is None]
-    if not wanted:
-        raise UsageError(f"{read.path} holds translations only, which --ctc cannot make")
-    return wanted
+    chosen = [utterance for utterance in read.utterances if not ctc or utterance.target is None]
+    if not chosen:
+        raise UsageError(_("{path} holds translations only, which --ctc cannot make", path=read.path))
+    return chosen
 
 
-def _say_manifest(read: Manifest, wanted: int) -> None:
+def _note_what_is_left_out(read: Manifest, chosen: int) -> None:
     for problem in read.problems:
-        note(f"{read.path}, line {problem.line} is left out: {problem.reason}")
-    if wanted < len(read.utterances):
-        note(f"{len(read.utterances) - wanted} translations are left out: --ctc reads the encoder alone")
+        note(
+            _(
+                "{path}, line {line} is left out: {reason}",
+                path=read.path,
+                line=problem.line,
+                reason=problem.reason,
+            )
+        )
+    if chosen < len(read.utterances):
+        count = len(read.utterances) - chosen
+        note(_("{count} translations are left out: --ctc reads the encoder alone", count=count))
 
 
-def _output(asked: argparse.Namespace, session: Session) -> Path:
-    """The file of transcripts: as asked, else one by manifest, weights, device and dtype, so that runs do not mix."""
-    if asked.output is not None:
-        return Path(asked.output)
+def _output(options: argparse.Namespace, session: Session) -> Path:
+    """The file of transcripts: --output, else one by manifest, weights, device and dtype, so that runs do not mix."""
+    if options.output is not None:
+        return Path(options.output)
     loaded = session.model
-    parts = [asked.manifest.stem, loaded.checkpoint.name, loaded.device.kind, loaded.dtype]
-    name = "-".join([*parts, *(["ctc"] if asked.ctc else []), *(["punctuated"] if asked.punctuate else [])])
+    parts = [options.manifest.stem, loaded.checkpoint.name, loaded.device.kind, loaded.dtype]
+    name = "-".join([*parts, *(["ctc"] if options.ctc else []), *(["punctuated"] if options.punctuate else [])])
     return TRANSCRIPTS / (re.sub(r"[^\w.-]+", "-", name) + ".jsonl")
 
 
 def _transcribe(
-    asked: argparse.Namespace, session: Session, wanted: list[Utterance], group: Group
+    options: argparse.Namespace, session: Session, utterances: list[Utterance], group: Group
 ) -> Transcripts | None:
     from model.decoding import Decoding
     from verify.speech import evaluation
 
-    decoding = Decoding(asked.max_new_tokens, asked.num_beams, programs.batch_size(asked))
-    reader = session.reader(decoding, ctc=asked.ctc)
-    output = _output(asked, session)
+    decoding = Decoding(options.max_new_tokens, options.num_beams, batch_size(options))
+    reader = session.reader(decoding, ctc=options.ctc)
+    output = _output(options, session)
     header = session.speech_signature(
-        reader, batch_size=asked.batch_size, window_seconds=asked.window, punctuate=asked.punctuate
+        reader, batch_size=options.batch_size, window_seconds=options.window, punctuate=options.punctuate
     ).as_json()
-    progress = Progress(group.place)
-    with progress.shown(), _kept(output):
-        found = evaluation.evaluate(
+    where = group.place
+    label = _("utterances") if where.size == 1 else _("utterances, rank 0 of {size}", size=where.size)
+    bar = Bar(label, visible=where.first)
+
+    def on_start(plan: Plan, earlier: Mapping[str, int]) -> None:
+        bar.set_total(plan.left_for(where))
+        if where.first and plan.done:
+            _note_going_on(plan, earlier)
+
+    with bar, _kept(output):
+        transcribed = evaluation.evaluate(
             reader,
-            wanted,
+            utterances,
             output,
             header,
             group,
-            punctuate=asked.punctuate,
-            limit_seconds=asked.window,
-            on_start=progress.start,
-            on_line=progress.line,
+            punctuate=options.punctuate,
+            limit_seconds=options.window,
+            on_start=on_start,
+            on_line=lambda line: bar.advance(),
         )
-    if found is not None:
-        note(f"transcripts are in {output}")
-    return found
+    if transcribed is not None:
+        note(_("transcripts are in {path}", path=output))
+    return transcribed
+
+
+def _note_going_on(plan: Plan, earlier: Mapping[str, int]) -> None:
+    files = ", ".join(f"{count} in {name}" for name, count in earlier.items() if count)
+    note(
+        _(
+            "going on: {done} utterances are done ({files}), {left} are left",
+            done=len(plan.done),
+            files=files,
+            left=plan.left(),
+        )
+    )
 
 
 @contextmanager
@@ -184,52 +221,19 @@ def _kept(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        note(f"finished transcripts are kept beside {output}; the same command goes on")
+        note(_("finished transcripts are kept beside {path}; the same command goes on", path=output))
         raise
 
 
-class Progress:
-    """How far the first process is, on stderr: a bar where that is a terminal."""
-
-    def __init__(self, where: Place) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._where = where
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not (where.first and sys.stderr.isatty()),
-        )
-        self._task = self._bar.add_task("utterances" if where.size == 1 else f"utterances, rank 0 of {where.size}")
-
-    def shown(self) -> AbstractContextManager[Any]:
-        return self._bar
-
-    def start(self, plan: Plan, earlier: Mapping[str, int]) -> None:
-        batches = list(plan.share(self._where.rank, self._where.size))
-        keys = [plan.utterances[index].key for batch in batches for index in batch]
-        self._bar.update(self._task, total=sum(key not in plan.done for key in keys))
-        if self._where.first and plan.done:
-            files = ", ".join(f"{count} in {name}" for name, count in earlier.items() if count)
-            note(f"going on: {len(plan.done)} utterances are done ({files}), {plan.left()} are left")
-
-    def line(self, line: Line) -> None:
-        self._bar.advance(self._task)
-
-
-def _show(asked: argparse.Namespace, found: Transcripts) -> None:
+def _show(options: argparse.Namespace, transcribed: Transcripts) -> None:
     """Print the scores and what they were made with; write them to --json."""
     from verify.speech import scores
 
-    made = scores.score(found, normalisers.load(asked.normaliser, asked.spelling))
+    made = scores.score(transcribed, normalisers.load(options.normaliser, options.spelling))
     print(score_tables(made))
-    if asked.json is not None:
+    if options.json is not None:
         value = {"schema": 1, "program": "eval.py", "command": ["python", *sys.argv], "scores": made}
-        atomic.write_json(asked.json, {**value, "transcripts": [asdict(line) for line in found.lines]})
+        atomic.write_json(options.json, {**value, "transcripts": [asdict(line) for line in transcribed.lines]})
 
 
 def _cell(score: Mapping[str, Any]) -> str:
@@ -240,29 +244,32 @@ def _cell(score: Mapping[str, Any]) -> str:
 
 
 def score_tables(made: Mapping[str, Any]) -> str:
-    """The scores of `scores.score` for a terminal."""
+    """The scores of `scores.score` for a terminal, in the user's language."""
     blocks = []
-    for part, columns in (("transcription", ("wer", "cer", "accuracy")), ("translation", ("bleu", "chrf"))):
+    for part, heading, columns in PARTS:
         groups = made[part]
         if groups:
-            header = [part, "n", *(HEADINGS[column] for column in columns)]
+            header = [heading, "n", *(HEADINGS[column] for column in columns)]
             rows = [
-                [group, str(found[columns[0]]["n"]), *(_cell(found[column]) for column in columns)]
-                for group, found in groups.items()
+                [group, str(figures[columns[0]]["n"]), *(_cell(figures[column]) for column in columns)]
+                for group, figures in groups.items()
             ]
             last = list(groups.values())[-1]
             signatures = [f"{column}: {last[column]['signature']}" for column in columns]
-            blocks.append("\n".join([table(header, rows), *signatures]))
+            blocks.append("\n".join([table([translate(cell) for cell in header], rows), *signatures]))
     signature = made["signature"]
     rtfx = number(made["rtfx"]["value"], ".2f")
     made_with = ", ".join(str(signature[name]) for name in ("weights_name", "device", "dtype") if name in signature)
     blocks.append(f"RTFx {rtfx}; {made_with}; data sha256 {signature['data_sha256']}")
     if made["notes"]:
-        listed = [f"  {row['key']}: {'; '.join(row['notes'])}" for row in made["notes"][:NOTES_SHOWN]]
+        listed: list[str] = [
+            _("  {key}: {notes}", key=row["key"], notes=row["notes"]) for row in made["notes"][:NOTES_SHOWN]
+        ]
         more = len(made["notes"]) - len(listed)
-        blocks.append("\n".join(["notes", *listed, *([f"  and {more} more, in the transcripts"] if more else [])]))
+        listed += [_("  and {more} more, in the transcripts", more=more)] if more else []
+        blocks.append("\n".join(map(translate, [_("notes"), *listed])))
     if made["failed"]:
-        head = f"failed, and in no score: {len(made['failed'])} of {made['utterances']}"
-        lines = [f"  {row['key']}: {row['error'].splitlines()[0]}" for row in made["failed"]]
-        blocks.append("\n".join([head, *lines]))
+        head = _("failed, and in no score: {failed} of {count}", failed=len(made["failed"]), count=made["utterances"])
+        lines = [f"  {row['key']}: {translate(row['error']).splitlines()[0]}" for row in made["failed"]]
+        blocks.append("\n".join([translate(head), *lines]))
     return "\n\n".join(blocks)

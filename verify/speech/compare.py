@@ -1,6 +1,6 @@
 """Two files of transcripts of the same recordings, utterance by utterance: do they differ by more than chance?
 
-The question after moving to another device. The texts that differ are shown aligned; the difference of the error
+To be run after moving to another device. The texts that differ are shown aligned; the difference of the error
 rates comes with a paired bootstrap interval: the same resampled utterances on both sides
 (Bisani & Ney 2004, "Bootstrap estimates for confidence intervals in ASR performance evaluation").
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
 from env.errors import InputError
+from env.language import Message, _, translate
 from model.windows import UNSPACED_LANGUAGES
 from verify.speech import scores
 from verify.speech.normalisers import Normaliser
@@ -38,13 +40,15 @@ class Difference:
     def significant(self) -> bool:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
-    def __str__(self) -> str:
+    def sentence(self) -> Message:
+        figures = {"metric": self.metric, "difference": self.difference, "low": self.low, "high": self.high}
         if self.difference is None:
-            return f"{self.metric} difference undefined: no reference words"
+            return _("{metric} difference undefined: no reference words", metric=self.metric)
         if self.low is None or self.high is None:
-            return f"{self.metric} difference {self.difference:+.2f}; too few utterances to judge"
-        verdict = "significant" if self.significant else "not significant"
-        return f"{self.metric} difference {self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}]; {verdict}"
+            return _("{metric} difference {difference:+.2f}; too few utterances to judge", **figures)
+        if self.significant:
+            return _("{metric} difference {difference:+.2f} [{low:+.2f}, {high:+.2f}]; significant", **figures)
+        return _("{metric} difference {difference:+.2f} [{low:+.2f}, {high:+.2f}]; not significant", **figures)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`left_out` says why an utterance is in neither figure: key -> reason."""
+    """`left_out` says why an utterance is in neither figure: key -> reason, a message."""
 
     names: tuple[str, str]
     compared: int
@@ -73,10 +77,16 @@ class Comparison:
     def agreed(self) -> int:
         return self.compared - len(self.disagreements)
 
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         a, b = self.names
-        agreement = f"{a} and {b} transcripts agree on {self.agreed} of {self.compared}"
-        return "; ".join([agreement, *map(str, self.differences)]) + "."
+        agreement = _(
+            "{a} and {b} transcripts agree on {agreed} of {compared}",
+            a=a,
+            b=b,
+            agreed=self.agreed,
+            compared=self.compared,
+        )
+        return _("{parts}.", parts=[agreement, *(row.sentence() for row in self.differences)])
 
     @property
     def data(self) -> dict[str, Any]:
@@ -102,26 +112,33 @@ def _pairs(a: Transcripts, b: Transcripts, names: tuple[str, str]) -> tuple[list
         InputError: the two files are about different recordings or references.
     """
     first, second = ({line.key: line for line in side.lines} for side in (a, b))
-    pairs, left_out = [], {}
+    pairs: list[tuple[Line, Line]] = []
+    left_out: dict[str, str] = {}
     for key in sorted(first.keys() | second.keys()):
         sides = first.get(key), second.get(key)
         for name, line in zip(names, sides, strict=True):
             if line is None or line.error is not None:
-                left_out[key] = f"not in {name}" if line is None else f"failed in {name}: {_first_line(line.error)}"
+                left_out[key] = (
+                    _("not in {name}", name=name)
+                    if line is None
+                    else _("failed in {name}: {error}", name=name, error=_first_line(line.error))
+                )
         left, right = sides
         if left is None or right is None or key in left_out:
             continue
         if left.reference != right.reference:
             raise InputError(
-                f"{key}: the two files have different references", why=f"{left.reference!r} and {right.reference!r}"
+                _("{key}: the two files have different references", key=key),
+                why=_("{first} and {second}", first=repr(left.reference), second=repr(right.reference)),
             )
         if left.audio_sha256 and right.audio_sha256 and left.audio_sha256 != right.audio_sha256:
             raise InputError(
-                f"{key}: the two files were made from different audio", next="sha256sum it on both machines"
+                _("{key}: the two files were made from different audio", key=key),
+                next=_("sha256sum it on both machines"),
             )
         pairs.append((left, right))
     if not pairs:
-        raise InputError("the two files have no utterance in common", next="make both from the same manifest")
+        raise InputError(_("the two files have no utterance in common"), next=_("make both from the same manifest"))
     return pairs, left_out
 
 
@@ -144,10 +161,9 @@ def align(a: str, b: str, language: str, names: tuple[str, str] = ("A", "B")) ->
     left, right = _words(a, language), _words(b, language)
     columns: list[tuple[str, str]] = []
     for chunk in jiwer.process_words(" ".join(left), " ".join(right)).alignments[0]:
-        ours = left[chunk.ref_start_idx : chunk.ref_end_idx]
-        theirs = right[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        width = max(len(ours), len(theirs))
-        columns += zip(ours + [""] * (width - len(ours)), theirs + [""] * (width - len(theirs)), strict=True)
+        above = left[chunk.ref_start_idx : chunk.ref_end_idx]
+        below = right[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        columns += zip_longest(above, below, fillvalue="")
     label = max(len(name) for name in names)
     rows = [f"{names[0]:{label}} ", f"{names[1]:{label}} ", " " * (label + 1)]
     for one, other in columns:
@@ -171,18 +187,24 @@ def _error_rate_difference(pairs: Sequence[tuple[Line, Line]], normaliser: Norma
         sides.append(scores.word_counts(references, hypotheses))
     columns = np.stack([sides[0][:, 1:].sum(axis=1), sides[1][:, 1:].sum(axis=1), sides[0][:, :3].sum(axis=1)], axis=1)
     errors_a, errors_b, words = (int(total) for total in columns.sum(axis=0))
-    fields = {**normaliser.signature, "agg": "sum", "test": "paired-bootstrap", "bs": scores.RESAMPLES}
-    signature = scores.signature_text({**fields, "seed": scores.SEED, "n": len(pairs)})
+    signature = scores.signature_text(
+        normaliser, agg="sum", n=len(pairs), test="paired-bootstrap", bs=scores.RESAMPLES, seed=scores.SEED
+    )
     if not words:
         return Difference("WER", None, None, None, None, None, len(pairs), signature)
-    sums = scores.resampled(columns)
-    low, high = scores.interval(scores.rate(sums[:, 1] - sums[:, 0], sums[:, 2]), len(pairs))
+    drawn = scores.resampled(columns)
+    low, high = scores.interval(scores.rate(drawn[:, 1] - drawn[:, 0], drawn[:, 2]), len(pairs))
     a, b = 100 * errors_a / words, 100 * errors_b / words
     return Difference("WER", a, b, b - a, low, high, len(pairs), signature)
 
 
 def _translation_difference(pairs: Sequence[tuple[Line, Line]], target: str) -> Difference:
-    """The chrF of translations into `target`, B less A: over sentences of a few words it is steadier than BLEU."""
+    """The chrF of translations into `target`, B less A: over sentences of a few words it is steadier than BLEU.
+
+    sacrebleu's own PairedTest gives a p-value and each side's interval, not the interval of the difference. That is the
+    spread of corpus_score over resampled sentences on both sides, which takes ten minutes for a thousand sentences;
+    from the metric's statistics of each sentence, as PairedTest itself does it, a second. A test holds both equal.
+    """
     import numpy as np
     from sacrebleu.metrics import CHRF
 
@@ -211,7 +233,7 @@ def compare(a: Transcripts, b: Transcripts, normaliser: Normaliser, names: tuple
     pairs, left_out = _pairs(a, b, names)
     transcribed = [pair for pair in pairs if pair[0].target is None]
     differences = [_error_rate_difference(transcribed, normaliser)] if transcribed else []
-    for target in sorted({left.target for left, _ in pairs if left.target is not None}):
+    for target in sorted({left.target for left, _right in pairs if left.target is not None}):
         differences.append(_translation_difference([pair for pair in pairs if pair[0].target == target], target))
     disagreements = tuple(
         Disagreement(
@@ -229,13 +251,19 @@ def compare(a: Transcripts, b: Transcripts, normaliser: Normaliser, names: tuple
 
 
 def report(comparison: Comparison) -> str:
-    """The comparison for a terminal."""
-    blocks = [comparison.sentence()]
+    """The comparison for a terminal, in the user's language."""
+    blocks = [translate(comparison.sentence())]
     for row in comparison.disagreements[:SHOWN]:
-        blocks.append(f"{row.key} ({row.language}), reference: {row.reference}\n{row.alignment}")
+        head = _(
+            "{key} ({language}), reference: {reference}",
+            key=row.key,
+            language=row.language,
+            reference=row.reference,
+        )
+        blocks.append(f"{translate(head)}\n{row.alignment}")
     if len(comparison.disagreements) > SHOWN:
-        blocks.append(f"and {len(comparison.disagreements) - SHOWN} more")
+        blocks.append(translate(_("and {more} more", more=len(comparison.disagreements) - SHOWN)))
     if comparison.left_out:
-        listed = "\n".join(f"  {key}: {reason}" for key, reason in comparison.left_out.items())
-        blocks.append(f"left out: {len(comparison.left_out)}\n{listed}")
+        listed = "\n".join(f"  {key}: {translate(reason)}" for key, reason in comparison.left_out.items())
+        blocks.append(f"{translate(_('left out: {count}', count=len(comparison.left_out)))}\n{listed}")
     return "\n\n".join(blocks) + "\n"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from env.digest import file_sha256
 from env.errors import InputError
+from env.language import _
 from model import audio, prompts, windows
 from model.audio import AudioFile
 from model.captions import Segment
@@ -18,7 +19,7 @@ from model.prompts import Prompt
 from model.transcribe import decode_windows, segments
 from verify.speech import shards, transcripts
 from verify.speech.manifest import Utterance
-from verify.speech.shards import Group
+from verify.speech.shards import Group, Place
 from verify.speech.transcripts import Journal, Line, Transcripts
 
 DURATION_TOLERANCE = 0.1  # seconds between manifest and file before it is noted
@@ -26,7 +27,7 @@ DURATION_TOLERANCE = 0.1  # seconds between manifest and file before it is noted
 
 @dataclass(frozen=True)
 class Heard:
-    """What a recording gave: its segments, or the error for which it has none."""
+    """What a recording gave: its segments, or the error for which it has none; texts are messages."""
 
     segments: tuple[Segment, ...]
     seconds: float
@@ -40,7 +41,7 @@ def prompt_for(utterance: Utterance, *, punctuate: bool) -> Prompt:
 
 def durations(utterances: Sequence[Utterance]) -> list[float]:
     """Seconds of each recording: the manifest's word, else the file's header, else nothing for a file without one."""
-    found = []
+    lengths = []
     for utterance in utterances:
         seconds = utterance.duration
         if seconds is None:
@@ -48,8 +49,8 @@ def durations(utterances: Sequence[Utterance]) -> list[float]:
                 seconds = audio.seconds(utterance.path)
             except InputError:
                 seconds = 0.0  # it will be listed as failed when it is its turn
-        found.append(seconds)
-    return found
+        lengths.append(seconds)
+    return lengths
 
 
 def _read(utterance: Utterance, limit_seconds: float) -> tuple[list[windows.Window], Heard]:
@@ -59,14 +60,14 @@ def _read(utterance: Utterance, limit_seconds: float) -> tuple[list[windows.Wind
         InputError: it cannot be read to its end.
     """
     with AudioFile(utterance.path) as file:
-        found = list(windows.split(file.blocks(), limit_seconds))
+        pieces = list(windows.split(file.blocks(), limit_seconds))
         if file.damage is not None:
             raise file.damage
-        return found, Heard((), found[-1].end_seconds, tuple(file.notes))
+        return pieces, Heard((), pieces[-1].end_seconds, tuple(file.notes))
 
 
 def _hear_together(
-    reader: Reader, batch: Sequence[Utterance], asked: Sequence[Prompt], limit_seconds: float
+    reader: Reader, batch: Sequence[Utterance], instructions: Sequence[Prompt], limit_seconds: float
 ) -> list[Heard]:
     """Decode short recordings in one go."""
     heard: list[Heard] = []
@@ -74,41 +75,44 @@ def _hear_together(
     owners: list[int] = []
     for index, utterance in enumerate(batch):
         try:
-            found, known = _read(utterance, limit_seconds)
+            pieces, known = _read(utterance, limit_seconds)
         except InputError as error:
-            found, known = [], Heard((), 0.0, error=str(error))
+            pieces, known = [], Heard((), 0.0, error=error.message)
         heard.append(known)
-        group += found
-        owners += [index] * len(found)
-    for owner, segment in zip(owners, decode_windows(reader, group, [asked[owner] for owner in owners]), strict=True):
+        group += pieces
+        owners += [index] * len(pieces)
+    decoded = decode_windows(reader, group, [instructions[owner] for owner in owners])
+    for owner, segment in zip(owners, decoded, strict=True):
         heard[owner] = replace(heard[owner], segments=(*heard[owner].segments, segment))
     return heard
 
 
-def _hear_long(reader: Reader, utterance: Utterance, asked: Prompt, limit_seconds: float) -> Heard:
+def _hear_long(reader: Reader, utterance: Utterance, instruction: Prompt, limit_seconds: float) -> Heard:
     """Decode a long recording as it is read."""
     try:
         with AudioFile(utterance.path) as file:
-            found = tuple(segments(reader, file, asked, limit_seconds))
+            decoded = tuple(segments(reader, file, instruction, limit_seconds))
             if file.damage is not None:
                 raise file.damage
-            return Heard(found, found[-1].end, tuple(file.notes))
+            return Heard(decoded, decoded[-1].end, tuple(file.notes))
     except InputError as error:
-        return Heard((), 0.0, error=str(error))
+        return Heard((), 0.0, error=error.message)
 
 
 def _digest(path: Path) -> str | None:
-    digest = sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_sha256(path)
     except OSError:
         return None
-    return digest.hexdigest()
 
 
-def _line(utterance: Utterance, heard: Heard, asked: Prompt, seconds: float) -> Line:
+def _ended(segments: Sequence[Segment]) -> str | None:
+    """What ended a text of several windows: what cut one off, where one was."""
+    endings = {segment.ended for segment in segments} - {None}
+    return next((ending for ending in ("loop", "limit", "eos") if ending in endings), None)
+
+
+def _line(utterance: Utterance, heard: Heard, instruction: Prompt, seconds: float) -> Line:
     line = Line(
         utterance.key,
         utterance.audio,
@@ -124,9 +128,19 @@ def _line(utterance: Utterance, heard: Heard, asked: Prompt, seconds: float) -> 
         return line
     notes = dict.fromkeys([*heard.notes, *(note for segment in heard.segments for note in segment.notes)])
     if utterance.duration is not None and abs(utterance.duration - heard.seconds) > DURATION_TOLERANCE:
-        notes[f"the manifest says {utterance.duration:.2f} s, the file holds {heard.seconds:.2f} s"] = None
-    text = windows.join([segment.text for segment in heard.segments], asked.output_language)
-    return replace(line, hypothesis=text, audio_sha256=_digest(utterance.path), notes=tuple(notes))
+        difference = _(
+            "the manifest says {declared:.2f} s, the file holds {held:.2f} s",
+            declared=utterance.duration,
+            held=heard.seconds,
+        )
+        notes[difference] = None
+    return replace(
+        line,
+        hypothesis=windows.join([segment.text for segment in heard.segments], instruction.output_language),
+        audio_sha256=_digest(utterance.path),
+        notes=tuple(notes),
+        ended=_ended(heard.segments),
+    )
 
 
 def transcribe_batch(
@@ -138,16 +152,16 @@ def transcribe_batch(
         OutOfMemoryError, DeviceError, UsageError: as the reader.
     """
     started = time.perf_counter()
-    asked = [prompt_for(utterance, punctuate=punctuate) for utterance in batch]
+    instructions = [prompt_for(utterance, punctuate=punctuate) for utterance in batch]
     if len(batch) == 1:
-        heard = [_hear_long(reader, batch[0], asked[0], limit_seconds)]
+        heard = [_hear_long(reader, batch[0], instructions[0], limit_seconds)]
     else:
-        heard = _hear_together(reader, batch, asked, limit_seconds)
+        heard = _hear_together(reader, batch, instructions, limit_seconds)
     spent = time.perf_counter() - started
     total = sum(one.seconds for one in heard) or 1.0
     return [
-        _line(utterance, one, prompt, spent * one.seconds / total)
-        for utterance, one, prompt in zip(batch, heard, asked, strict=True)
+        _line(utterance, one, instruction, spent * one.seconds / total)
+        for utterance, one, instruction in zip(batch, heard, instructions, strict=True)
     ]
 
 
@@ -159,12 +173,12 @@ def transcribe(
     Raises:
         OutOfMemoryError, DeviceError, UsageError: as the reader.
     """
-    found: dict[str, Line] = {}
+    lines: dict[str, Line] = {}
     for batch in shards.batches(durations(utterances), reader.batch_size, limit_seconds):
         members = [utterances[index] for index in batch]
         for line in transcribe_batch(reader, members, punctuate=False, limit_seconds=limit_seconds):
-            found[line.key] = line
-    return [found[utterance.key] for utterance in utterances]
+            lines[line.key] = line
+    return [lines[utterance.key] for utterance in utterances]
 
 
 @dataclass(frozen=True)
@@ -187,6 +201,11 @@ class Plan:
         loads = [sum(self.seconds[index] for index in batch) for batch in left]
         for number in shards.assign(loads, size)[rank]:
             yield left[number]
+
+    def left_for(self, where: Place) -> int:
+        """How many utterances one process has to do."""
+        indices = (index for batch in self.share(where.rank, where.size) for index in batch)
+        return sum(self.utterances[index].key not in self.done for index in indices)
 
     def left(self) -> int:
         return sum(utterance.key not in self.done for utterance in self.utterances)
@@ -224,9 +243,9 @@ def evaluate(
     """
     seen, counts = transcripts.earlier(output, header)
     everywhere = group.gather((seen, counts))  # parts may lie on disks that this process does not see
-    known = transcripts.newest(line for lines, _ in everywhere for line in lines.values())
+    known = transcripts.newest(line for lines, _counts in everywhere for line in lines.values())
     todo = plan(utterances, reader.batch_size, limit_seconds, known)
-    on_start(todo, {name: number for _, found in everywhere for name, number in found.items()})
+    on_start(todo, {name: number for _lines, files in everywhere for name, number in files.items()})
     fresh: list[Line] = []
     with Journal(output, group.place.rank, header) as journal:
         for batch in todo.share(group.place.rank, group.place.size):

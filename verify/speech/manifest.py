@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import InputError, UsageError
+from env.language import Message, _
 from model import prompts
 
 # How manifests in use name the two tasks (NeMo's canary manifests: asr, ast, s2t_translation).
@@ -47,9 +48,17 @@ class Utterance:
     target: str | None
 
 
+class UnusableLineError(Exception):
+    """A line is no utterance; `reason` is a message."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Problem:
-    """A line that is left out, and why."""
+    """A line that is left out, and why. `reason` is a message."""
 
     line: int
     reason: str
@@ -77,43 +86,55 @@ def read(path: Path) -> Manifest:
         try:
             utterance = _utterance(text, path.parent)
             if utterance.key in utterances:
-                raise ValueError(f"repeats line {utterances[utterance.key][0]}: {utterance.key}")
-        except ValueError as error:
-            problems.append(Problem(number, str(error)))
+                first = utterances[utterance.key][0]
+                raise UnusableLineError(_("repeats line {line}: {key}", line=first, key=utterance.key))
+        except UnusableLineError as error:
+            problems.append(Problem(number, error.reason))
         else:
             utterances[utterance.key] = (number, utterance)
     if not utterances:
-        first = f"line {problems[0].line}: {problems[0].reason}" if problems else "it is empty"
-        raise InputError(f"{path}: has no usable line", why=first, next=f"head -n 3 {path}")
-    return Manifest(path, tuple(utterance for _, utterance in utterances.values()), tuple(problems))
+        why = (
+            _("line {line}: {reason}", line=problems[0].line, reason=problems[0].reason)
+            if problems
+            else _("it is empty")
+        )
+        raise InputError(_("{path}: has no usable line", path=path), why=why, next=f"head -n 3 {path}")
+    return Manifest(path, tuple(utterance for _line, utterance in utterances.values()), tuple(problems))
 
 
 def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", next=f"ls -l {path}") from error
+        raise InputError(
+            _("{path}: cannot be read: {reason}", path=path, reason=error.strerror), next=f"ls -l {path}"
+        ) from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(
-            f"{path}: is UTF-16, a manifest is UTF-8", next=f"iconv -f UTF-16 -t UTF-8 {path} > {path.stem}.utf8.jsonl"
+            _("{path}: is UTF-16, a manifest is UTF-8", path=path),
+            next=f"iconv -f UTF-16 -t UTF-8 {path} > {path.stem}.utf8.jsonl",
         )
     # A damaged byte spoils its own line only: it becomes a character that no field may hold.
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
 def _utterance(text: str, folder: Path) -> Utterance:
-    """One line's utterance. A ValueError says what is wrong with it."""
+    """One line's utterance.
+
+    Raises:
+        UnusableLineError: with what is wrong with it.
+    """
     try:
         row = json.loads(text, parse_constant=float)
     except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from error
+        raise UnusableLineError(_("is not JSON: {error}", error=str(error))) from error
     except RecursionError as error:
-        raise ValueError("is not JSON: nested too deeply") from error
+        raise UnusableLineError(_("is not JSON: nested too deeply")) from error
     if not isinstance(row, dict):
-        raise ValueError(f"is not a JSON object but {type(row).__name__}")
+        raise UnusableLineError(_("is not a JSON object but {type}", type=type(row).__name__))
     audio = _string(row, "audio_filepath")
     if not audio.strip() or "\0" in audio:
-        raise ValueError(f"audio_filepath is {audio!r}")
+        raise UnusableLineError(_("audio_filepath is {value}", value=repr(audio)))
     language = _string(row, "lang" if "lang" in row else "source_lang").lower()
     task, target = _task(row, language)
     key = audio if target is None else f"{audio} > {target}"
@@ -124,14 +145,14 @@ def _utterance(text: str, folder: Path) -> Utterance:
 
 def _string(row: Mapping[str, Any], name: str) -> str:
     if name not in row:
-        raise ValueError(f"has no {'lang' if name == 'source_lang' else name}")
+        raise UnusableLineError(_("has no {name}", name="lang" if name == "source_lang" else name))
     value = row[name]
     if not isinstance(value, str):
-        raise ValueError(f"{name} is {json.dumps(value)}, not a text")
+        raise UnusableLineError(_("{name} is {value}, not a text", name=name, value=json.dumps(value)))
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} is not valid UTF-8") from error
+        raise UnusableLineError(_("{name} is not valid UTF-8", name=name)) from error
     return value
 
 
@@ -140,7 +161,7 @@ def _duration(row: Mapping[str, Any]) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"duration is {value!r}, not a number of seconds")
+        raise UnusableLineError(_("duration is {value}, not a number of seconds", value=repr(value)))
     return float(value)
 
 
@@ -148,16 +169,32 @@ def _task(row: Mapping[str, Any], language: str) -> tuple[str, str | None]:
     """The task and the target language, checked against what the model was trained for."""
     name = _string(row, "taskname").lower() if row.get("taskname") is not None else "asr"
     if name not in TASK_NAMES:
-        raise ValueError(f"taskname is {name!r}, not one of {', '.join(TASK_NAMES)}")
+        raise UnusableLineError(
+            _("taskname is {name}, not one of {names}", name=repr(name), names=", ".join(TASK_NAMES))
+        )
     target = _string(row, "target_lang").lower() if row.get("target_lang") is not None else None
     task = TASK_NAMES[name]
     if task == "transcribe":
         if target not in (None, language):
-            raise ValueError(
-                f"target_lang is {target}, but taskname is {name}: a transcript is in the speech's language"
+            raise UnusableLineError(
+                _(
+                    "target_lang is {target}, but taskname is {name}: a transcript is in the speech's language",
+                    target=target,
+                    name=name,
+                )
             )
         target = None
+    if task == "translate" and target == language and language in prompts.spoken():
+        raise UnusableLineError(_("lang and target_lang are both {target}", target=target))
     try:
         return task, prompts.build(task, language=language, target=target).target
     except UsageError as error:
-        raise ValueError(error.what.replace("--language", "lang").replace("--target", "target_lang")) from error
+        raise UnusableLineError(_as_fields(error.what)) from error
+
+
+def _as_fields(what: str) -> str:
+    """A message about an option, whose name is among its fields, as one about a field of manifests."""
+    if not isinstance(what, Message):
+        return what
+    names = {"--language": "lang", "--target": "target_lang"}
+    return Message(what.template, **{key: names.get(str(value), value) for key, value in what.fields.items()})

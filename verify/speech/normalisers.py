@@ -3,7 +3,8 @@
 In languages written without spaces every character counts as a word, so that WER is the character error rate
 (Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", appendix C).
 
-Transformers is read, not imported: importing it takes ten seconds, its normaliser file needs only `regex`.
+Transformers is read, not imported: importing it takes ten seconds, its normaliser file needs only `regex`. The file is
+where transformers 4.57.6 has it; a test reads it there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 
 from env.errors import EnvironmentMissingError, InputError
+from env.language import _
+from model.signature import Signature
 from model.windows import UNSPACED_LANGUAGES
 
 NAMES = ("whisper", "basic", "none")
@@ -36,12 +39,15 @@ def _whisper() -> ModuleType:
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
         raise EnvironmentMissingError(
-            "transformers is not installed: its text normalisers are needed", next="nox -s setup"
+            _("transformers is not installed: its text normalisers are needed"), next="nox -s setup"
         )
     path = Path(package.origin).parent / "models" / "whisper" / "english_normalizer.py"
     spec = importlib.util.spec_from_file_location("whisper_english_normalizer", path)
     if spec is None or spec.loader is None or not path.exists():
-        raise EnvironmentMissingError(f"transformers {version('transformers')} has no {path.name}", next="nox -s setup")
+        raise EnvironmentMissingError(
+            _("transformers {version} has no {file}", version=version("transformers"), file=path.name),
+            next="nox -s setup",
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -55,13 +61,16 @@ class Normaliser:
     spelling: Mapping[str, str]
 
     @property
-    def signature(self) -> dict[str, str]:
+    def signature(self) -> Signature:
+        """The fields `normaliser` and, where it counts, `spelling`."""
         if self.name == "none":
-            return {"normaliser": "none"}
+            return Signature(normaliser="none")
+        name = f"{self.name}.transformers-{version('transformers')}"
+        if self.name != "whisper":
+            return Signature(normaliser=name)
         mapping = json.dumps(dict(self.spelling), sort_keys=True)
         spelling = sha256(mapping.encode()).hexdigest()[:12] if self.spelling else "none"
-        signature = {"normaliser": f"{self.name}.transformers-{version('transformers')}"}
-        return signature | ({"spelling": spelling} if self.name == "whisper" else {})
+        return Signature(normaliser=name, spelling=spelling)
 
     def words(self, text: str, language: str | None) -> str:
         """The text as words with single spaces; in languages of `UNSPACED_LANGUAGES` each character is a word."""
@@ -109,9 +118,10 @@ def load(name: str, spelling: Path | None = None) -> Normaliser:
     try:
         mapping = json.loads(spelling.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{spelling}: cannot be read as a spelling map", why=str(error)) from error
+        raise InputError(_("{path}: cannot be read as a spelling map", path=spelling), why=str(error)) from error
     if not isinstance(mapping, dict) or not all(isinstance(word, str) for word in mapping.values()):
         raise InputError(
-            f"{spelling}: is not a JSON object of words", next="use a Whisper checkpoint's normalizer.json"
+            _("{path}: is not a JSON object of words", path=spelling),
+            next=_("use a Whisper checkpoint's normalizer.json"),
         )
     return Normaliser(name, mapping)

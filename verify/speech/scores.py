@@ -1,6 +1,6 @@
 """Scores made from transcripts: WER, CER, sentence accuracy, BLEU, chrF and RTFx, each with what it was made with.
 
-jiwer aligns, and sacrebleu scores translations; here are only the sums over utterances and their confidence intervals.
+jiwer aligns, and sacrebleu scores translations; here are only totals over utterances and their confidence intervals.
 Rates are sums of edits over sums of words, never means of the utterances' rates.
 """
 
@@ -59,9 +59,15 @@ class Score:
         }
 
 
-def signature_text(fields: Mapping[str, object]) -> str:
-    """name:value pairs as sacrebleu writes them."""
-    return "|".join(f"{name}:{value}" for name, value in fields.items())
+# In the order in which a signature has them: what was compared, how it was added up, with what, and the interval.
+SIGNATURE_FIELDS = ("unit", "normaliser", "spelling", "agg", "n", "jiwer", "test", "bs", "seed")
+
+
+def signature_text(normaliser: Normaliser | None = None, **fields: object) -> str:
+    """name:value pairs as sacrebleu writes them, in the order of SIGNATURE_FIELDS."""
+    known = {**(normaliser.signature.as_json() if normaliser else {}), **fields}
+    assert known.keys() <= set(SIGNATURE_FIELDS), known
+    return "|".join(f"{name}:{known[name]}" for name in SIGNATURE_FIELDS if name in known)
 
 
 def word_counts(references: Sequence[str], hypotheses: Sequence[str]) -> Counts:
@@ -123,32 +129,34 @@ def rate(errors: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.flo
         return np.where(totals > 0, 100 * errors / totals, np.nan)
 
 
-def error_rate(counts: Counts, fields: Mapping[str, object]) -> Score:
+def error_rate(counts: Counts, unit: str, normaliser: Normaliser) -> Score:
     """Edits over reference units, summed over utterances, in percent. Undefined without any reference unit."""
     import numpy as np
 
     columns = np.stack([counts[:, 1:].sum(axis=1), counts[:, :3].sum(axis=1)], axis=1)
     names = ("hits", "substitutions", "deletions", "insertions")
     totals = {name: int(total) for name, total in zip(names, counts.sum(axis=0), strict=True)}
-    text = signature_text({**fields, "jiwer": version("jiwer"), "bs": RESAMPLES, "seed": SEED})
+    text = signature_text(
+        normaliser, unit=unit, agg="sum", n=len(counts), jiwer=version("jiwer"), bs=RESAMPLES, seed=SEED
+    )
     errors, units = (int(total) for total in columns.sum(axis=0))
     if not units:
         return Score(None, None, None, len(counts), text, totals)
-    sums = resampled(columns)
-    low, high = interval(rate(sums[:, 0], sums[:, 1]), len(counts))
+    drawn = resampled(columns)
+    low, high = interval(rate(drawn[:, 0], drawn[:, 1]), len(counts))
     return Score(100 * (errors / units), low, high, len(counts), text, totals)
 
 
-def accuracy(counts: Counts, fields: Mapping[str, object]) -> Score:
+def accuracy(counts: Counts, normaliser: Normaliser) -> Score:
     """Share of utterances without any edit, in percent."""
     import numpy as np
 
     right = (counts[:, 1:].sum(axis=1) == 0).astype(np.int64)
-    text = signature_text({**fields, "bs": RESAMPLES, "seed": SEED})
+    text = signature_text(normaliser, unit="sentence", agg="sum", n=len(counts), bs=RESAMPLES, seed=SEED)
     if not len(right):
         return Score(None, None, None, 0, text, {"correct": 0})
-    sums = resampled(right[:, None])
-    low, high = interval(rate(sums[:, 0], np.full(len(sums), len(right))), len(right))
+    drawn = resampled(right[:, None])
+    low, high = interval(rate(drawn[:, 0], np.full(len(drawn), len(right))), len(right))
     return Score(100 * (int(right.sum()) / len(right)), low, high, len(right), text, {"correct": int(right.sum())})
 
 
@@ -165,11 +173,10 @@ def transcription_scores(lines: Sequence[Line], normaliser: Normaliser) -> dict[
     )
     by_character = sorted({line.language for line in lines} & set(UNSPACED_LANGUAGES))
     unit = "word" if normaliser.name == "none" or not by_character else f"word,{'+'.join(by_character)}=character"
-    fields = {**normaliser.signature, "agg": "sum", "n": len(lines)}
     return {
-        "wer": error_rate(words, {"unit": unit, **fields}),
-        "cer": error_rate(characters, {"unit": "character", **fields}),
-        "accuracy": accuracy(words, {"unit": "sentence", **fields}),
+        "wer": error_rate(words, unit, normaliser),
+        "cer": error_rate(characters, "character", normaliser),
+        "accuracy": accuracy(words, normaliser),
     }
 
 
@@ -203,7 +210,7 @@ def rtfx(lines: Iterable[Line]) -> Score:
     audio, processing = sum(line.duration for line in kept), sum(line.seconds for line in kept)
     value = audio / processing if processing > 0 else None
     counts = {"audio_ms": round(audio * 1000), "processing_ms": round(processing * 1000)}
-    return Score(value, None, None, len(kept), signature_text({"agg": "sum", "n": len(kept)}), counts)
+    return Score(value, None, None, len(kept), signature_text(agg="sum", n=len(kept)), counts)
 
 
 def _grouped(lines: Iterable[Line], key: Callable[[Line], str]) -> dict[str, list[Line]]:
@@ -233,7 +240,11 @@ def score(transcripts: Transcripts, normaliser: Normaliser) -> dict[str, Any]:
             texts = [line.reference for line in members], [line.hypothesis or "" for line in members]
             translation[pair] = translation_scores(*texts, target)
     return {
-        "signature": {**transcripts.header, **normaliser.signature, "data_sha256": data_sha256(transcripts.lines)},
+        "signature": {
+            **transcripts.header,
+            **normaliser.signature.as_json(),
+            "data_sha256": data_sha256(transcripts.lines),
+        },
         "transcription": _data(transcription),
         "translation": _data(translation),
         "rtfx": rtfx(transcripts.done).data,

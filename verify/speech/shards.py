@@ -1,4 +1,4 @@
-"""Work shared among the processes that torchrun starts: who does what, what each found, and who died.
+"""Work shared among the processes that torchrun starts: who does what, what each gathers, and who died.
 
 Batches are made before they are shared out, so that every utterance meets the same neighbours, and gets the same
 text, with any number of processes.
@@ -18,7 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from env.device_name import DeviceName
 from env.errors import UsageError, VerificationIncompleteError
+from env.language import _
+from model.console import lines
 
 T = TypeVar("T")
 
@@ -50,18 +53,22 @@ def place() -> Place:
         return Place(*(int(os.environ[name]) for name in names))
     except (KeyError, ValueError) as error:
         raise UsageError(
-            f"RANK is set, and {', '.join(names)} are not three numbers", next="torchrun --nproc-per-node N eval.py ..."
+            _("RANK is set, and {names} are not three numbers", names=", ".join(names)),
+            next="torchrun --nproc-per-node N eval.py ...",
         ) from error
 
 
-def device_for(asked: str, where: Place) -> str:
+def device_for(device: str, where: Place) -> str:
     """The device of this process: `npu` and `cuda` without an index are one card a process of the machine."""
-    if where.size > 1 and ":" in asked and not asked.startswith("cpu"):
+    name = DeviceName.parse(device)
+    if where.size == 1 or name.kind == "cpu":
+        return device
+    if name.has_index:
         raise UsageError(
-            f"--device {asked} is one device, torchrun started {where.size} processes",
-            next=f"--device {asked.partition(':')[0]}, which takes a card for each",
+            _("--device {device} is one device, torchrun started {count} processes", device=device, count=where.size),
+            next=_("--device {kind}, which takes a card for each", kind=name.kind),
         )
-    return f"{asked}:{where.local_rank}" if where.size > 1 and asked in ("npu", "cuda") else asked
+    return str(name.card(where.local_rank))
 
 
 def batches(seconds: Sequence[float], size: int, alone_above: float) -> list[list[int]]:
@@ -133,21 +140,24 @@ class Group:
         deadline = time.monotonic() + SETTLE_SECONDS
         while not (dead := self.dead()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        names = ", ".join(f"rank {rank} (process {self._members[rank][1]})" for rank in dead) or "another process"
+        members = [_("rank {rank} (process {process})", rank=rank, process=self._members[rank][1]) for rank in dead]
         return VerificationIncompleteError(
-            f"{names} died; every transcript that was finished is kept",
+            _(
+                "{names} died; every transcript that was finished is kept",
+                names=lines(*members, before=", ") if members else _("another process"),
+            ),
             why=reason,
-            next="the same command again finishes the rest",
+            next=_("the same command again finishes the rest"),
         )
 
 
 def _stopped(group: Group, signum: int) -> VerificationIncompleteError:
-    """The error of a process that was told to stop: torchrun does that to all when one of them dies."""
+    """The error of a process that has to stop: torchrun does that to all when one of them dies."""
     if group.place.size > 1 and group.dead():
-        return group.lost(f"this process, rank {group.place.rank}, was then stopped too")
+        return group.lost(_("this process, rank {rank}, was then stopped too", rank=group.place.rank))
     return VerificationIncompleteError(
-        f"stopped by {signal.Signals(signum).name}; every transcript that was finished is kept",
-        next="the same command again finishes the rest",
+        _("stopped by {signal}; every transcript that was finished is kept", signal=signal.Signals(signum).name),
+        next=_("the same command again finishes the rest"),
     )
 
 

@@ -20,16 +20,19 @@ from typing import Any
 
 from env.atomic import write_json, write_text
 from env.errors import RecordError, storage_error
+from env.language import _, joined
 
 SCHEMA = 1
 KIND = "transcripts"
+ENDLESS_NOTES = ("repetition loop", "stopped at")  # how the notes begin by which files without `ended` tell it
 
 
 @dataclass(frozen=True)
 class Line:
-    """One utterance: what was said, what was understood or why nothing was, and what it cost.
+    """One utterance: its reference, what was understood or why nothing was, and what it cost.
 
-    `duration` and `seconds` (processing) are seconds. `key` names the utterance across machines.
+    `duration` and `seconds` (processing) are seconds. `key` names the utterance across machines. `ended` is what ended
+    the text, as decoding has it; None where there is none, and in files of before there was this field.
     """
 
     key: str
@@ -44,6 +47,14 @@ class Line:
     seconds: float = 0.0
     audio_sha256: str | None = None
     notes: tuple[str, ...] = ()
+    ended: str | None = None
+
+    @property
+    def endless(self) -> bool:
+        """Whether the model did not end its text: it was cut off in a loop or at the limit of new tokens."""
+        if self.ended is None:
+            return any(note.startswith(ENDLESS_NOTES) for note in self.notes)
+        return self.ended != "eos"
 
 
 @dataclass(frozen=True)
@@ -75,10 +86,17 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
     except ValueError:
         header = None
     if not isinstance(header, dict) or header.pop("kind", None) != KIND:
-        raise RecordError(f"{path}: is not a file of transcripts", why="its first line does not say so")
+        raise RecordError(_("{path}: is not a file of transcripts", path=path), why=_("its first line does not say so"))
     schema = header.pop("schema", None)
     if schema != SCHEMA:
-        raise RecordError(f"{path}: transcripts of schema {SCHEMA} required, {schema!r} found")
+        raise RecordError(
+            _(
+                "{path}: transcripts of schema {required} required, {schema} found",
+                path=path,
+                required=SCHEMA,
+                schema=repr(schema),
+            )
+        )
     return header
 
 
@@ -88,7 +106,9 @@ def _parse_line(path: Path, number: int, text: str) -> Line:
         return Line(**{**value, "notes": tuple(value["notes"])})
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(
-            f"{path}: line {number} is damaged", why=str(error), next=f"sed -i {number}d {path}, and run again"
+            _("{path}: line {number} is damaged", path=path, number=number),
+            why=str(error),
+            next=_("sed -i {number}d {path}, and run again", number=number, path=path),
         ) from error
 
 
@@ -135,10 +155,16 @@ def read(path: Path) -> Transcripts:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}", next=f"ls -l {path}") from error
-    complete, _, dropped = text.rpartition("\n")
+        raise RecordError(
+            _("{path}: cannot be read: {reason}", path=path, reason=error.strerror), next=f"ls -l {path}"
+        ) from error
+    complete, _break, dropped = text.rpartition("\n")
     if not complete:
-        raise RecordError(f"{path}: holds no transcripts", why="it has no whole line", next=f"rm {path}, and run again")
+        raise RecordError(
+            _("{path}: holds no transcripts", path=path),
+            why=_("it has no whole line"),
+            next=_("rm {path}, and run again", path=path),
+        )
     first, *rest = complete.split("\n")
     header = _parse_header(path, first)
     times = _times(path)
@@ -158,24 +184,29 @@ def write(path: Path, header: Mapping[str, Any], lines: Iterable[Line]) -> None:
     write_text(path, _header_text(header) + "".join(_line_text(line, times=False) for line in ordered))
 
 
-def check_header(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse to go on in a file that was made with other settings.
+def check_header(path: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on in a file that was made with other settings than those of now.
 
     Raises:
         RecordError: with the settings that differ.
     """
-    differ = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    if differ:
-        changes = "; ".join(f"{name} was {found.get(name)!r}, is {wanted.get(name)!r}" for name in differ)
+    changes = [
+        _("{name} was {earlier}, is {now}", name=name, earlier=repr(earlier.get(name)), now=repr(now.get(name)))
+        for name in sorted(earlier.keys() | now.keys())
+        if earlier.get(name) != now.get(name)
+    ]
+    if changes:
         raise RecordError(
-            f"{path}: was made with other settings", why=changes, next="give another --output, or remove the file"
+            _("{path}: was made with other settings", path=path),
+            why=joined(*changes),
+            next=_("give another --output, or remove the file"),
         )
 
 
 def parts(path: Path) -> list[Path]:
     """What processes of an unfinished run have left beside `path`, in the order of their ranks."""
-    found = path.parent.glob(f"{glob.escape(path.name)}.part-*")
-    return sorted(found, key=lambda part: (len(part.name), part.name))
+    files = path.parent.glob(f"{glob.escape(path.name)}.part-*")
+    return sorted(files, key=lambda part: (len(part.name), part.name))
 
 
 def earlier(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, Line], dict[str, int]]:
@@ -188,10 +219,10 @@ def earlier(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, Line], dic
     counts: dict[str, int] = {}
     for file in [path, *parts(path)]:
         if file.exists() and file.stat().st_size:
-            found = read(file)
-            check_header(file, found.header, header)
-            lines += found.lines
-            counts[file.name] = len(found.done)
+            kept = read(file)
+            check_header(file, kept.header, header)
+            lines += kept.lines
+            counts[file.name] = len(kept.done)
     return newest(lines), counts
 
 
@@ -208,10 +239,10 @@ class Journal:
         self.dropped: str | None = None
         text = _header_text(header)
         if self.path.exists() and self.path.stat().st_size:
-            found = read(self.path)
-            check_header(self.path, found.header, header)
-            self.dropped = found.dropped
-            text += "".join(_line_text(line, times=True) for line in found.lines)
+            kept = read(self.path)
+            check_header(self.path, kept.header, header)
+            self.dropped = kept.dropped
+            text += "".join(_line_text(line, times=True) for line in kept.lines)
         write_text(self.path, text)
         try:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)

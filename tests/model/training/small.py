@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from model.training import recipe as recipes
-from model.training.recipe import Recipe
+from model.training.recipe import Recipe, load_recipe
 
-WHOLE = recipes.load()
+WHOLE = load_recipe()
 
 
 def small_recipe() -> Recipe:

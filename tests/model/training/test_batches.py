@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from model.audio import SAMPLE_RATE
-from model.training import recipe as recipes
 from model.training.batches import Sampler, augment, learning_rate
 from model.training.dataset import Clips
+from model.training.recipe import load_recipe
 from tests.model.training.tones import tone_clips
 
-RECIPE = recipes.load()
+RECIPE = load_recipe()
 SILENT = dataclasses.replace(RECIPE.data, noise_share=0.0)
 
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-from model import sums
+from model import checksums
 from model.checkpoint import inspect
-from model.training import recipe as recipes
 from model.training.card import with_scores
 from model.training.dataset import Clips, split_of
 from model.training.export import CARD, HELD_OUT, MANIFEST, SCORES, read_clips
 from model.training.number_words import LANGUAGES, ctc_transcript
+from model.training.recipe import load_recipe
 from model.training.score import Reader
 from model.training.tasks import Task
 
 DATA = Path(__file__).resolve().parents[3] / "model" / "data"
 CHECKPOINT, CLIPS = DATA / "stand-in", DATA / "clips"
-RECIPE = recipes.load()
+RECIPE = load_recipe()
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def test_checkpoint_says_that_it_is_a_stand_in() -> None:
 
 
 def test_checkpoint_lists_every_file_that_is_loaded() -> None:
-    listed = sums.compare(inspect(CHECKPOINT))
-    assert set(listed or ()) == {path.name for path in CHECKPOINT.iterdir()} - {sums.SUMS_FILE, SCORES, CARD}
+    listed = checksums.compare(inspect(CHECKPOINT))
+    assert set(listed or ()) == {path.name for path in CHECKPOINT.iterdir()} - {checksums.SHA256SUMS, SCORES, CARD}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.training import recipe as recipes
 from model.training.dataset import SPLITS, Clips, Split, data_digest, draw, prepare, split_of, synthesise
+from model.training.recipe import load_recipe
 from model.training.speech import Utterance
 from tests.model.training.tones import tone, tone_clips
 
-RECIPE = recipes.load()
+RECIPE = load_recipe()
 OTHERS: list[tuple[Split, Split]] = [("train", "dev"), ("train", "test"), ("dev", "test")]
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from model.training import recipe as recipes
 from model.training.export import HELD_OUT, MANIFEST, QUICK_CLIPS, read_clips, write_clips
+from model.training.recipe import load_recipe
 from tests.model.training.tones import tone_clips
 
-RECIPE = recipes.load()
+RECIPE = load_recipe()
 
 
 def _rows(path: Path) -> list[dict[str, object]]:

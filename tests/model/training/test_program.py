@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from env.errors import CheckpointError, DeviceError
-from model import sums
+from model import checksums
 from model.training import __main__ as program
-from model.training import recipe as recipes
 from model.training.dataset import SPLITS, data_digest
 from model.training.export import HELD_OUT
 from tests.model.training.small import small_recipe
@@ -26,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A work folder that holds clips of tones, so that espeak-ng is not asked."""
+    """A work folder that holds clips of tones, so that espeak-ng is not needed."""
     recipe = small_recipe()
-    monkeypatch.setattr(recipes, "load", lambda: recipe)
+    monkeypatch.setattr(program, "load_recipe", lambda: recipe)
     for split, count in zip(SPLITS, (60, 6, 6), strict=True):
         tone_clips(recipe, split, count).save(tmp_path / f"{split}-{data_digest(recipe)}.npz")
     return tmp_path
@@ -47,8 +46,8 @@ def test_program_makes_a_checkpoint_clips_and_scores(work: Path, capsys: pytest.
     checkpoint = work / "checkpoint"
     mark = json.loads((checkpoint / "STAND_IN.json").read_text(encoding="utf-8"))
     assert (mark["steps"], mark["clips"], mark["speech"]) == ({"ctc": 2, "text": 2, "joint": 2}, 60, "tones")
-    listed, problems = sums.parse((checkpoint / sums.SUMS_FILE).read_text(encoding="utf-8"))
-    assert {path.name for path in checkpoint.iterdir()} - set(listed) == {sums.SUMS_FILE, "scores.json"}
+    listed, problems = checksums.parse((checkpoint / checksums.SHA256SUMS).read_text(encoding="utf-8"))
+    assert {path.name for path in checkpoint.iterdir()} - set(listed) == {checksums.SHA256SUMS, "scores.json"}
     assert problems == []
     assert (work / "clips" / HELD_OUT).exists()
     scores = json.loads((checkpoint / "scores.json").read_text(encoding="utf-8"))
@@ -91,7 +90,7 @@ def test_missing_device_is_an_error(work: Path) -> None:
 def test_quick_try_scales_the_steps_of_every_stage(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     longer = small_recipe()
     longer = dataclasses.replace(longer, stages=tuple(dataclasses.replace(row, steps=4) for row in longer.stages))
-    monkeypatch.setattr(recipes, "load", lambda: longer)
+    monkeypatch.setattr(program, "load_recipe", lambda: longer)
     _run(work, "--steps-scale", "0.25")
     mark = json.loads((work / "checkpoint" / "STAND_IN.json").read_text(encoding="utf-8"))
     assert mark["steps"] == {"ctc": 1, "text": 1, "joint": 1}

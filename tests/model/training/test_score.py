@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import sacrebleu
 
-from model.training import recipe as recipes
 from model.training.dataset import Clips
+from model.training.recipe import load_recipe
 from model.training.score import Answer, ask_clips, ask_joined, summary, table
 from model.training.speech import Wave
 from model.training.tasks import Task
 from tests.model.training.tones import tone_clips
 
-RECIPE = recipes.load()
+RECIPE = load_recipe()
 
 
 def _answers(pairs: Sequence[tuple[str, str]], language: str = "en", task: str = "raw") -> list[Answer]:

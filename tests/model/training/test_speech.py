@@ -10,12 +10,12 @@ import pytest
 
 from env.errors import HostError
 from model.audio import SAMPLE_RATE
-from model.training import recipe as recipes
 from model.training import speech
 from model.training.dataset import draw
+from model.training.recipe import load_recipe
 from tests.model.training.tones import tone
 
-CLEAN = dataclasses.replace(draw(recipes.load(), "train", 0), level=0.5, lead=0.1, tail=0.05, snr_db=None)
+CLEAN = dataclasses.replace(draw(load_recipe(), "train", 0), level=0.5, lead=0.1, tail=0.05, snr_db=None)
 
 
 def test_clip_is_speech_at_its_level_between_silences() -> None:

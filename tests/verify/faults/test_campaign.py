@@ -7,33 +7,33 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from env.errors import InstallError, UsageError
 from env.stack import ROOT
 from tests.env.npu_emulator.needed import needs_emulator
 from verify.faults import __main__ as program
 from verify.faults.cases import Case
-from verify.faults.clean import Clean
-from verify.faults.run import Campaign, Folders, Job, Server, _ran
-from verify.report.campaign import Clean as CleanRun
-from verify.report.campaign import Fault, count, parse
+from verify.faults.clean import CleanSeed
+from verify.faults.run import Folders, Job, Row, Runner, Server, _ran
+from verify.report.campaign import CleanOutcome, FaultOutcome, count, parse
 
 CASE = Case("a case", "a family", "something", "npu", ())
 
 
-class Scripted(Campaign):
+class Scripted(Runner):
     """A campaign whose jobs are done here; `todo` says what comes of each."""
 
-    def __init__(self, folder: Path, todo: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, todo: Mapping[str, Row | BaseException]) -> None:
         super().__init__(Folders(folder), lambda on, log: Idle(), "dev")
-        self.todo = todo
+        self.todo = dict(todo)
 
-    def _do(self, job: Job, server: Server) -> Any:
+    def _do(self, job: Job, server: Server) -> Row:
         row = self.todo.pop(job.id)
         if isinstance(row, BaseException):
             raise row
@@ -48,26 +48,45 @@ class Idle(Server):
         self.closed = True
 
 
-JOBS: list[Job] = [CASE, Clean("synthetic:tiny", 1), Clean("synthetic:tiny", 2)]
+FAULT = FaultOutcome("id", "family", "what", "npu", True, "a layer", "number", 9.0, True, True, "layers", 2, "", True,
+                     "a layer", 1.0, 3, True, "failed", None)  # fmt: skip
+RUN = CleanOutcome("synthetic:tiny", 1, "float32", "cpu", ("tokens",), "", 12, 1.0)
+JOBS: list[Job] = [CASE, CleanSeed("synthetic:tiny", 1), CleanSeed("synthetic:tiny", 2)]
 
 
 def test_what_is_done_is_kept_and_not_done_again(tmp_path: Path) -> None:
-    told: list[tuple[str, Any]] = []
-    first = Scripted(tmp_path, {JOBS[0].id: "row", JOBS[1].id: RuntimeError("the power went out")})
+    ended: list[tuple[str, Row]] = []
+    second, third = (RUN, RUN), (replace(RUN, seed=2),)
+    first = Scripted(tmp_path, {JOBS[0].id: FAULT, JOBS[1].id: RuntimeError("the power went out")})
     with pytest.raises(RuntimeError, match="the power went out"):
-        first.run(JOBS, 1, lambda job, row: told.append((job.id, row)))
-    again = Scripted(tmp_path, {JOBS[1].id: "second", JOBS[2].id: "third"})
-    again.run(JOBS, 2, lambda job, row: told.append((job.id, row)))
-    assert sorted(told) == sorted([(JOBS[0].id, "row")] * 2 + [(JOBS[1].id, "second"), (JOBS[2].id, "third")])
+        first.run(JOBS, 1, lambda job, row: ended.append((job.id, row)))
+    again = Scripted(tmp_path, {JOBS[1].id: second, JOBS[2].id: third})
+    again.run(JOBS, 2, lambda job, row: ended.append((job.id, row)))
+    assert ended[:2] == [(JOBS[0].id, FAULT)] * 2
+    assert dict(ended[2:]) == {JOBS[1].id: second, JOBS[2].id: third}
     assert again.todo == {}
+    assert again.known(JOBS[1]) == second
 
 
-def test_what_other_code_found_is_found_again(tmp_path: Path) -> None:
-    campaign = Scripted(tmp_path, {CASE.id: "row"})
-    campaign.run([CASE], 1, lambda job, row: None)
-    assert campaign.known(CASE) == "row"
-    campaign.sources = "changed"
-    assert campaign.known(CASE) is None
+def test_what_other_code_gave_is_measured_again(tmp_path: Path) -> None:
+    runner = Scripted(tmp_path, {CASE.id: FAULT})
+    runner.run([CASE], 1, lambda job, row: None)
+    assert runner.known(CASE) == FAULT
+    runner.sources = "changed"
+    assert runner.known(CASE) is None
+
+
+def test_a_kept_row_of_another_version_is_measured_again(tmp_path: Path) -> None:
+    runner = Scripted(tmp_path, {CASE.id: FAULT})
+    runner.run([CASE], 1, lambda job, row: None)
+    (path,) = runner.folders.outcomes.iterdir()
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    rows: list[Any] = [None, [], {**kept["row"], "colour": "red"}, {**kept["row"], "caught": "yes"}]
+    for row in rows:
+        path.write_text(json.dumps({**kept, "row": row}), encoding="utf-8")
+        assert runner.known(CASE) is None
+    path.write_text(json.dumps(kept["row"]), encoding="utf-8")
+    assert runner.known(CASE) is None
 
 
 @pytest.mark.parametrize(
@@ -82,15 +101,12 @@ def test_what_other_code_found_is_found_again(tmp_path: Path) -> None:
     ],
 )
 def test_a_campaign_fails_where_a_pass_could_not_be_believed(change: dict[str, Any], good: bool) -> None:
-    right = Fault("id", "family", "what", "npu", True, "a layer", "number", 9.0, True, True, "layers", 2, "", True,
-                  "a layer", 1.0, 3, True, "failed", None)  # fmt: skip
-    faults = [replace(right, **change)]
+    faults = [replace(FAULT, **change)]
     assert program.reached(faults, count(faults, [])) is good
 
 
 def test_a_campaign_fails_on_a_false_alarm() -> None:
-    run = CleanRun("synthetic:tiny", 1, "float32", "cpu", ("tokens",), "", 12, 1.0)
-    assert not program.reached([], count([], [run]))
+    assert not program.reached([], count([], [RUN]))
 
 
 def test_a_run_that_never_ran_is_neither_a_miss_nor_a_clean_one(tmp_path: Path) -> None:
@@ -127,13 +143,13 @@ def test_every_fault_of_the_quick_part_is_caught_and_named(
 ) -> None:
     done, folder = quick
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    found = parse((folder / "faults.json").read_text(encoding="utf-8"))
-    assert found.summary.cases >= 15
-    assert [fault.id for fault in found.faults if not fault.caught] == []
-    assert [fault.id for fault in found.faults if fault.named is False] == []
-    assert [fault.id for fault in found.faults if fault.sort == "event" and not fault.ended] == []
-    assert [run.reason for run in found.clean if run.alarms] == []
-    assert found.summary.clean_runs == 3
+    campaign = parse((folder / "faults.json").read_text(encoding="utf-8"))
+    assert campaign.summary.cases >= 15
+    assert [fault.id for fault in campaign.faults if not fault.caught] == []
+    assert [fault.id for fault in campaign.faults if fault.named is False] == []
+    assert [fault.id for fault in campaign.faults if fault.sort == "event" and not fault.ended] == []
+    assert [run.reason for run in campaign.clean if run.alarms] == []
+    assert campaign.summary.clean_runs == 3
 
 
 @pytest.mark.slow
@@ -155,12 +171,12 @@ def test_a_campaign_that_is_known_is_shown_at_once_and_whole(
 
 def server_processes() -> set[str]:
     """The processes of warm servers and of what they forked."""
-    found = set()
+    running = set()
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has just ended
             if b"verify.faults.server" in (path / "cmdline").read_bytes():
-                found.add(path.name)
-    return found
+                running.add(path.name)
+    return running
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def test_scores_are_compared_up_to_the_first_other_token() -> None:
 def test_the_largest_output_is_named_and_what_is_not_finite_has_no_number(tmp_path: Path) -> None:
     effect.write(tmp_path / "clean-float32.npz", {"encoder": CLEAN, "projector": CLEAN})
     effect.write(tmp_path / "wide-float32.npz", {"encoder": REFERENCE, "projector": REFERENCE})
-    found = effect._largest({"encoder": CLEAN, "projector": moved(CLEAN, 2e-3)}, tmp_path, "float32")
-    assert found == {"effect": pytest.approx(2.0), "where": "projector"}
+    largest = effect._largest({"encoder": CLEAN, "projector": moved(CLEAN, 2e-3)}, tmp_path, "float32")
+    assert largest == {"effect": pytest.approx(2.0), "where": "projector"}
     broken = effect._largest({"encoder": CLEAN * np.nan, "projector": moved(CLEAN, 2e-3)}, tmp_path, "float32")
     assert broken == {"effect": None, "where": "encoder"}

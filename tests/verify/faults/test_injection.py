@@ -81,8 +81,8 @@ def test_a_fault_of_one_dtype_leaves_the_wider_reference_alone(at: str) -> None:
         net, right, x = Net().to(dtype), Net().to(dtype), X.to(dtype)
         attach(net, [planted], Scopes())
         with CpuOpFaults(OpFaults([planted] if at == "op" else [], Scopes()), "cpu"), torch.no_grad():
-            found = net(x)
-        assert torch.equal(found, right(x)) is not wrong
+            output = net(x)
+        assert torch.equal(output, right(x)) is not wrong
 
 
 def test_weights_and_attributes_are_right_again_after_the_layer() -> None:
@@ -138,7 +138,7 @@ def test_an_operator_can_be_faulty_inside_one_layer_only() -> None:
 
 
 class FakeCache:
-    """Keeps what it is given, as transformers' Cache does: [B, heads, positions, head_dim]."""
+    """Keeps every position, as transformers' Cache does: [B, heads, positions, head_dim]."""
 
     def __init__(self) -> None:
         self.layers: dict[int, list[torch.Tensor]] = {}
@@ -155,8 +155,8 @@ def test_the_cache_keeps_the_step_before_where_asked() -> None:
     for cache in (Cache(), Cache()):  # counting starts anew with each cache
         for step in range(4):
             for layer in range(2):
-                given = torch.full((1, 1, 5 if step == 0 else 1, 2), float(step))
-                cache.update(given, given, layer)
+                states = torch.full((1, 1, 5 if step == 0 else 1, 2), float(step))
+                cache.update(states, states, layer)
         kept = {layer: [float(keys[0, 0, -1, 0]) for keys in steps] for layer, steps in cache.layers.items()}
         assert kept == {0: [0, 1, 2, 3], 1: [0, 1, 1, 3]}
 

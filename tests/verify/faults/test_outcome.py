@@ -11,7 +11,7 @@ import pytest
 
 from verify.faults import outcome
 from verify.faults.cases import Case
-from verify.faults.clean import Clean
+from verify.faults.clean import CleanSeed
 from verify.run.records import Record, Run, Status, write_record, write_run
 
 LAYER = "encoder.layers.1.ff1"
@@ -20,16 +20,39 @@ EVENT = Case("an event", "a family", "something", "npu", ({"at": "module", "kind
 ENDED = {"exit_code": 30, "seconds": 9.0}
 
 
+RECORDS = Path(__file__).resolve().parents[2] / "data" / "report" / "npu-verified" / "records"
+DIFFERENCE = {"run": 2, "name": LAYER, "layer": LAYER}
+TENSOR = {"name": f"{LAYER}.weight", "what": "is zero", "values": 1}
+NOW = "2026-01-01T00:00:00+00:00"
+
+
 def departure(layer: str) -> dict[str, Any]:
-    return {"isolated": {"first_departure": {"layer": layer}, "missing": []}}
+    point = stored("layers")["isolated"]["closest"][0]
+    return {"isolated": {"first_departure": {**point, "layer": layer}, "missing": []}}
+
+
+def stored(check: str) -> dict[str, Any]:
+    """The figures of a check that passed."""
+    data: dict[str, Any] = json.loads((RECORDS / f"{check}.json").read_text(encoding="utf-8"))["data"]
+    return data
+
+
+def merged(figures: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with some of them, at any depth, replaced."""
+    inner = {
+        name: merged(figures[name], value) if isinstance(figures.get(name), dict) and isinstance(value, dict) else value
+        for name, value in changes.items()
+    }
+    return {**figures, **inner}
 
 
 def run(folder: Path, *records: tuple[str, Status, Mapping[str, Any]], effect: float | None = 30.0) -> Path:
     """A run's folder with these records, a second each."""
     planned = tuple(name for name, _, _ in records)
-    write_run(folder, Run("run", "2026-01-01T00:00:00+00:00", 2, "npu:0", "stand-in", "auto", 42, planned, "", {}))
+    write_run(folder, Run("run", NOW, 2, "npu:0", "stand-in", "auto", 42, planned, "nox", {}))
     for name, status, data in records:
-        write_record(folder, Record(name, 2, status, f"{name} says", "", 1.0, data, {}, ""))
+        figures = merged(stored(name), data) if data or status is Status.PASS else {}
+        write_record(folder, Record(name, 2, status, f"{name} says", NOW, 1.0, figures, {}, "nox"))
     (folder / outcome.EFFECT).write_text(json.dumps({"float32": {"effect": effect, "where": "encoder"}}))
     return folder
 
@@ -45,14 +68,14 @@ def run(folder: Path, *records: tuple[str, Status, Mapping[str, Any]], effect: f
         ),
         ([("load", Status.PASS, {}), ("tokens", Status.FAIL, {})], "tokens", 2.0, None, False),
         (
-            [("sharp", Status.FAIL, {"isolated": {"missing": [f"{LAYER}, what enters its silu"]}})],
+            [("sharp", Status.FAIL, {"isolated": {"missing": [f"{LAYER} > silu"]}})],
             "sharp", 1.0, LAYER, True,
         ),
         (
-            [("repeatability", Status.FAIL, {"repeats_sharp": {"first_difference": {"layer": LAYER}}})],
+            [("repeatability", Status.FAIL, {"repeats_sharp": {"first_difference": DIFFERENCE}})],
             "repeatability", 1.0, LAYER, True,
         ),
-        ([("weights", Status.FAIL, {"differing": [{"name": f"{LAYER}.weight"}]})], "weights", 1.0, LAYER, True),
+        ([("weights", Status.FAIL, {"differing": [TENSOR]})], "weights", 1.0, LAYER, True),
     ],
 )  # fmt: skip
 def test_the_first_record_that_did_not_pass_saw_it_and_the_first_that_names_a_layer_names_it(
@@ -60,8 +83,8 @@ def test_the_first_record_that_did_not_pass_saw_it_and_the_first_that_names_a_la
     named: bool, tmp_path: Path,
 ) -> None:  # fmt: skip
     row = outcome.of_fault(NUMBER, run(tmp_path, *records), ENDED)
-    assert (row["caught"], row["check"], row["seconds"]) == (True, check, seconds)
-    assert (row["named_layer"], row["named"]) == (named_layer, named)
+    assert (row.caught, row.check, row.seconds) == (True, check, seconds)
+    assert (row.named_layer, row.named) == (named_layer, named)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +94,12 @@ def test_a_fault_counts_where_it_moves_an_output_by_more_than_the_dtypes_noise(
     effect: float | None, beyond: bool, tmp_path: Path
 ) -> None:
     row = outcome.of_fault(NUMBER, run(tmp_path, ("layers", Status.PASS, {}), effect=effect), ENDED)
-    assert (row["effect"], row["beyond_noise"], row["caught"], row["named"]) == (effect, beyond, False, None)
+    assert (row.effect, row.beyond_noise, row.caught, row.named) == (effect, beyond, False, None)
 
 
 def test_a_fault_that_is_wrong_by_nature_counts_whatever_one_pass_shows(tmp_path: Path) -> None:
     case = Case("a case", "a family", "something", "npu", NUMBER.faults, certain=True)
-    assert outcome.of_fault(case, run(tmp_path, ("layers", Status.PASS, {}), effect=0.0), ENDED)["beyond_noise"]
+    assert outcome.of_fault(case, run(tmp_path, ("layers", Status.PASS, {}), effect=0.0), ENDED).beyond_noise
 
 
 @pytest.mark.parametrize(
@@ -89,17 +112,17 @@ def test_an_event_ends_well_with_records_documents_and_in_time(
     for name in outcome.DOCUMENTS if documents else ():
         (folder / name).touch()
     row = outcome.of_fault(EVENT, folder, {"exit_code": exit_code, "seconds": 3.0})
-    assert (row["caught"], row["records"], row["documents"]) == (caught, 2, documents)
-    assert row["verdict"].startswith("incomplete")
+    assert (row.caught, row.records, row.documents) == (caught, 2, documents)
+    assert row.verdict.startswith("incomplete")
 
 
 def test_whatever_does_not_pass_in_a_clean_run_is_an_alarm(tmp_path: Path) -> None:
     folder = run(tmp_path, ("load", Status.PASS, {}), ("speech", Status.SKIP, {}), ("tokens", Status.FAIL, {}))
-    row = outcome.of_clean(Clean("synthetic:tiny", 3), "float16", folder, ENDED)
-    assert (row["alarms"], row["reason"], row["checks"]) == (["tokens"], "tokens: tokens says", 3)
+    row = outcome.of_clean(CleanSeed("synthetic:tiny", 3), "float16", folder, ENDED)
+    assert (row.alarms, row.reason, row.checks) == (("tokens",), "tokens: tokens says", 3)
 
 
 def test_a_clean_run_that_did_not_end_is_an_alarm(tmp_path: Path) -> None:
     folder = run(tmp_path, ("load", Status.PASS, {}))
-    row = outcome.of_clean(Clean("synthetic:tiny", 3), "float16", folder, {"exit_code": -1, "seconds": 400.0})
-    assert row["alarms"] == ["the run itself"]
+    row = outcome.of_clean(CleanSeed("synthetic:tiny", 3), "float16", folder, {"exit_code": -1, "seconds": 400.0})
+    assert row.alarms == ("the run itself",)

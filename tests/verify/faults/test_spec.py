@@ -1,4 +1,4 @@
-"""A fault is data: what is wrong with a description is said before anything runs."""
+"""A fault is data: what is wrong with a description is told before anything runs."""
 
 from __future__ import annotations
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sacrebleu.metrics import CHRF
 
 from env.errors import InputError
+from verify.speech import scores
 from verify.speech.compare import align, compare, report
 from verify.speech.normalisers import load
 from verify.speech.transcripts import Line, Transcripts
@@ -94,6 +96,26 @@ def test_translations_are_compared_by_chrf_for_each_target() -> None:
     worse = [replace(line, hypothesis="bad") for line in lines]
     found = compare(transcripts(*lines), transcripts(*worse), PLAIN).differences
     assert [(row.metric, row.a, row.significant) for row in found] == [("chrF into en", 100.0, True)]
+
+
+def test_the_interval_of_chrf_is_that_of_corpus_score_over_the_same_resampled_sentences() -> None:
+    """The outside oracle is sacrebleu's public corpus_score; the draws are those of scores.resampled."""
+    references = [f"number {i} of the {word} good mornings" for i, word in enumerate(("red", "green", "blue", "grey"))]
+    sides = [[text.replace("good", word) for text in references] for word in ("fine", "goods")]
+    lines = [
+        [replace(said(text, text, mine), target="en") for text, mine in zip(references, side, strict=True)]
+        for side in sides
+    ]
+    (found,) = compare(transcripts(*lines[0]), transcripts(*lines[1]), PLAIN).differences
+    order = sorted(range(len(references)), key=lambda index: references[index])
+    rng = np.random.default_rng(scores.SEED)
+    differences = []
+    for _ in range(scores.RESAMPLES):
+        drawn = [order[index] for index in rng.integers(0, len(order), len(order))]
+        a, b = ([side[index] for index in drawn] for side in sides)
+        against = [[references[index] for index in drawn]]
+        differences.append(CHRF().corpus_score(b, against).score - CHRF().corpus_score(a, against).score)
+    assert (found.low, found.high) == pytest.approx(scores.interval(np.array(differences), len(order)), abs=1e-9)
 
 
 def test_report_lists_the_first_disagreements_and_counts_the_rest() -> None:

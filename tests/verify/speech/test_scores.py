@@ -40,6 +40,7 @@ PAIRS: dict[str, list[tuple[str, str]]] = {
     "empty hypotheses": [("never heard", ""), ("seen and heard", "seen and heard")],
     "empty references": [("", "made up words"), ("two words", "two words"), ("", "")],
 }
+UNIT, NONE = "word", normalisers.load("none")
 SPOKEN_BY_BOTH = [name for name in PAIRS if not name.startswith("empty")]  # jiwer's command line drops empty lines
 
 
@@ -63,7 +64,7 @@ def test_error_rate_is_what_jiwers_program_prints(name: str, character: bool, tm
     options = ["-r", "{r}", "-h", "{h}", *(["--cer"] if character else [])]
     printed = command_line("from jiwer.cli import cli; cli()", tmp_path, PAIRS[name], options)
     count = scores.character_counts if character else scores.word_counts
-    assert scores.error_rate(count(*columns(PAIRS[name])), {}).value == 100 * float(printed)
+    assert scores.error_rate(count(*columns(PAIRS[name])), UNIT, NONE).value == 100 * float(printed)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -71,9 +72,9 @@ def test_error_rate_is_what_jiwer_computes_with_empty_texts_too(name: str) -> No
     references, hypotheses = columns(PAIRS[name])
     counts = scores.word_counts(references, hypotheses)
     found = jiwer.process_words(references, hypotheses)
-    assert scores.error_rate(counts, {}).value == 100 * found.wer
+    assert scores.error_rate(counts, UNIT, NONE).value == 100 * found.wer
     assert counts.sum(axis=0).tolist() == [found.hits, found.substitutions, found.deletions, found.insertions]
-    characters = scores.error_rate(scores.character_counts(references, hypotheses), {})
+    characters = scores.error_rate(scores.character_counts(references, hypotheses), UNIT, NONE)
     assert characters.value == 100 * jiwer.process_characters(references, hypotheses).cer
 
 
@@ -98,13 +99,13 @@ def test_bleu_and_chrf_are_what_sacrebleus_program_prints(
 
 def test_rates_are_sums_of_edits_not_means_of_rates() -> None:
     counts = scores.word_counts(["a", "b c d e f g h i j"], ["x", "b c d e f g h i j"])
-    assert scores.error_rate(counts, {}).value == 10.0
+    assert scores.error_rate(counts, UNIT, NONE).value == 10.0
 
 
 def test_a_rate_without_reference_words_is_undefined_and_its_insertions_are_kept() -> None:
-    score = scores.error_rate(scores.word_counts(["", ""], ["a b", ""]), {})
+    score = scores.error_rate(scores.word_counts(["", ""], ["a b", ""]), UNIT, NONE)
     assert (score.value, score.low, score.high, score.counts["insertions"]) == (None, None, None, 2)
-    assert scores.error_rate(scores.word_counts([], []), {}).value is None
+    assert scores.error_rate(scores.word_counts([], []), UNIT, NONE).value is None
 
 
 def test_interval_is_seeded_and_holds_the_share_it_promises() -> None:
@@ -114,12 +115,12 @@ def test_interval_is_seeded_and_holds_the_share_it_promises() -> None:
     for _ in range(200):
         errors = rng.binomial(10, 0.2, size=60)
         counts = np.stack([10 - errors, errors, 0 * errors, 0 * errors], axis=1)
-        score = scores.error_rate(counts, {})
+        score = scores.error_rate(counts, UNIT, NONE)
         assert score.low is not None
         assert score.high is not None
         held += score.low <= 20 <= score.high
     assert 0.90 <= held / 200 <= 0.99
-    assert scores.error_rate(counts, {}) == scores.error_rate(counts, {})
+    assert scores.error_rate(counts, UNIT, NONE) == scores.error_rate(counts, UNIT, NONE)
 
 
 def line(key: str, language: str, reference: str, hypothesis: str, target: str | None = None, **fields: Any) -> Line:
@@ -188,7 +189,7 @@ def test_a_spelling_map_joins_british_and_american_and_is_in_the_signature(tmp_p
     path.write_text('{"colour": "color"}', encoding="utf-8")
     normaliser = normalisers.load("whisper", path)
     assert normaliser.words("Colour", "en") == "color"
-    assert normaliser.signature["spelling"] != "none"
+    assert normaliser.signature.spelling not in (None, "none")
     path.write_text("[1]", encoding="utf-8")
     with pytest.raises(InputError, match="is not a JSON object of words"):
         normalisers.load("whisper", path)

@@ -107,3 +107,28 @@ def test_the_data_hash_follows_references_and_audio_but_not_order_or_results() -
     assert transcripts.data_sha256([one, two]) == transcripts.data_sha256([two, replace(one, hypothesis="x")])
     assert transcripts.data_sha256([one, two]) != transcripts.data_sha256([one, replace(two, reference="x")])
     assert transcripts.data_sha256([one, two]) != transcripts.data_sha256([one, replace(two, audio_sha256="3")])
+
+
+@pytest.mark.parametrize(
+    ("ended", "notes", "endless"),
+    [
+        ("eos", (), False),
+        ("loop", (), True),
+        ("limit", (), True),
+        ("eos", ("stopped at 200 new tokens, before the model's end of text",), False),  # the field decides
+        (None, ("stopped at 200 new tokens, before the model's end of text",), True),  # a file without the field
+        (None, ("repetition loop: 'a' 9 times, stopped",), True),
+        (None, ("telephone band",), False),
+    ],
+)
+def test_a_text_that_does_not_end_is_known_by_its_field_or_in_older_files_by_its_notes(
+    ended: str | None, notes: tuple[str, ...], endless: bool
+) -> None:
+    assert replace(ONE, ended=ended, notes=notes).endless is endless
+
+
+def test_a_file_of_before_there_was_ended_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    transcripts.write(path, HEADER, [replace(ONE, ended="loop"), TWO])
+    path.write_text(path.read_text(encoding="utf-8").replace(', "ended": "loop"', "").replace(', "ended": null', ""))
+    assert [line.ended for line in transcripts.read(path).lines] == [None, None]

@@ -1,0 +1,58 @@
+"""What a program prints beside its results: notes and a progress bar, both on stderr, and texts of several lines."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from env.language import Message, _, translate
+
+
+def note(text: str) -> None:
+    """Print a note on stderr, in the user's language: stdout is for results."""
+    print(translate(_("note: {text}", text=text)), file=sys.stderr, flush=True)
+
+
+def lines(*parts: str, before: str = "\n") -> Message:
+    """Several messages as one text, `before` in front of each but the first."""
+    names = [f"line{number}" for number in range(len(parts))]
+    return Message(before.join(f"{{{name}}}" for name in names), **dict(zip(names, parts, strict=True)))
+
+
+class Bar:
+    """A progress bar on stderr, where that is a terminal; `in_seconds`: its total is seconds of audio, else a count."""
+
+    def __init__(
+        self, label: str, total: float | None = None, *, in_seconds: bool = False, visible: bool = True
+    ) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} s") if in_seconds else MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            redirect_stdout=sys.stdout.isatty(),  # else a pipe's text would land on the terminal
+            disable=not (visible and sys.stderr.isatty()),
+        )
+        self._task = self._progress.add_task(translate(label), total=total)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def set_total(self, total: float) -> None:
+        self._progress.update(self._task, total=total)
+
+    def set_label(self, label: str) -> None:
+        self._progress.update(self._task, description=translate(label))
+
+    def advance(self, amount: float = 1.0) -> None:
+        self._progress.advance(self._task, amount)

@@ -1,0 +1,225 @@
+"""`inference.py --audio`: recordings to text on stdout or in files, as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from env import atomic
+from env.errors import InputError, UsageError
+from env.language import Message, _, translate
+from model import audio, prompts
+from model.captions import WRITERS, Segment, Transcript
+from model.console import Bar, lines, note
+from model.options import batch_size
+from model.prompts import Prompt
+from model.signature import Signature
+from model.transcribe import transcribe_files
+from model.windows import UNSPACED_LANGUAGES
+
+if TYPE_CHECKING:
+    from model.session import Session
+
+ONE_DOCUMENT = ("srt", "vtt")  # formats of which two in a row are no document
+
+
+def prompt(options: argparse.Namespace) -> Prompt:
+    """The prompt by --task, --language, --target, --punctuate, --keywords and --prompt.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    if options.ctc and (options.task != "transcribe" or options.punctuate or options.keywords or options.prompt):
+        raise UsageError(
+            _("--ctc reads the encoder alone: it cannot be asked to translate, punctuate or follow a prompt")
+        )
+    chosen = prompts.build(
+        options.task,
+        language=options.language,
+        target=options.target,
+        punctuate=options.punctuate,
+        keywords=options.keywords,
+        prompt=options.prompt,
+    )
+    if not chosen.trained:
+        note(_("--prompt is not worded as the model was trained: its answer is a guess"))
+    return chosen
+
+
+def total_seconds(paths: list[str]) -> float:
+    """Seconds of audio by the files' headers.
+
+    Raises:
+        InputError: not one of the files can be opened; loading a model for them would be in vain.
+    """
+    total, errors = 0.0, []
+    for path in paths:
+        try:
+            total += audio.seconds(path)
+        except InputError as error:
+            errors.append(error)
+    if len(errors) == len(paths):
+        raise errors[0] if len(errors) == 1 else InputError(lines(*(error.message for error in errors)))
+    return total
+
+
+def output_paths(paths: list[str], folder: Path, suffix: str) -> dict[str, Path]:
+    """Where the transcript of each recording goes.
+
+    Raises:
+        UsageError: two recordings would write one file.
+    """
+    places: dict[str, Path] = {}
+    for path in paths:
+        place = folder / f"{Path(path).stem}.{suffix}"
+        if place in places.values():
+            raise UsageError(
+                _("two recordings would be written to {place}", place=place), next=_("give them in separate calls")
+            )
+        places[path] = place
+    return places
+
+
+class Printer:
+    """Transcripts on stdout: txt window by window, the other formats when a recording is done."""
+
+    def __init__(self, format: str, language: str | None, several: bool) -> None:
+        self.format = format
+        self.several = several
+        self._between = "" if language in UNSPACED_LANGUAGES else " "
+        self._begun = ""  # the recording of which text is printed already
+
+    def segment(self, path: str, segment: Segment) -> None:
+        if self.format != "txt" or not segment.text:
+            return
+        if self._begun == path:
+            print(self._between, end="")
+        elif self.several:
+            print(f"==> {path} <==")
+        self._begun = path
+        print(segment.text, end="", flush=True)
+
+    def transcript(self, transcript: Transcript) -> None:
+        if self.format != "txt":
+            print(WRITERS[self.format](transcript), end="", flush=True)
+        elif self._begun == transcript.path:
+            print(flush=True)
+        self._begun = ""
+
+
+def print_notes(transcript: Transcript) -> None:
+    """What there is to know of a transcript, on stderr."""
+    for text in transcript.notes:
+        note(_("{path}: {text}", path=transcript.path, text=text))
+    for segment in transcript.segments:
+        for text in segment.notes:
+            note(
+                _(
+                    "{path}: {start:.1f}-{end:.1f} s: {text}",
+                    path=transcript.path,
+                    start=segment.start,
+                    end=segment.end,
+                    text=text,
+                )
+            )
+
+
+def run(options: argparse.Namespace, session: Session) -> int:
+    """Transcribe; every recording is tried. The session is not touched before the options and files are looked at.
+
+    Raises:
+        InputError: some recordings could not be transcribed, after the others were.
+        KeyboardInterrupt: after what was done is written.
+    """
+    instruction = prompt(options)
+    several = len(options.audio) > 1
+    if several and options.output is None and options.output_format in ONE_DOCUMENT:
+        raise UsageError(
+            _("several {format} documents cannot share stdout", format=options.output_format), next="--output DIR"
+        )
+    places = output_paths(options.audio, options.output, options.output_format) if options.output else {}
+    seconds = total_seconds(options.audio)
+
+    from model.decoding import Decoding
+
+    decoding = Decoding(options.max_new_tokens, options.num_beams, batch_size(options))
+    reader = session.reader(decoding, ctc=options.ctc)
+    printer = Printer(options.output_format, instruction.output_language, several)
+    files = len(options.audio)
+    bar = Bar(_file_label(1, files), seconds, in_seconds=True)
+
+    def on_segment(path: str, segment: Segment) -> None:
+        bar.advance(segment.end - segment.start)
+        if not places:
+            printer.segment(path, segment)
+
+    done: list[Transcript] = []
+    started = time.perf_counter()
+    try:
+        with bar:
+            for transcript in transcribe_files(
+                reader, options.audio, instruction, limit_seconds=options.window, on_segment=on_segment
+            ):
+                done.append(transcript)
+                bar.set_label(_file_label(min(len(done) + 1, files), files))
+                if places and (transcript.segments or transcript.error is None):
+                    atomic.write_text(places[transcript.path], WRITERS[options.output_format](transcript))
+                elif not places:
+                    printer.transcript(transcript)
+                print_notes(transcript)
+                if several and transcript.error is not None:
+                    print(translate(_("error: {error}", error=transcript.error)), file=sys.stderr, flush=True)
+    finally:
+        spent = time.perf_counter() - started
+        _record(options.json, done, session.speech_signature(reader, prompt=instruction.content), spent)
+    failed = [transcript for transcript in done if transcript.error is not None]
+    if failed and not several:
+        raise InputError(failed[0].error or "")
+    if failed:
+        raise InputError(
+            _(
+                "{failed} of {count} recordings could not be transcribed to their end",
+                failed=len(failed),
+                count=len(done),
+            )
+        )
+    return 0
+
+
+def _file_label(number: int, files: int) -> Message:
+    return _("file {number} of {files}", number=number, files=files)
+
+
+def _record(path: Path | None, done: list[Transcript], signature: Signature, spent: float) -> None:
+    """The summary on stderr, and the JSON record where --json names a file."""
+    heard = sum(segment.end - segment.start for transcript in done for segment in transcript.segments)
+    rtfx = heard / spent if spent > 0 and heard > 0 else None
+    if rtfx is not None:
+        note(
+            _(
+                "{heard:.1f} s of audio in {spent:.1f} s, RTFx {rtfx:.1f} ({device}, {dtype}, {weights})",
+                heard=heard,
+                spent=spent,
+                rtfx=rtfx,
+                device=signature.device,
+                dtype=signature.dtype,
+                weights=signature.weights_name,
+            )
+        )
+    if path is not None:
+        transcripts = [{"text": transcript.text, **asdict(transcript)} for transcript in done]
+        value = {
+            "schema": 1,
+            "program": "inference.py",
+            "command": ["python", *sys.argv],
+            "signature": signature.as_json(),
+            "transcripts": transcripts,
+            "audio_seconds": heard,
+            "processing_seconds": spent,
+            "rtfx": rtfx,
+        }
+        atomic.write_json(path, value)

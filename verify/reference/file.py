@@ -1,0 +1,175 @@
+"""The file that reference values are kept in, and the folder of those that were made here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from env.atomic import replacing
+from env.digest import file_sha256
+from env.errors import ReferenceFileError
+from env.language import Message, _
+from env.stack import ROOT
+from model.checkpoint import Checkpoint
+from model.components import Inputs
+from verify.reference.values import MODES, SCHEMA, Description, DtypeNoise, Expected, Key, Noise
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.hooks import Point
+
+FOLDER = ROOT / ".cache" / "references"
+# What must be equal for a file to be a run's; "dtype", "tokens" and "dtypes" may be more than the run needs.
+IDENTITY = {
+    "schema": _("layout"),
+    "weights_sha256": _("weights"),
+    "config_sha256": "config.json",
+    "inputs_sha256": _("inputs (--seed, --seq-len, --batch-size)"),
+    "transformers": _("transformers version"),
+}
+HOW_TO_MAKE = "python -m verify.reference --help"
+
+
+def save(expected: Expected, path: Path) -> None:
+    """Write the file by atomic rename; tensors that are equal are stored once.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    stored = {"tokens": expected.tokens, "scores": expected.scores}
+    names: dict[str, str] = {}
+    rows = []
+    for key, point in expected.points.items():
+        value = expected.values[key].contiguous()
+        digest = hashlib.sha256(f"{list(value.shape)}".encode() + value.numpy().tobytes()).hexdigest()
+        name = names.setdefault(digest, f"value.{len(names)}")
+        stored[name] = value
+        noise = {dtype: {mode: modes[mode][key] for mode in modes} for dtype, modes in expected.noise.items()}
+        rows.append(asdict(point) | {"value": name, "noise": noise})
+    # One entry: the library writes several in an order of its own, and the file would not be the same twice.
+    content = {
+        "about": asdict(expected.description),
+        "points": rows,
+        "noise": {
+            dtype: {"scores": noise.scores, "components": noise.components}
+            for dtype, noise in expected.noise_of.items()
+        },
+    }
+    metadata = {"reference": json.dumps(content)}
+    with replacing(path) as temporary:
+        try:
+            save_file(stored, temporary, metadata)
+        except SafetensorError as error:  # the library's own error for a disk that is full
+            raise OSError(str(error)) from error
+
+
+def read(path: Path) -> Expected:
+    """The values that `save` wrote.
+
+    Raises:
+        ReferenceFileError: the file is absent, damaged, of another layout, or no reference file at all.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            content = json.loads((opened.metadata() or {})["reference"])
+            if content["about"]["schema"] != SCHEMA:
+                raise _unfit(path, [_other("schema", content["about"]["schema"], SCHEMA)])
+            stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
+        return _expected(content, stored, file_sha256(path))
+    except FileNotFoundError as error:
+        raise ReferenceFileError(_("no reference file at {path}", path=str(path)), next=HOW_TO_MAKE) from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        what = _("{path} is no reference file, or a damaged one: {error}", path=str(path), error=str(error))
+        raise ReferenceFileError(what, next=HOW_TO_MAKE) from error
+
+
+def _expected(content: Mapping[str, Any], stored: Mapping[str, torch.Tensor], sha256: str) -> Expected:
+    from model.hooks import Point
+
+    description = Description(**{**content["about"], "dtypes": tuple(content["about"]["dtypes"])})
+    points: dict[Key, Point] = {}
+    values: dict[Key, torch.Tensor] = {}
+    by_point: dict[str, dict[str, dict[Key, Noise]]] = {d: {m: {} for m in MODES} for d in description.dtypes}
+    for row in content["points"]:
+        value, levels = stored[row.pop("value")], row.pop("noise")
+        point = Point(**row)
+        points[point.key], values[point.key] = point, value
+        for dtype, modes in by_point.items():
+            for mode in modes:
+                modes[mode][point.key] = _pair(levels[dtype][mode])
+    noise = {
+        dtype: DtypeNoise(
+            by_point[dtype],
+            _pair(whole["scores"]),
+            {name: _pair(level) for name, level in whole["components"].items()},
+        )
+        for dtype, whole in content["noise"].items()
+    }
+    return Expected(description, points, values, stored["tokens"], stored["scores"], noise, sha256)
+
+
+def _pair(level: list[float]) -> Noise:
+    rel, worst = level
+    return float(rel), float(worst)
+
+
+def require(expected: Expected, needed: Description, path: Path) -> None:
+    """Refuse a file that is not of this checkpoint and these inputs, or that is not wide enough for this dtype.
+
+    Raises:
+        ReferenceFileError: everything that differs is named.
+    """
+    there = expected.description
+    wrong = [
+        _other(field, getattr(there, field), getattr(needed, field))
+        for field in IDENTITY
+        if getattr(there, field) != getattr(needed, field)
+    ]
+    wrong += [_("nothing for {dtype}", dtype=dtype) for dtype in needed.dtypes if dtype not in there.dtypes]
+    if needed.dtype == "float64" != there.dtype:
+        wrong.append(_("values in {dtype}, float64 needed", dtype=there.dtype))
+    if wrong:
+        raise _unfit(path, wrong)
+
+
+def _other(field: str, there: object, here: object) -> Message:
+    return _(
+        "other {part}: {there} there, {here} here", part=IDENTITY[field], there=str(there)[:16], here=str(here)[:16]
+    )
+
+
+def _unfit(path: Path, differences: list[Message]) -> ReferenceFileError:
+    return ReferenceFileError(
+        _("{file} does not fit this run: {differences}", file=path.name, differences=differences),
+        why=_("it was made of another checkpoint, other inputs, or by other versions"),
+        next=HOW_TO_MAKE,
+    )
+
+
+def cached(checkpoint: Checkpoint, inputs: Inputs, description: Description, folder: Path | None = None) -> Expected:
+    """The kept file of exactly this description, made now where there is none or it is damaged.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    name = hashlib.sha256(json.dumps(asdict(description), sort_keys=True).encode()).hexdigest()[:16]
+    path = (folder or FOLDER) / f"{checkpoint.name.replace(':', '-')}-{name}.safetensors"
+    with contextlib.suppress(ReferenceFileError):
+        expected = read(path)
+        require(expected, description, path)
+        return expected
+    from verify.reference import make  # torch, of which a process that only reads the file names has no need
+
+    save(make.make(checkpoint, inputs, description), path)
+    return read(path)

@@ -1,0 +1,80 @@
+"""Figures of speed. Times are milliseconds, percentiles interpolated linearly between the ordered samples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from verify.reference.figures import Count, Figures, Size
+
+
+class SummaryFigures(Figures, frozen=True, kw_only=True):
+    """Samples in four figures."""
+
+    mean_ms: Size
+    p50_ms: Size
+    p90_ms: Size
+    p99_ms: Size
+
+
+class TimesFigures(Figures, frozen=True, kw_only=True):
+    """One component's times. `cold_ms` is its first call in the process, whichever check made it."""
+
+    cold_ms: Size
+    warm_ms: list[Size]
+    samples_ms: list[Size]
+    mean_ms: Size
+    p50_ms: Size
+    p90_ms: Size
+    p99_ms: Size
+    steps_per_s: Size
+    floor_ms: Size | None
+
+
+class PerTokenFigures(Figures, frozen=True, kw_only=True):
+    """Milliseconds a token after the first."""
+
+    p50: Size
+    p90: Size
+    p99: Size
+
+
+class DecodeFigures(Figures, frozen=True, kw_only=True):
+    """Greedy decoding: the time to the first token, then per token; the rate is of all rows of the batch."""
+
+    tokens: Count
+    runs: Count | None = None
+    tokens_per_s: Size
+    prefill_ms: Size
+    per_token_ms: PerTokenFigures
+    samples_ms: list[Size]
+    prefill_samples_ms: list[Size] = field(default_factory=list)
+    floor_ms: Size | None = None
+
+
+class MemoryFigures(Figures, frozen=True, kw_only=True):
+    """The peak: of tensors on the device since the benchmark began, or of the process."""
+
+    kind: Literal["device", "rss"]
+    peak_bytes: Count | None
+    since: Literal["benchmark", "process start"] = "process start"
+
+
+class FloorsFigures(Figures, frozen=True, kw_only=True):
+    """What the machine reaches with one plain operation."""
+
+    read_gb_s: Size
+    gemm_gflop_s: Size
+
+
+class BenchmarkFigures(Figures, frozen=True, kw_only=True):
+    """Of `benchmark`."""
+
+    load_s: Size
+    total: TimesFigures
+    components: Annotated[dict[str, TimesFigures], Meta(min_length=1)]
+    decode: DecodeFigures
+    memory: MemoryFigures
+    floors: FloorsFigures | None  # None where they were not measured
+    percentiles: str = "linear interpolation"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 REPORTED = ("torch", "torch-npu", "transformers", "numpy", "safetensors", "tokenizers")
 # "NPU out of memory. Tried to allocate" is a plain RuntimeError in torch-npu 2.9.0; the CPU allocator's is too.
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+# The chips that aclnnGeluV2 runs on, Atlas A2 and A3, as the runtime names them (CANN ops-nn, activation/gelu_v2).
+WITH_GELU_V2 = re.compile(r"Ascend910(B\d|_9)")
 NPU_ERROR_CODE = re.compile(r"error code is (\d+)|ERR\d{5}")
 
 
@@ -216,6 +218,7 @@ def _require_npu(device: Device) -> None:
     try:
         torch.npu.set_device(device.index)  # type: ignore[attr-defined]
         torch.zeros(1, device=device.torch_device).cpu()
+        _compatible(device)
     except RuntimeError as error:
         raise DeviceError(
             _("{device} does not answer: {error}", device=device.label, error=_first_line(error)),
@@ -234,6 +237,19 @@ def _deterministic() -> None:
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _compatible(device: Device) -> None:
+    """Ask torch-npu for torch's own definition of GELU, which it has since 2.9.0.post1; later ones switch more with it.
+
+    Before the first GELU: the answer is kept from there on (op-plugin, GeluKernelNpuOpApi.cpp). What then is computed
+    is measured (model/gelu.py).
+    """
+    import torch
+
+    switch = getattr(torch.npu, "use_compatible_impl", None)  # type: ignore[attr-defined]
+    if switch is not None and WITH_GELU_V2.match(device.name):
+        switch(True)
 
 
 def _require_cuda(device: Device) -> None:

@@ -101,9 +101,14 @@ def choosable(model: Any, logits: torch.Tensor) -> torch.Tensor:
     return masked
 
 
-def greedy(loaded: Loaded, logits: torch.Tensor) -> torch.Tensor:
-    """The tokens [B, new] that `generate` takes by these logits."""
-    return choosable(loaded.model, logits).argmax(dim=-1)
+def is_greedy(loaded: Loaded, logits: torch.Tensor, tokens: torch.Tensor) -> bool:
+    """Whether each of `tokens` [B, new] has the largest of its `logits` [B, new, vocab_size] that may be taken.
+
+    Of equal ones any will do: torch promises none of them, and CANN's argmax is not the CPU's (ops-math, aclnnArgMax).
+    """
+    scores = choosable(loaded.model, logits)
+    taken = scores.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return bool((taken == scores.amax(dim=-1)).all())
 
 
 def decode(loaded: Loaded, inputs: Inputs, new_tokens: int, **options: Any) -> tuple[torch.Tensor, NDArray[float64]]:

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
 
 class Reference:
-    """The model class on the CPU with weights that are only there while a layer runs."""
+    """The model class on the CPU with weights that are only there while a layer runs.
 
-    def __init__(self, checkpoint: Checkpoint, dtype: str) -> None:
+    `gelu` is the form that the device computes: where it has no other than "tanh", the reference's is the same, so that
+    what else is wrong there still shows.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: str, gelu: str = "erf") -> None:
         quiet()
         import torch
         from accelerate import init_empty_weights
         from transformers import AutoModelForSpeechSeq2Seq
+
+        from model.gelu import use_tanh
 
         self.dtype = dtype
         self._files = StoredTensors(checkpoint, torch_dtype(dtype) if dtype != "float64" else torch.float64)
@@ -36,6 +42,8 @@ class Reference:
             self.model = AutoModelForSpeechSeq2Seq.from_config(config, dtype=torch.float32, trust_remote_code=False)
         for parameter in self.model.parameters():  # not the computed buffers: the loader leaves them in float32 as well
             parameter.data = parameter.data.to(self._files.dtype)
+        if gelu == "tanh":
+            use_tanh(self.model)
         self.model.eval()
         with contextlib.suppress(OSError):  # most checkpoints have none; the model's config then says when to stop
             self.model.generation_config = gate.load_generation_config(checkpoint.folder)

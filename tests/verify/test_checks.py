@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import model.session
 from env.errors import CheckpointError, DeviceError
 from env.stack import ROOT, load_stack
 from model import device as devices
-from model import generation
+from model import gelu, generation
 from model.checkpoint import Checkpoint
 from model.checksums import SHA256SUMS
 from model.components import Loaded
@@ -186,6 +187,16 @@ def test_a_device_that_multiplies_wrongly_fails(session: Verification, monkeypat
     outcome = device.check(session)
     assert outcome.status is Status.FAIL
     assert outcome.reason == "a product of whole numbers on cpu is off by 1.0"
+
+
+@pytest.mark.parametrize("errors", [(4.7e-4, 1e-7), (2e-2, 2e-2), (math.nan, math.nan)])
+def test_a_device_of_another_gelu_fails(
+    session: Verification, monkeypatch: pytest.MonkeyPatch, errors: tuple[float, float]
+) -> None:
+    monkeypatch.setattr(gelu, "of", lambda device: gelu.Gelu(*errors))
+    outcome = device.check(session)
+    assert outcome.status is Status.FAIL
+    assert outcome.reason.startswith("GELU on cpu is off by ")
 
 
 def test_a_component_of_another_shape_fails_by_name(session: Verification, monkeypatch: pytest.MonkeyPatch) -> None:

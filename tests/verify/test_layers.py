@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model import checkpoint, components, stand_in
+from model import checkpoint, components, gelu, stand_in
 from model.components import Inputs, Loaded
 from tests.conftest import load
 from tests.verify.wrong_models import UP_PROJ, WRONG, Wrong
@@ -61,6 +61,20 @@ def test_a_clean_model_raises_no_alarm(tmp_path: Path, seed: int, dtype: str) ->
     values = make(found, inputs, replace(describe(found, "", inputs, dtype), tokens=1))
     data = layers.measure(load(found, dtype), inputs, values)
     assert layers.problems(data) == []
+
+
+@pytest.mark.slow
+def test_a_device_without_the_published_gelu_is_held_to_the_model_with_its_own(
+    tiny_float32: Loaded, tiny_checkpoint: checkpoint.Checkpoint, tiny_inputs: Inputs
+) -> None:
+    """And as closely: a layer that is wrong by a thousandth shows beside it."""
+    by_tanh = replace(tiny_float32, model=copy.deepcopy(tiny_float32.model))
+    gelu.use_tanh(by_tanh.model)
+    about = describe(tiny_checkpoint, "", tiny_inputs, "float32", gelu="tanh")
+    values = make(tiny_checkpoint, tiny_inputs, replace(about, tokens=1))
+    assert layers.problems(layers.measure(by_tanh, tiny_inputs, values)) == []
+    fault = next(fault for fault in WRONG if fault.name == "a layer x1.001")
+    assert {r.point.owner for r in departures(wrong(by_tanh, fault), tiny_inputs, values, "isolated")} == {fault.layer}
 
 
 def test_the_message_names_layer_error_and_band(

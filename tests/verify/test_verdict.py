@@ -52,6 +52,11 @@ def with_record(check: str, status: Status = Status.PASS, reason: str = "", **ch
     return change
 
 
+def with_gelu(form: str) -> Change:
+    device = {"kind": "npu", "index": 0, "gelu": {"form": form, "erf_error": 4.7e-4, "tanh_error": 1e-7}}
+    return with_record("device", data=device)
+
+
 def without(*checks: str) -> Change:
     return lambda evidence: replace(evidence, records={n: r for n, r in evidence.records.items() if n not in checks})
 
@@ -138,6 +143,12 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
         "incomplete · npu:0 · bfloat16 · 18 pass · damaged: run.json: not JSON",
         31,
     ),
+    "a device without the published model's GELU is said so": (
+        (with_gelu("tanh"),),
+        "verified · npu:0 · bfloat16 · level 2 · 18 pass · GELU by tanh: up to 4.7e-04 from the published model's",
+        0,
+    ),
+    "one that has it is not": ((with_gelu("erf"),), "verified · npu:0 · bfloat16 · level 2 · 18 pass", 0),
     "a damaged setup.json leaves the run incomplete": (
         (with_damaged(setup="not JSON"),),
         "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · damaged: setup.json: not JSON",

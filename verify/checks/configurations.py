@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from env.language import Message, _
-from model import components, generation
+from model import components, gelu, generation
 from model.architecture import Architecture
 from model.components import DTYPES, PREFIX_TOKENS, SUFFIX_TOKENS, Inputs, Loaded, make_inputs
 from model.device import runtime_errors
@@ -284,7 +284,7 @@ def check(session: Verification) -> Outcome:
     bundled = session.bundled
     loaded, checkpoint = bundled.model, bundled.checkpoint
     others = [components.load(checkpoint, bundled.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
-    pair = Pair(loaded, Reference(checkpoint, "float64"), session.seed, bundled.reference)
+    pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(bundled.device).form), session.seed, bundled.reference)
     full = session.context.level >= FULL_FROM_LEVEL
     rows = measure(pair, others, bundled.reference, bundled.inputs, full=full)
     if full and not session.layer_by_layer:

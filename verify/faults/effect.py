@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model import generation
+from model import gelu, generation
 from model.reference import Reference
 from verify.reference.bounds import UNIT_ROUNDOFF
 from verify.reference.numerics import as_array
@@ -58,7 +58,7 @@ def outputs(session: Verification) -> Arrays:
 
 def wide(session: Verification) -> Arrays:
     """The same outputs of the float64 reference, decoded along its own tokens."""
-    reference, inputs = Reference(session.checkpoint, "float64"), session.inputs
+    reference, inputs = Reference(session.checkpoint, "float64", gelu.of(session.device).form), session.inputs
     encoded = reference.encode(inputs.features)
     audio = reference.project(encoded)
     merged = reference.splice(inputs.input_ids, audio)

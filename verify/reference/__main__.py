@@ -25,6 +25,12 @@ def make_parser() -> Parser:
     MODEL_DIR.add(parser, required=True, help=_("a checkpoint folder, or a stand-in's name"))
     parser.add_argument("--output", required=True, type=Path, metavar="FILE")
     DTYPE.add(parser, help=_("that will be verified"))
+    parser.add_argument(
+        "--gelu",
+        choices=("erf", "tanh"),
+        default="erf",
+        help=_("the form that the device computes: the record of its check `device` says it"),
+    )
     for option in (SEED, SEQ_LEN, BATCH_SIZE):
         option.add(parser)
     return parser
@@ -40,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         batch_size=batch_size(options) or 1,
         seq_len=options.seq_len,
     )
-    description = values.describe(session.checkpoint, session.digest, session.inputs, session.dtype, any_dtype=True)
+    description = values.describe(
+        session.checkpoint, session.digest, session.inputs, session.dtype, gelu=options.gelu, any_dtype=True
+    )
     file.save(make(session.checkpoint, session.inputs, description), options.output)
     size = options.output.stat().st_size / 1e6
     print(

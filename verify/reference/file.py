@@ -32,6 +32,7 @@ IDENTITY = {
     "config_sha256": "config.json",
     "inputs_sha256": _("inputs (--seed, --seq-len, --batch-size)"),
     "transformers": _("transformers version"),
+    "gelu": _("form of GELU (--gelu)"),
 }
 HOW_TO_MAKE = "python -m verify.reference --help"
 

@@ -18,7 +18,7 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Description) -> Ex
 
     Weights are read as each layer needs them, so it takes the memory of the largest one and of the values.
     """
-    reference = Reference(checkpoint, description.dtype)
+    reference = Reference(checkpoint, description.dtype, description.gelu)
     points: dict[Key, Point] = {}
     values: dict[Key, torch.Tensor] = {}
 
@@ -30,7 +30,7 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Description) -> Ex
         reference.forward(inputs.features, inputs.input_ids)
     tokens, scores = _greedy(reference, inputs, description.tokens)
     devices = IdealDevices(reference, inputs, description.deep, values, tokens, scores)
-    noise = {dtype: devices.noise(Reference(checkpoint, dtype)) for dtype in description.dtypes}
+    noise = {dtype: devices.noise(Reference(checkpoint, dtype, description.gelu)) for dtype in description.dtypes}
     return Expected(description, points, values, tokens, scores, noise)
 
 

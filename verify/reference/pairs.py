@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from model import components, generation
+from model import components, gelu, generation
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 from model.generation import Generated
@@ -29,7 +29,7 @@ def of_components(loaded: Loaded, inputs: Inputs) -> Iterator[tuple[str, torch.T
         OutOfMemoryError, DeviceError: the device failed.
     """
     model, dtype = loaded.model, loaded.torch_dtype
-    reference = Reference(loaded.checkpoint, WIDER[loaded.dtype])
+    reference = Reference(loaded.checkpoint, WIDER[loaded.dtype], gelu.of(loaded.device).form)
 
     def there(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(loaded.device.torch_device)

@@ -48,6 +48,7 @@ class Description:
     deep: bool  # every layer, not only parts of repeated ones
     tokens: int
     versions: Mapping[str, str]
+    gelu: str = "erf"  # or "tanh", of a device that has no other
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,16 @@ class Expected:
 
 
 def describe(
-    checkpoint: Checkpoint, weights_sha256: str, inputs: Inputs, dtype: str, *, any_dtype: bool = False
+    checkpoint: Checkpoint,
+    weights_sha256: str,
+    inputs: Inputs,
+    dtype: str,
+    *,
+    gelu: str = "erf",
+    any_dtype: bool = False,
 ) -> Description:
-    """What a file for runs in `dtype` is made of, and how; `any_dtype`: of a small checkpoint, for runs in any.
+    """What a file for runs in `dtype` is made of, and how; `any_dtype`: of a small checkpoint, for runs in any;
+    `gelu`: the form that the device computes.
 
     The reference is float64 where that costs little, and where float32 is verified: a run must not be its own
     reference.
@@ -111,4 +119,5 @@ def describe(
         deep=small,
         tokens=TOKENS if small else TOKENS_FULL,
         versions=versions,
+        gelu=gelu,
     )

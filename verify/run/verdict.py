@@ -45,6 +45,7 @@ class Caveat(str, Enum):
     EMULATED = "EMULATED"
     STAND_IN = "stand-in weights"
     SUBSTITUTED = "substituted versions"
+    TANH_GELU = "GELU by tanh"
     OTHER_DEVICE = "not on the asked device"
     OTHER_WEIGHTS = "not on the checkpoint"
     WEIGHTS_UNKNOWN = "weights not identified"
@@ -67,6 +68,7 @@ TERMS = (
     _("EMULATED"),
     _("stand-in weights"),
     _("substituted versions"),
+    _("GELU by tanh"),
     _("not on the asked device"),
     _("not on the checkpoint"),
     _("weights not identified"),
@@ -256,6 +258,7 @@ def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
             yield Note(Caveat.DAMAGED, _("{file}: {reason}", file=name, reason=evidence.damaged[name]), Word.INCOMPLETE)
     if _emulated(evidence):
         yield Note(Caveat.EMULATED)
+    yield from _gelu_notes(evidence)
     if evidence.run is None:
         if RUN_FILE not in evidence.damaged:
             yield Note(Caveat.NEVER_STARTED, leaves=Word.INCOMPLETE)
@@ -285,6 +288,15 @@ def _substituted(evidence: Evidence) -> Iterator[Note]:
     ]
     if swapped:
         yield Note(Caveat.SUBSTITUTED, _listed(list(dict.fromkeys(swapped))))
+
+
+def _gelu_notes(evidence: Evidence) -> Iterator[Note]:
+    """A device without the published model's GELU was held to the model with the form that it has."""
+    gelu = _data(evidence, "device").get("gelu")
+    if isinstance(gelu, Mapping) and gelu.get("form") == "tanh":
+        away = gelu.get("erf_error")
+        known = isinstance(away, float)
+        yield Note(Caveat.TANH_GELU, _("up to {error:.1e} from the published model's", error=away) if known else "")
 
 
 def _setup_notes(evidence: Evidence) -> Iterator[Note]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from env.stack import load_stack
+from model import gelu
 from model.components import Loaded
 from model.session import Session
 from model.size import FULL_SIZE
@@ -37,7 +38,8 @@ class Verification(Session):
             ReferenceFileError: that file is damaged or does not fit.
             StorageError: none can be kept.
         """
-        description = values.describe(self.checkpoint, self.digest, self.inputs, self.dtype)
+        form = gelu.of(self.device).form
+        description = values.describe(self.checkpoint, self.digest, self.inputs, self.dtype, gelu=form)
         if self.context.reference is None:
             return file.cached(self.checkpoint, self.inputs, description)
         path = Path(self.context.reference)

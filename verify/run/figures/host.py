@@ -149,6 +149,14 @@ class OperationFigures(Figures, frozen=True, kw_only=True):
     max_abs: Size | None
 
 
+class GeluFigures(Figures, frozen=True, kw_only=True):
+    """Which form of GELU the device computes in float32, by its largest distance from either."""
+
+    form: Literal["erf", "tanh", "neither"]
+    erf_error: float | None  # None where it is not finite
+    tanh_error: float | None
+
+
 class DeviceFigures(Figures, frozen=True, kw_only=True):
     """Of `device`: what answers."""
 
@@ -161,3 +169,4 @@ class DeviceFigures(Figures, frozen=True, kw_only=True):
     emulated: bool
     versions: Mapping[str, str | None]
     op: OperationFigures
+    gelu: GeluFigures | None = None  # None in records of earlier versions

@@ -9,6 +9,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,7 @@ def test_text_that_looks_like_a_table_is_read_without_an_exception(text: str) ->
     hold(text, parse(text))
 
 
+@pytest.mark.slow
 @settings(CASES, max_examples=4000)
 @given(TABLE_AND_EDITS.map(damaged))
 def test_a_damaged_table_is_read_without_an_exception(text: str) -> None:

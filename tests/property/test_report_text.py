@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -83,6 +84,7 @@ def test_a_block_ends_where_it_should(lines: list[str]) -> None:
     assert tokens[0].content.splitlines() == tail(lines)
 
 
+@pytest.mark.slow
 @whole_documents
 @given(checks, st.sampled_from(list(Status)), hostile, st.lists(hostile), st.sampled_from(LANGUAGES))
 def test_no_reason_or_log_breaks_a_table(
@@ -116,6 +118,7 @@ def mutated(draw: st.DrawFn) -> Evidence:
     return with_record(check, data=data)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(mutated())
 def test_no_mutated_figure_stops_a_document(evidence: Evidence) -> None:
@@ -156,6 +159,7 @@ def renamed(campaign: Campaign, text: str) -> Campaign:
     return structs.replace(named, faults=faults, clean=clean, summary=count(faults, clean))
 
 
+@pytest.mark.slow
 @whole_documents
 @given(hostile.filter(str.split), st.sampled_from(LANGUAGES))
 def test_no_name_or_reason_of_a_campaign_breaks_a_table(text: str, language: Any) -> None:

@@ -152,6 +152,7 @@ def test_the_table_in_use_is_one_that_calibrate_writes_and_the_rows_of_a_mode_th
     assert set(others) == {"isolated", "end_to_end"}
 
 
+@pytest.mark.slow
 def test_what_is_measured_again_stays_within_the_table_kind_by_kind() -> None:
     lines: list[str] = []
     again = calibrate.ratios({"synthetic:tiny": 1}, ["bfloat16"], calibrate.ALL_MODES, lines.append)

@@ -82,6 +82,7 @@ def run(program: ModuleType, folder: Path, json_file: Path | None, *words: str) 
     return found
 
 
+@pytest.mark.slow
 def test_inference_prints_and_writes_shapes_tokens_and_times(
     synthetic_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_inference_without_rounds_measures_nothing(
     assert "tokens/s" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_eval_prints_and_writes_every_comparison(
     synthetic_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

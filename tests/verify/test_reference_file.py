@@ -73,6 +73,7 @@ def test_a_component_by_itself_is_less_far_off_than_after_all_before_it(tiny_exp
         assert levels.components["encoder"] == end_to_end[values.ENCODED], dtype
 
 
+@pytest.mark.slow
 def test_noise_is_the_same_whenever_it_is_made_and_of_every_point_and_mode(
     monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Checkpoint, tiny_inputs: Inputs
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path, tiny
         file.save(tiny_expected, tmp_path / "taken" / "tiny.safetensors")
 
 
+@pytest.mark.slow
 def test_the_program_writes_what_reference_takes(tmp_path: Path, synthetic_tiny: Path) -> None:
     path = tmp_path / "brought.safetensors"
     assert __main__.main(["--model-dir", str(synthetic_tiny), "--seed", "5", "--output", str(path)]) == 0

@@ -43,6 +43,7 @@ def test_every_check_passes_on_npu_0_and_every_record_says_emulated(run: tuple[P
 def test_the_verdict_and_both_documents_say_emulated(run: tuple[Path, str], language: str) -> None:
     folder, said = run
     assert "verified (EMULATED" in said
+    assert "GELU by tanh: up to 4.7e-04" in said  # torch-npu 2.9.0 has no other, and is not called failed for it
     assert "EMULATED" in (folder / f"report.{language}.md").read_text(encoding="utf-8").split("## ")[0]
 
 

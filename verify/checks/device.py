@@ -1,24 +1,22 @@
-"""Level 1: does the device of the run answer and multiply right?"""
+"""Level 1: does the device of the run answer, multiply right, and have the model's GELU?"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 
-from env.language import _
+from env.language import Message, _
 from model import gelu
-from model.device import emulated, runtime_errors, versions
-from verify.reference.numerics import as_array, compare
+from model.device import Device, emulated, runtime_errors, versions
+from model.gelu import Gelu
+from verify.reference.numerics import Comparison, as_array, compare
 from verify.run.figures.host import DeviceFigures, GeluFigures, OperationFigures
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 OPERATION_SIZE = 64
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def check(session: Verification) -> Outcome:
@@ -29,14 +27,7 @@ def check(session: Verification) -> Outcome:
     takes it as well, and the verdict says so.
     """
     device = session.device
-    generator = torch.Generator().manual_seed(session.seed)
-    size = (OPERATION_SIZE, OPERATION_SIZE)
-    left = torch.randint(-1, 2, size, generator=generator).float()
-    right = torch.randint(-1, 2, size, generator=generator).float()
-    with runtime_errors(device, "multiplying two matrices"):
-        product = left.to(device.torch_device) @ right.to(device.torch_device)
-        device.synchronize()
-        comparison = compare(as_array(product), as_array(left.double() @ right.double()))
+    comparison = _product(device, session.seed)
     activation = gelu.of(device)
     figures = DeviceFigures(
         asked=session.context.device,
@@ -54,24 +45,37 @@ def check(session: Verification) -> Outcome:
             tanh_error=_finite(activation.tanh_error),
         ),
     )
-    problems = []
-    if not comparison.identical:
-        problems.append(
-            _(
-                "a product of whole numbers on {device} is off by {difference}",
-                device=device.label,
-                difference=comparison.max_abs,
-            )
-        )
-    if activation.form == "neither" or (activation.form == "tanh" and device.kind != "npu"):
-        problems.append(
-            _(
-                "GELU on {device} is off by {erf} from the exact one and by {tanh} from its tanh form",
-                device=device.label,
-                erf=activation.erf_error,
-                tanh=activation.tanh_error,
-            )
-        )
-    if problems:
+    if problems := list(_problems(device, comparison, activation)):
         return failed(problems, figures)
     return passed(_("{device}, {name}", device=device.label, name=device.name), figures)
+
+
+def _product(device: Device, seed: int) -> Comparison:
+    generator = torch.Generator().manual_seed(seed)
+    size = (OPERATION_SIZE, OPERATION_SIZE)
+    left = torch.randint(-1, 2, size, generator=generator).float()
+    right = torch.randint(-1, 2, size, generator=generator).float()
+    with runtime_errors(device, "multiplying two matrices"):
+        product = left.to(device.torch_device) @ right.to(device.torch_device)
+        device.synchronize()
+        return compare(as_array(product), as_array(left.double() @ right.double()))
+
+
+def _problems(device: Device, comparison: Comparison, activation: Gelu) -> Iterator[Message]:
+    if not comparison.identical:
+        yield _(
+            "a product of whole numbers on {device} is off by {difference}",
+            device=device.label,
+            difference=comparison.max_abs,
+        )
+    if activation.form == "neither" or (activation.form == "tanh" and device.kind != "npu"):
+        yield _(
+            "GELU on {device} is off by {erf:.1e} from the exact one and by {tanh:.1e} from its tanh form",
+            device=device.label,
+            erf=activation.erf_error,
+            tanh=activation.tanh_error,
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -12,6 +12,7 @@ AUDIO = 199  # the token that audio embeddings replace
 
 
 def small_model() -> Any:
+    """With the GELU that CPU and device have in common: the device's own is the tanh form (test_operators.py)."""
     from transformers import GraniteSpeechConfig, GraniteSpeechForConditionalGeneration
 
     config = GraniteSpeechConfig(
@@ -22,7 +23,7 @@ def small_model() -> Any:
         projector_config={
             "model_type": "blip_2_qformer", "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4,
             "num_hidden_layers": 1, "encoder_hidden_size": 32, "cross_attention_frequency": 1,
-            "use_qformer_text_input": False, "vocab_size": 10,
+            "use_qformer_text_input": False, "vocab_size": 10, "hidden_act": "gelu_pytorch_tanh",
         },
         text_config={
             "model_type": "granite", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6,

@@ -89,6 +89,7 @@ def in_a_process_of_its_own(program: str) -> str:
     return done.stdout.splitlines()[-1]  # torch-npu prints warnings of its own before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked_first", [True, False], ids=["before the first gelu", "after it"])
 def test_gelu_is_the_tanh_form_unless_the_compatible_one_was_asked_for_in_time(asked_first: bool) -> None:
     has_switch = hasattr(torch_npu.npu, "use_compatible_impl")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import string
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,11 +19,7 @@ from env.arguments import Parser
 from env.errors import VerificationFailedError, run_main
 from env.language import DOMAIN, LOCALE, _, folded
 from env.stack import ROOT
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.toml import loads
 
 CATALOGUE = LOCALE / "zh" / "LC_MESSAGES" / f"{DOMAIN}.po"
 KEYWORDS = {"_": None}
@@ -45,7 +40,7 @@ Found = tuple[int, str, str | Sequence[str], Sequence[str]]  # line, function, m
 
 def extract_table(file: IO[bytes], fields: Sequence[str]) -> Iterator[Found]:
     """The texts of a TOML table of tables, whatever the depth."""
-    yield from ((1, "_", text, []) for text in _texts(tomllib.loads(file.read().decode("utf-8")), fields))
+    yield from ((1, "_", text, []) for text in _texts(loads(file.read().decode("utf-8")), fields))
 
 
 def _texts(value: object, fields: Sequence[str]) -> Iterator[str]:

@@ -112,15 +112,15 @@ def _single(cell: str) -> Banner | Idle | None:
 
 def _upper(cells: Sequence[str], head: Sequence[str]) -> Upper | None:
     """The ids and the name share a cell, or have one each (950)."""
-    apart = 1 if (head[1:2] == ("Name",) if len(head) == len(cells) else len(cells) > 3) else 0
-    if len(cells) < 3 + apart:
+    extra = 1 if (head[1:2] == ("Name",) if len(head) == len(cells) else len(cells) > 3) else 0
+    if len(cells) < 3 + extra:
         return None
-    npu, name = (cells[0], cells[1]) if apart else [*cells[0].split(None, 1), "", ""][:2]
-    health = cells[1 + apart]
+    npu, name = (cells[0], cells[1]) if extra else [*cells[0].split(None, 1), "", ""][:2]
+    health = cells[1 + extra]
     if whole(npu) is None or ":" in health:
         return None
-    figures = _named(cells[2 + apart], head[2 + apart : 3 + apart], (POWER, TEMPERATURE))
-    if apart and len(figures) < 2 and cells[2 + apart]:
+    figures = _named(cells[2 + extra], head[2 + extra : 3 + extra], (POWER, TEMPERATURE))
+    if extra and len(figures) < 2 and cells[2 + extra]:
         return None
     power, temperature = figures.pop(POWER, ""), figures.pop(TEMPERATURE, "")
     return Upper(
@@ -130,27 +130,27 @@ def _upper(cells: Sequence[str], head: Sequence[str]) -> Upper | None:
         power_w=decimal(power),
         temp_c=decimal(temperature),
         readable=_readable((power, temperature)),
-        other=figures | _further(cells, head, 3 + apart),
+        other=figures | _further(cells, head, 3 + extra),
     )
 
 
 def _lower(cells: Sequence[str], head: Sequence[str], upper: Upper | None) -> Lower | None:
-    apart = 1 if cells[0] == "" and cells[1] == "" and len(cells) > 3 else 0
-    ids = ["0"] if apart else cells[0].split()
-    bus = cells[1 + apart]
+    extra = 1 if cells[0] == "" and cells[1] == "" and len(cells) > 3 else 0
+    ids = ["0"] if extra else cells[0].split()
+    bus = cells[1 + extra]
     if bus.upper() in HEALTH or not 1 <= len(ids) <= 2 or whole(ids[0]) is None:
         return None
     if len(ids) == 2 and whole(ids[1]) is None and ids[1] not in ABSENT:
         return None
-    cell = cells[2 + apart]
-    figures = _named(cell, head[2 + apart : 3 + apart], (NPU if apart else AI_CORE, MEMORY, HBM))
+    cell = cells[2 + extra]
+    figures = _named(cell, head[2 + extra : 3 + extra], (NPU if extra else AI_CORE, MEMORY, HBM))
     busy = {name: figures.pop(name) for name in (AI_CORE, NPU) if name in figures}
     board, own = figures.pop(MEMORY, ""), figures.pop(HBM, None)
     shown = own is not None or not board
     if own is None:
         # Where the head has no other memory, it is what a model is loaded into. Without a head that fits, a lone
         # figure of a chip that has HBM is the board's DDR: its HBM was not shown.
-        shown = _fits(cell, head[2 + apart : 3 + apart]) or not board or not _has_hbm(upper)
+        shown = _fits(cell, head[2 + extra : 3 + extra]) or not board or not _has_hbm(upper)
         own, board = (board, "") if shown else ("", board)
     second = head[0].split()[1:] if len(head) == len(cells) else ["Phy-ID"] if board else []
     other = {second[0]: ids[1]} if second and second != ["Phy-ID"] and len(ids) == 2 else {}
@@ -163,7 +163,7 @@ def _lower(cells: Sequence[str], head: Sequence[str], upper: Upper | None) -> Lo
         hbm=own,
         ddr=board,
         readable=shown and _readable([*busy.values(), *own.split("/", 1), *board.split("/", 1)]),
-        other=other | figures | _further(cells, head, 3 + apart),
+        other=other | figures | _further(cells, head, 3 + extra),
     )
 
 

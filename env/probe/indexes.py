@@ -66,10 +66,10 @@ def ask_indexes(
 
 def _pins(stack: Stack) -> Iterator[tuple[str, str]]:
     """Declared releases, and those that stand apart from the locks on this machine (torch 2.9.0+cpu on x86_64)."""
-    apart = {
+    unlocked = {
         pin.name: pin.version for profile in stack.profiles.values() for pin in profile.unlocked_on(this_machine())
     }
-    for name, version in (stack.packages | apart).items():
+    for name, version in (stack.packages | unlocked).items():
         if version[0].isdigit():  # a range is no pin
             yield name, version
 

@@ -7,15 +7,11 @@ machine that it differs from, so that a file tells its fault and little else.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.toml import load_toml
 
 MACHINES = Path(__file__).parents[1] / "data" / "machines"
 ASCEND = "/usr/local/Ascend"
@@ -30,7 +26,7 @@ def names() -> list[str]:
 
 def describe(name: str) -> dict[str, Any]:
     """The machine's table, laid over the one that its `base` names."""
-    table = tomllib.loads((MACHINES / f"{name}.toml").read_text(encoding="utf-8"))
+    table = load_toml(MACHINES / f"{name}.toml")
     if "base" not in table:
         return table
     below = describe(table["base"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,10 @@ import pytest
 from env.doctor import diagnose
 from env.failures import Failure, load_failures
 from env.log_search import FIRST_CHARACTERS, SHORTEST_LITERAL, literals
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from env.toml import load_toml
 
 TESTS = Path(__file__).resolve().parents[1]
-EXAMPLES: dict[str, list[str]] = tomllib.loads((TESTS / "data" / "failure_examples.toml").read_text(encoding="utf-8"))
+EXAMPLES: dict[str, list[str]] = load_toml(TESTS / "data" / "failure_examples.toml")
 CATALOGUE = {failure.id: failure for failure in load_failures()}
 RANK = {name: rank for rank, name in enumerate(CATALOGUE)}
 

@@ -115,7 +115,7 @@ def _upper(cells: Sequence[str], head: Sequence[str]) -> Upper | None:
     extra = 1 if (head[1:2] == ("Name",) if len(head) == len(cells) else len(cells) > 3) else 0
     if len(cells) < 3 + extra:
         return None
-    npu, _space, name = (cells[0], "", cells[1]) if extra else " ".join(cells[0].split()).partition(" ")
+    npu, name = (cells[0], cells[1]) if extra else [*cells[0].split(None, 1), "", ""][:2]
     health = cells[1 + extra]
     if whole(npu) is None or ":" in health:
         return None

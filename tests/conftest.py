@@ -5,6 +5,7 @@ Nothing of the model is imported before a test asks for it: the tests of env/ ne
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from model.components import Inputs, Loaded
 
 SEED = 42
+
+
+def pytest_configure() -> None:
+    """What a shell runs in the background ignores Ctrl-C, and so would every program that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def load(found: Checkpoint, dtype: str) -> Loaded:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.slow import pytest_runtest_call as pytest_runtest_call  # a hook is found by its name here
+from tests.slow import pytest_terminal_summary as pytest_terminal_summary
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint

@@ -181,6 +181,7 @@ def test_an_npu_is_asked_for_the_same_bits_in_every_run(monkeypatch: pytest.Monk
     assert devices.deterministic()
 
 
+@pytest.mark.slow
 def test_off_the_npu_transformers_cannot_import_a_torch_npu_that_does_not_load(torch_npu: Path) -> None:
     # In a process of its own: what is hidden stays hidden. transformers asks find_spec, then imports unguarded.
     torch_npu.write_text("raise ImportError('libhccl.so')", encoding="utf-8")

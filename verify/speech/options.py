@@ -22,6 +22,18 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--normaliser", choices=NAMES, default="whisper", help=_("of texts before words are compared"))
     group.add_argument(
-        "--spelling", type=Path, metavar="FILE", help=_("British to American: Whisper's normalizer.json")
+        "--spelling",
+        type=Path,
+        metavar="FILE",
+        help=_("British to American: Whisper's normalizer.json, in place of the one that is installed"),
+    )
+    group.add_argument(
+        "--leaderboard",
+        type=Path,
+        metavar="DIR",
+        help=_("a checkout of the Open ASR Leaderboard, for --normaliser leaderboard"),
+    )
+    group.add_argument(
+        "--ja-mecab", action="store_true", help=_("BLEU of Japanese by MeCab's words, as sacrebleu has it")
     )
     add_decoding_options(group)

@@ -225,8 +225,8 @@ def score(transcripts: Transcripts, normaliser: Normaliser) -> dict[str, Any]:
 
     Utterances that failed are counted and listed; they are in no score.
     """
-    transcribed = [line for line in transcripts.done if line.target is None]
-    translated = [line for line in transcripts.done if line.target is not None]
+    transcribed = [line for line in transcripts.scored if line.target is None]
+    translated = [line for line in transcripts.scored if line.target is not None]
     transcription = {
         language: transcription_scores(lines, normaliser)
         for language, lines in _grouped(transcribed, lambda line: line.language).items()

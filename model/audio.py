@@ -20,6 +20,7 @@ from model.codecs import CodecError, guarded
 from model.foreign import shell
 from model.levels import SILENCE_DBFS
 from model.opening import open_decoder
+from model.pieces import WHOLE, Cutter, Piece
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,8 +113,9 @@ class AudioFile:
         InputError: the file cannot be opened or is no audio.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], piece: Piece = WHOLE) -> None:
         self.path = Path(path)
+        self.piece = piece
         self._file, notes = open_decoder(self.path)
         self.notes: list[str] = [*notes]
         self.damage: InputError | None = None
@@ -164,8 +166,7 @@ class AudioFile:
             )
         if rate <= TELEPHONE_RATE:
             self.notes.append(_("telephone band: sampled at {rate} Hz, the model was trained on 16 kHz", rate=rate))
-        if channels > 1:
-            self.notes.append(_("{channels} channels mixed down to one by their mean", channels=channels))
+        self.notes += self.piece.mixing(self.path, channels)
 
     def blocks(self) -> Iterator[Samples]:
         """Decode, mix down and resample: float32 arrays of shape [n], n > 0, at 16 kHz, in order.
@@ -176,13 +177,17 @@ class AudioFile:
             InputError: a NaN or infinite sample, or fewer than 257 samples at 16 kHz.
         """
         levels = _Levels()
+        cutter = Cutter(self.piece, self.provenance.rate)
         produced = 0
         if self.provenance.subtype.startswith(_FLOAT_SUBTYPES):
             self._scale = self._scale_of_floats()
-        for block in self._resampled(levels):
+        cutter.skip(self._file)
+        for block in self._resampled(levels, cutter):
             produced += len(block)
             yield block
-        self._check_end(levels)
+        if not cutter.done:
+            self._check_end(cutter.seen)
+        self.notes += cutter.ended(self.path, self.damage)
         self._check_levels(levels, produced)
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
@@ -237,7 +242,7 @@ class AudioFile:
         )
         return float(2.0 ** -(bits - 1))
 
-    def _resampled(self, levels: _Levels) -> Iterator[Samples]:
+    def _resampled(self, levels: _Levels, cutter: Cutter) -> Iterator[Samples]:
         import numpy as np
         import soxr
 
@@ -250,7 +255,7 @@ class AudioFile:
                 raise InputError(
                     _("{path}: cannot be resampled from {rate} Hz", path=self.path, rate=rate), why=str(error)
                 ) from error
-        for raw in self._decoded():
+        for raw in cutter.frames(self._decoded()):
             frames = raw if self._scale == 1 else raw * np.float32(self._scale)
             mixed = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
             levels.add(frames, mixed)
@@ -269,8 +274,8 @@ class AudioFile:
             next=_("copy it again from its source; ls -l {path}", path=shell(self.path)),
         )
 
-    def _check_end(self, levels: _Levels) -> None:
-        """Set `damage` where less was decoded than the container promises."""
+    def _check_end(self, decoded: int) -> None:
+        """Set `damage` where fewer frames were decoded than the container promises."""
         if self.damage is not None:
             return
         info = self._file.extra_info
@@ -285,12 +290,12 @@ class AudioFile:
             )
         elif _OGG_CUT in info:
             self.damage = self._damaged(_("its last Ogg page does not end the stream"))
-        elif levels.frames < self.provenance.frames - self.provenance.rate // 10:
+        elif decoded < self.provenance.frames - self.provenance.rate // 10:
             # A tenth of a second is allowed for: MP3 headers count to a frame or two.
             self.damage = self._damaged(
                 _(
                     "{decoded:.2f} s of {promised:.2f} s could be decoded",
-                    decoded=levels.frames / self.provenance.rate,
+                    decoded=decoded / self.provenance.rate,
                     promised=self.provenance.seconds,
                 )
             )

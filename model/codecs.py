@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from env.toml import load_toml
+from model.pieces import EXACT_SEEK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     Frames = NDArray[np.float32]  # [n, channels]
 
 MPEG_FORMATS = ("MP3", "MPEG")
-# Formats in which libsndfile finds a frame exactly; in others a piece is reached by decoding up to it.
-EXACT_SEEK = ("WAV", "WAVEX", "FLAC", "AIFF", "RF64", "W64")
 SKIP_FRAMES = 65_536
 
 
@@ -116,7 +115,7 @@ class SndfileDecoder:
         self.samplerate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.frames: int = self._file.frames
-        self._sought = super(Forward, self._file).seekable() and self.format in EXACT_SEEK
+        self._sought = all(getattr(self, name) in values for name, values in EXACT_SEEK.items())
         self._position = 0
 
     @property
@@ -134,7 +133,7 @@ class SndfileDecoder:
         return frames
 
     def seek(self, frame: int) -> int:
-        if self._sought and self.subtype not in ("DWVW_12", "DWVW_16", "DWVW_24"):
+        if self._sought:
             with guarded():
                 self._position = int(self._file.seek(min(frame, self.frames)))
         while self._position < frame and len(self.read(min(SKIP_FRAMES, frame - self._position))):

@@ -49,6 +49,7 @@ class Session:
         self.seed = seed
         self.batch_size = batch_size
         self.seq_len = seq_len
+        self.attention: str | None = None  # the library's own
         if loaded is not None:
             self.loaded = loaded
             self.device = loaded.device
@@ -90,7 +91,7 @@ class Session:
             CheckpointError, DeviceError, OutOfMemoryError, UsageError.
         """
         self.device  # noqa: B018 (a device that is absent is told before a folder that is)
-        return components.load(self.checkpoint, self.device, self.dtype)
+        return components.load(self.checkpoint, self.device, self.dtype, self.attention)
 
     @property
     def model(self) -> Loaded:

@@ -253,8 +253,8 @@ def score(
     Utterances that failed are counted and listed; they are in no score. `counted` are the edits of those that were
     transcribed, in their order; `japanese` is BLEU's tokenizer for that language.
     """
-    transcribed = [line for line in transcripts.done if line.target is None]
-    translated = [line for line in transcripts.done if line.target is not None]
+    transcribed = [line for line in transcripts.scored if line.target is None]
+    translated = [line for line in transcripts.scored if line.target is not None]
     counted = edits.count(transcribed, normaliser) if counted is None else counted
     rows: dict[str, list[int]] = defaultdict(list)
     for index, line in enumerate(transcribed):

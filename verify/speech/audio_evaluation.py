@@ -19,7 +19,7 @@ from env.stack import ROOT
 from model.console import Bar, note
 from model.options import batch_size
 from verify import programs
-from verify.speech import chosen, manifest, normalisers, shards, transcripts
+from verify.speech import chosen, manifest, normalisers, other_tools, shards
 from verify.speech.evaluation import Asking
 from verify.speech.manifest import Manifest, Utterance
 from verify.speech.normalisers import Normaliser
@@ -54,7 +54,7 @@ def rescore(options: argparse.Namespace) -> int:
     Raises:
         RecordError, InputError: the file or the spelling map cannot be read.
     """
-    transcribed = transcripts.read(options.rescore)
+    transcribed = other_tools.read(options.rescore, options.references, options.language)
     if transcribed.dropped is not None:
         note(_("{path}: its last line is half written and left out", path=options.rescore))
     _show(options, transcribed)
@@ -70,7 +70,9 @@ def compare_files(options: argparse.Namespace) -> int:
     from verify.speech.compare import compare, report
 
     first, second = options.compare
-    sides = transcripts.read(first), transcripts.read(second)
+    sides = other_tools.paired(
+        *(other_tools.read(path, options.references, options.language) for path in options.compare)
+    )
     normaliser = _normaliser(options)
     comparison = compare(*sides, normaliser, _names(*sides, first, second))
     print(report(comparison), end="")

@@ -88,7 +88,7 @@ def resampled(columns: NDArray[np.int64], seed: int = SEED, resamples: int = RES
     if n > MANY:
         values = columns.astype(np.float64)
         drawn = [np.bincount(rng.integers(0, n, n), minlength=n) @ values for _resample in range(resamples)]
-        return np.stack(drawn).round().astype(np.int64)
+        return np.asarray(np.stack(drawn).round(), dtype=np.int64)
     together = MANY // max(n, 1)
     sizes = [min(together, resamples - start) for start in range(0, resamples, together)]
     return np.concatenate([columns[rng.integers(0, n, (size, n))].sum(axis=1) for size in sizes])

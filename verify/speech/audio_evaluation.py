@@ -298,7 +298,8 @@ def _signatures(groups: Mapping[str, Mapping[str, Any]], column: str) -> list[st
 
 def score_tables(made: Mapping[str, Any]) -> str:
     """The scores of `scores.score` for a terminal, in the user's language."""
-    blocks = ["\n".join(translate(remark) for remark in made["remarks"])] if made["remarks"] else []
+    remarks = "\n".join(map(translate, made.get("remarks", [])))
+    blocks = [remarks] if remarks else []
     for part, heading, columns in PARTS:
         groups = made[part]
         if groups:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from env.errors import UsageError
@@ -62,23 +62,22 @@ class Normaliser:
             return " ".join(whole), whole
         return words, "".join(_basic(split_letters=False)(text).split())
 
+    @cached_property
+    def _english(self) -> Callable[[str], str]:
+        return whisper_normalisers.english(dict(self.spelling.words))
+
     def _normalise(self, language: str | None) -> Callable[[str], str]:
         if self.folder is not None:
             english = language == "en"
             return leaderboard.english(self.folder) if english else leaderboard.other(self.folder, language)
         if self.name == "whisper" and language == "en":
-            return _english(tuple(sorted(self.spelling.words.items())))
+            return self._english
         return _basic(split_letters=language in UNSPACED_LANGUAGES)
 
 
 @cache
 def _basic(*, split_letters: bool) -> Callable[[str], str]:
     return whisper_normalisers.basic(split_letters=split_letters)
-
-
-@cache
-def _english(spelling: tuple[tuple[str, str], ...]) -> Callable[[str], str]:
-    return whisper_normalisers.english(dict(spelling))
 
 
 def load(name: str, spelling: Path | None = None, folder: Path | None = None) -> Normaliser:

@@ -185,7 +185,7 @@ def fields() -> dict[str, _Field]:
     """What each field may be called."""
     return {
         row["name"]: _Field(
-            *(tuple(row.get(name, ())) for name in ("keys", "translated", "folders")), blank=row.get("blank", {})
+            tuple(row["keys"]), tuple(row.get("translated", ())), tuple(row.get("folders", ())), row.get("blank", {})
         )
         for row in _tables()["field"]
     }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import InputError, UsageError
-from env.language import Message, _
+from env.language import Message, _, joined
 from env.toml import load_toml
 from model import files, prompts
 from model.pieces import WHOLE, Piece
@@ -38,7 +38,7 @@ NEXT: Mapping[str, Message] = {
     "repeat": _("nothing, where they are the same; a segment of its own has an offset"),
     "address": _("fetch the recordings, and name the files"),
     "command": _("run the commands, write what they give to files, and name those in wav.scp"),
-    "cut": _("lhotse cut trim-to-supervisions and lhotse cut save-audios write plain cuts with files of their own"),
+    "cut": _("lhotse makes plain cuts with files of their own: CutSet.trim_to_supervisions, CutSet.save_audios"),
 }
 
 
@@ -136,7 +136,7 @@ def _unusable(path: Path, problems: list[Problem], show: str) -> InputError:
     ]
     largest = max(by_kind(problems), key=len)[0]
     step = show if largest.kind == "syntax" else NEXT[largest.kind]
-    return InputError(_("{path}: has no usable line", path=path), why=_("{faults}", faults=faults), next=step)
+    return InputError(_("{path}: has no usable line", path=path), why=joined(*faults), next=step)
 
 
 def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:

@@ -122,11 +122,11 @@ def _recordings(folder: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     collected, names = [], []
     for number, file in enumerate(files, start=1):
         row = {"audio_filepath": str(file.relative_to(folder))}
-        text = _spoken(file, spoken)
-        if text is not None:
-            row["text"] = text
+        transcript = _spoken(file, spoken)
+        if transcript is not None:
+            row["text"] = transcript
         collected.append(Row(number, row, folder))
-        names.append((row["audio_filepath"], hashlib.sha256((text or "").encode()).hexdigest()))
+        names.append((row["audio_filepath"], hashlib.sha256((transcript or "").encode()).hexdigest()))
     return collected, names
 
 

@@ -150,7 +150,9 @@ def emulated(session: nox.Session) -> None:
     shared = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
     call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host")
     python = str(builder.VENVS / "host" / "bin" / "python")
-    device = options.device if DeviceName.parse(options.device).kind == "npu" else "npu:0"
+    name = DeviceName.parse(options.device)
+    device = options.device if name.kind == "npu" else "npu:0"
+    one = name.card(name.index).label if name.several else device  # the programs run on one
     model_dir = options.model_dir or load_stack().stand_in
     shape = variables(options)
     on_device = ("env.npu_emulator", "run", "--python", python, "--torch-npu", options.torch_npu, "--")
@@ -158,7 +160,7 @@ def emulated(session: nox.Session) -> None:
     job += [*without(shared, (DEVICE, PROFILE, MODEL_DIR)), *run_option(options)]
     nox_job = (sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
     call(session, sys.executable, *on_device, *nox_job, env=shape)
-    recipe = ("--device", device, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
+    recipe = ("--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
     for program in ("inference.py", "eval.py"):
         call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
 

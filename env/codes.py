@@ -124,7 +124,8 @@ def named_codes() -> Mapping[str, Code]:
 
 
 @cache
-def _numbers() -> Mapping[str, Code]:
+def numbers() -> Mapping[str, Code]:
+    """The return values of AscendCL and of the operator library."""
     return {**load_codes()["acl"], **load_codes()["aclnn"]}
 
 
@@ -143,7 +144,7 @@ def _unlisted(text: str, layer: str) -> Code:
 
 
 def _number(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:
-    code = _numbers().get(match[0].decode())
+    code = numbers().get(match[0].decode())
     return code if code and _follows_failure(match) else None
 
 
@@ -158,7 +159,7 @@ def _stated(match: re.Match[bytes], line: Callable[[], bytes]) -> Code | None:
     text = match[1].decode()
     if len(text) < 3:
         return load_codes()["hccl-result"].get(text) if _HCCL.search(line()) else None
-    return _numbers().get(text) or (_unlisted(text, "acl") if len(text) == 6 else None)
+    return numbers().get(text) or (_unlisted(text, "acl") if len(text) == 6 else None)
 
 
 def _inner(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def numbers() -> Mapping[str, Code]:
     return {**load_codes()["acl"], **load_codes()["aclnn"]}
 
 
-def _named(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:
+def _named(match: re.Match[bytes]) -> Code | None:
     text = match[0].decode()
     code = named_codes().get(text)
     if code is not None or text[0] == "W" or match.string[match.end() : match.end() + 1] not in (b":", b")"):
@@ -143,67 +143,74 @@ def _unlisted(text: str, layer: str) -> Code:
     return replace(anyone, text=text, meaning=UNLISTED, echo=True)
 
 
-def _number(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:
-    code = numbers().get(match[0].decode())
-    return code if code and _follows_failure(match) else None
+def _number(match: re.Match[bytes]) -> Code | None:
+    return numbers().get(match[0].decode())
 
 
-def _follows_failure(match: re.Match[bytes]) -> bool:
-    begin = max(0, match.start() - _BEFORE_REACH)
-    before = match.string[begin : match.start()]
-    return _BEFORE.search(before[before.rfind(b"\n") + 1 :]) is not None
-
-
-def _stated(match: re.Match[bytes], line: Callable[[], bytes]) -> Code | None:
+def _stated(match: re.Match[bytes]) -> Code | None:
     """What stands behind "error code is": a small number is a result of HCCL where the line speaks of it."""
     text = match[1].decode()
     if len(text) < 3:
-        return load_codes()["hccl-result"].get(text) if _HCCL.search(line()) else None
+        return load_codes()["hccl-result"].get(text)
     return numbers().get(text) or (_unlisted(text, "acl") if len(text) == 6 else None)
 
 
-def _inner(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:
+def _inner(match: re.Match[bytes]) -> Code | None:
     text = "0x" + match[0].decode().lower().removeprefix("0x").lstrip("0")
     codes = load_codes()["runtime-inner"]
-    if not _follows_failure(match):
-        return None
-    listed = codes.get(text) or codes.get(f"{text[:5]}*") or codes["0x7*"]
-    return replace(listed, text=text)
+    return replace(codes.get(text) or codes.get(f"{text[:5]}*") or codes["0x7*"], text=text)
 
 
-def _driver(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:
+def _driver(match: re.Match[bytes]) -> Code | None:
     return load_codes()["drv"].get(match[1].decode())
 
 
-def _management(match: re.Match[bytes], line: Callable[[], bytes]) -> Code | None:
-    code = load_codes()["dcmi"].get(match[0].decode())
-    return code if code and _DCMI.search(line()) else None
+def _management(match: re.Match[bytes]) -> Code | None:
+    return load_codes()["dcmi"].get(match[0].decode())
 
 
-def _hccl_error(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:
+def _hccl_error(match: re.Match[bytes]) -> Code | None:
     return load_codes()["hccl-result"].get(str(int(match[1], 16)))
 
 
-def _torch_npu(match: re.Match[bytes], _line: Callable[[], bytes]) -> Code | None:
+def _torch_npu(match: re.Match[bytes]) -> Code | None:
     text = match[0].decode()
     code = named_codes().get(text) or named_codes().get(f"ERR*{text[-3:]}")
     return replace(code, text=text) if code else None
 
 
+def _follows_failure(match: re.Match[bytes]) -> bool:
+    before = match.string[max(0, match.start() - _BEFORE_REACH) : match.start()]
+    return _BEFORE.search(before[before.rfind(b"\n") + 1 :]) is not None
+
+
+def _of_management(match: re.Match[bytes]) -> bool:
+    return _DCMI.search(line_at(match.string, match.start())) is not None
+
+
+def _of_hccl(match: re.Match[bytes]) -> bool:
+    return len(match[1]) > 2 or _HCCL.search(line_at(match.string, match.start())) is not None
+
+
+def _certain(_match: re.Match[bytes]) -> bool:
+    return True
+
+
+# What a code looks like, which code it is, and whether what stands around it says that it is one.
 _ALONE = rb"(?!\w|\.\d)"
-_SHAPES: tuple[tuple[bytes, Callable[[re.Match[bytes], Callable[[], bytes]], Code | None]], ...] = (
-    (rb"E(?<![A-Za-z0-9_.-]E)(?:[A-Z]\d{4}(?![A-Za-z0-9_])|\d{5}(?=[:)\]]))", _named),
-    (rb"W(?<![A-Za-z0-9_.-]W)(?:E\d{4}|\d{5})(?=[:)\]])", _named),
-    (rb"ERR(?<![A-Za-z0-9_]ERR)\d{5}(?!\d)", _torch_npu),
-    (rb"1(?<![\w.]1)(?:0[07]|48|61)\d{3}" + _ALONE, _number),
-    (rb"2(?<![\w.]2)0[07]\d{3}" + _ALONE, _number),
-    (rb"3(?<![\w.]3)(?:00|61)\d{3}" + _ALONE, _number),
-    (rb"5(?<![\w.]5)(?:0[07]|61)\d{3}" + _ALONE, _number),
-    (rb"error code is[ :]{0,4}(\d{1,6})" + _ALONE, _stated),
-    (rb"0x0?7[01][0-9A-Fa-f]{5}(?![0-9A-Fa-f])", _inner),
-    (rb"drv(?:_?[Rr]et|_?[Ee]rr)\w{0,12}\s?[:=]\s?\(?(\d{1,5})(?!\w)", _driver),
-    (rb"-8\d{3}(?!\d)", _management),
-    (rb"errNo\[0x[0-9a-fA-F]{8}05[0-9a-fA-F]{2}([0-9a-fA-F]{4})\]", _hccl_error),
+_SHAPES: tuple[tuple[bytes, Callable[[re.Match[bytes]], Code | None], Callable[[re.Match[bytes]], bool]], ...] = (
+    (rb"E(?<![A-Za-z0-9_.-]E)(?:[A-Z]\d{4}(?![A-Za-z0-9_])|\d{5}(?=[:)\]]))", _named, _certain),
+    (rb"W(?<![A-Za-z0-9_.-]W)(?:E\d{4}|\d{5})(?=[:)\]])", _named, _certain),
+    (rb"ERR(?<![A-Za-z0-9_]ERR)\d{5}(?!\d)", _torch_npu, _certain),
+    (rb"1(?<![\w.]1)(?:0[07]|48|61)\d{3}" + _ALONE, _number, _follows_failure),
+    (rb"2(?<![\w.]2)0[07]\d{3}" + _ALONE, _number, _follows_failure),
+    (rb"3(?<![\w.]3)(?:00|61)\d{3}" + _ALONE, _number, _follows_failure),
+    (rb"5(?<![\w.]5)(?:0[07]|61)\d{3}" + _ALONE, _number, _follows_failure),
+    (rb"error code is[ :]{0,4}(\d{1,6})" + _ALONE, _stated, _of_hccl),
+    (rb"0x0?7[01][0-9A-Fa-f]{5}(?![0-9A-Fa-f])", _inner, _follows_failure),
+    (rb"drv(?:_?[Rr]et|_?[Ee]rr)\w{0,12}\s?[:=]\s?\(?(\d{1,5})(?!\w)", _driver, _certain),
+    (rb"-8\d{3}(?!\d)", _management, _of_management),
+    (rb"errNo\[0x[0-9a-fA-F]{8}05[0-9a-fA-F]{2}([0-9a-fA-F]{4})\]", _hccl_error, _certain),
 )
 
 
@@ -212,19 +219,21 @@ class CodeScanner:
 
     def __init__(self) -> None:
         self.hits: dict[tuple[str, str], CodeHit] = {}
-        self._shapes = [(re.compile(expression), told) for expression, told in _SHAPES]
+        self._shapes = [(re.compile(expression), told, sure) for expression, told, sure in _SHAPES]
 
     def examine(self, buffer: bytes, begin: int, end: int, lines: int) -> None:
         """Look at what starts in buffer[begin:end]; `lines` newlines stand before the buffer."""
         first: dict[tuple[str, str], tuple[int, Code]] = {}
-        for shape, told in self._shapes:
+        for shape, told, sure in self._shapes:
             for match in shape.finditer(buffer, begin):
                 position = match.start()
                 if position >= end:
                     break
-                code = told(match, partial(line_at, buffer, position))
-                key = (code.layer.id, code.text) if code else None
-                if code and key and key not in self.hits and first.get(key, (end, code))[0] > position:
+                code = told(match)
+                if code is None:
+                    continue
+                key = code.layer.id, code.text
+                if key not in self.hits and first.get(key, (end, code))[0] > position and sure(match):
                     first[key] = position, code
         for key, (position, code) in first.items():
             self.hits[key] = CodeHit(code, hit_at(buffer, position, lines))

@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
         for code in published(_read(file)):
             codes.setdefault(code, file)
     missing = {code: file for code, file in codes.items() if not listed(*code)}
-    for (_layer, code), file in missing.items():
-        print(translate(_("{code} of {file} is not listed", code=code, file=file)))
+    for (_layer, text), file in missing.items():
+        print(translate(_("{code} of {file} is not listed", code=text, file=file)))
     print(translate(_("{n} codes read, {missing} not listed", n=len(codes), missing=len(missing))))
     return NOTHING_READ if not codes else DIFFERS if missing else 0
 

@@ -101,7 +101,7 @@ class _Search:
     def __init__(self, signs: Mapping[str, Sequence[Sign]]) -> None:
         self.signs = signs
         self.hits: dict[str, Hit] = {}
-        self._build()
+        self.stale = True  # the searches look for what was found, or are not made yet
 
     def _build(self) -> None:
         """One search for each first character of the literals that remain."""
@@ -117,6 +117,8 @@ class _Search:
     def examine(self, buffer: bytes, begin: int, end: int, lines: int) -> None:
         """Look at every sign whose literal starts in buffer[begin:end]; `lines` newlines stand before the buffer."""
         first: dict[str, int] = {}
+        if self.stale:
+            self._build()
         for search in self.searches:
             hit = search.search(buffer, begin)
             while hit and (position := hit.start()) < end:
@@ -129,8 +131,7 @@ class _Search:
                 hit = search.search(buffer, position + 1)  # not hit.end(): another literal may begin inside this one
         for name, position in first.items():
             self.hits[name] = hit_at(buffer, position, lines)
-        if first:
-            self._build()
+        self.stale = bool(first)
 
 
 def hit_at(buffer: bytes, position: int, lines: int) -> Hit:

@@ -132,6 +132,9 @@ def numbers() -> Mapping[str, Code]:
 def _named(match: re.Match[bytes]) -> Code | None:
     text = match[0].decode()
     code = named_codes().get(text)
+    if text.startswith("ERR"):
+        code = code or named_codes().get(f"ERR*{text[-3:]}")
+        return replace(code, text=text) if code else None
     if code is not None or text[0] == "W" or match.string[match.end() : match.end() + 1] not in (b":", b")"):
         return code
     family = _FAMILIES.get(text[:2])
@@ -148,7 +151,9 @@ def _number(match: re.Match[bytes]) -> Code | None:
 
 
 def _stated(match: re.Match[bytes]) -> Code | None:
-    """What stands behind "error code is": a small number is a result of HCCL where the line speaks of it."""
+    """What stands behind "error code is" (a small number is a result of HCCL where the line speaks of it) and errNo."""
+    if match[2]:
+        return load_codes()["hccl-result"].get(str(int(match[2], 16)))
     text = match[1].decode()
     if len(text) < 3:
         return load_codes()["hccl-result"].get(text)
@@ -169,16 +174,6 @@ def _management(match: re.Match[bytes]) -> Code | None:
     return load_codes()["dcmi"].get(match[0].decode())
 
 
-def _hccl_error(match: re.Match[bytes]) -> Code | None:
-    return load_codes()["hccl-result"].get(str(int(match[1], 16)))
-
-
-def _torch_npu(match: re.Match[bytes]) -> Code | None:
-    text = match[0].decode()
-    code = named_codes().get(text) or named_codes().get(f"ERR*{text[-3:]}")
-    return replace(code, text=text) if code else None
-
-
 def _follows_failure(match: re.Match[bytes]) -> bool:
     before = match.string[max(0, match.start() - _BEFORE_REACH) : match.start()]
     return _BEFORE.search(before[before.rfind(b"\n") + 1 :]) is not None
@@ -189,7 +184,7 @@ def _of_management(match: re.Match[bytes]) -> bool:
 
 
 def _of_hccl(match: re.Match[bytes]) -> bool:
-    return len(match[1]) > 2 or _HCCL.search(line_at(match.string, match.start())) is not None
+    return len(match[1] or match[2]) > 2 or _HCCL.search(line_at(match.string, match.start())) is not None
 
 
 def _certain(_match: re.Match[bytes]) -> bool:
@@ -199,18 +194,16 @@ def _certain(_match: re.Match[bytes]) -> bool:
 # What a code looks like, which code it is, and whether what stands around it says that it is one.
 _ALONE = rb"(?!\w|\.\d)"
 _SHAPES: tuple[tuple[bytes, Callable[[re.Match[bytes]], Code | None], Callable[[re.Match[bytes]], bool]], ...] = (
-    (rb"E(?<![A-Za-z0-9_.-]E)(?:[A-Z]\d{4}(?![A-Za-z0-9_])|\d{5}(?=[:)\]]))", _named, _certain),
+    (rb"E(?<![A-Za-z0-9_.-]E)(?:[A-Z]\d{4}(?!\w)|\d{5}(?=[:)\]])|RR\d{5}(?!\d))", _named, _certain),
     (rb"W(?<![A-Za-z0-9_.-]W)(?:E\d{4}|\d{5})(?=[:)\]])", _named, _certain),
-    (rb"ERR(?<![A-Za-z0-9_]ERR)\d{5}(?!\d)", _torch_npu, _certain),
     (rb"1(?<![\w.]1)(?:0[07]|48|61)\d{3}" + _ALONE, _number, _follows_failure),
-    (rb"2(?<![\w.]2)0[07]\d{3}" + _ALONE, _number, _follows_failure),
+    (rb"20(?<![\w.]20)[07]\d{3}" + _ALONE, _number, _follows_failure),
     (rb"3(?<![\w.]3)(?:00|61)\d{3}" + _ALONE, _number, _follows_failure),
     (rb"5(?<![\w.]5)(?:0[07]|61)\d{3}" + _ALONE, _number, _follows_failure),
-    (rb"error code is[ :]{0,4}(\d{1,6})" + _ALONE, _stated, _of_hccl),
+    (rb"err(?:or code is[ :]{0,4}(\d{1,6})(?!\w|\.\d)|No\[0x\w{8}05\w\w([0-9a-fA-F]{4})\])", _stated, _of_hccl),
     (rb"0x0?7[01][0-9A-Fa-f]{5}(?![0-9A-Fa-f])", _inner, _follows_failure),
     (rb"drv(?:_?[Rr]et|_?[Ee]rr)\w{0,12}\s?[:=]\s?\(?(\d{1,5})(?!\w)", _driver, _certain),
     (rb"-8\d{3}(?!\d)", _management, _of_management),
-    (rb"errNo\[0x[0-9a-fA-F]{8}05[0-9a-fA-F]{2}([0-9a-fA-F]{4})\]", _hccl_error, _certain),
 )
 
 

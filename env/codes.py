@@ -32,6 +32,7 @@ _BEFORE_REACH = 160  # bytes before a number that are looked at
 _HCCL = re.compile(rb"(?i:hccl)")
 _DCMI = re.compile(rb"(?i:dcmi|npu-smi|ret is|ret code|health)")
 
+_INNER = ("9999", "8888")  # every module reports its own faults with these
 # The layers by the letters that their codes begin with (the errClass of the vendor's error_code.json), for codes that
 # the tables do not list.
 _FAMILIES: Mapping[str, str] = {
@@ -60,6 +61,7 @@ _FAMILIES: Mapping[str, str] = {
     "E8": "operator",
     "E9": "compiler",
 }
+INNER = _("an internal error of this layer")
 UNLISTED = _("a code of this layer that the vendor's published tables do not list")
 
 
@@ -143,7 +145,7 @@ def _named(match: re.Match[bytes]) -> Code | None:
 
 def _unlisted(text: str, layer: str) -> Code:
     anyone = next(iter(load_codes()[layer].values()))
-    return replace(anyone, text=text, meaning=UNLISTED, echo=True)
+    return replace(anyone, text=text, meaning=INNER if text.endswith(_INNER) else UNLISTED, echo=True)
 
 
 def _number(match: re.Match[bytes]) -> Code | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from env.__main__ import main
-from env.codes import UNLISTED, load_codes, named_codes, numbers
+from env.codes import INNER, UNLISTED, load_codes, named_codes, numbers
 from env.codes_check import DIFFERS, NOTHING_READ
 from env.doctor import Diagnosis, diagnose
 from env.errors import InputError
@@ -100,6 +100,11 @@ def test_every_named_code_is_named_however_it_is_written(written: str) -> None:
 )
 def test_shapes_of_codes(line: str, expected: list[str]) -> None:
     assert of_codes(line) == expected
+
+
+def test_a_modules_own_fault_is_one_whether_it_is_listed_or_not() -> None:
+    [diagnosis] = diagnose("E89999: Inner Error!")
+    assert (diagnosis.failure.cause, diagnosis.failure.echo) == (INNER, True)
 
 
 def test_a_code_that_no_table_lists_is_said_to_be_of_its_layer() -> None:

@@ -185,6 +185,14 @@ def compat_check(session: nox.Session) -> None:
     call(session, sys.executable, "env", "compat-check", *files)
 
 
+@nox.session(name="codes-check", venv_backend="none", default=False)
+def codes_check(session: nox.Session) -> None:
+    """Compare env/codes.toml with the vendor's own files of error codes: `-- FILE...`."""
+    here = Path(session.invoked_from)
+    files = [str(here / file) if (here / file).exists() else file for file in session.posargs]
+    call(session, sys.executable, "env", "codes-check", *files)
+
+
 @nox.session(venv_backend="none", default=False)
 def lock(session: nox.Session) -> None:
     """Write the hashed locks anew from requirements/*.in and stack.toml."""

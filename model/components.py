@@ -99,8 +99,8 @@ def choose_dtype(name: str, checkpoint: Checkpoint) -> str:
     return name
 
 
-def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
-    """Load an inspected checkpoint with the library's own loader.
+def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | None = None) -> Loaded:
+    """Load an inspected checkpoint with the library's own loader; `attention` None is the library's own choice.
 
     Raises:
         CheckpointError: the loader left a tensor out or met another one, whatever the headers declare.
@@ -130,7 +130,10 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
             _("{folder} was not loaded whole: {left}", folder=checkpoint.folder, left=str(left)),
             next="nox -s verify -- --level 1",
         )
-    return Loaded(model, device, checkpoint, dtype, str(model.config._attn_implementation), seconds, threads)
+    if attention is not None:
+        model.language_model.set_attn_implementation(attention)  # the encoder's own is torch's, the projector's eager
+    implementation = attention or str(model.config._attn_implementation)
+    return Loaded(model, device, checkpoint, dtype, implementation, seconds, threads)
 
 
 def full_precision(device: Device, dtype: str) -> None:

@@ -49,6 +49,7 @@ class Session:
         self.seed = seed
         self.batch_size = batch_size
         self.seq_len = seq_len
+        self.attention: str | None = None  # the library's own
         if loaded is not None:
             self.loaded = loaded
             self.device = loaded.device
@@ -91,7 +92,7 @@ class Session:
         """
         self.device  # noqa: B018 (a device that is absent is told before a folder that is)
         memory.require(self.device, self.checkpoint.architecture, self.dtype, self.batch_size, self.seq_len)
-        return components.load(self.checkpoint, self.device, self.dtype)
+        return components.load(self.checkpoint, self.device, self.dtype, self.attention)
 
     @property
     def model(self) -> Loaded:

@@ -326,6 +326,9 @@ def _is_stand_in(evidence: Evidence) -> bool:
 def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
     kind = _data(evidence, "checkpoint").get("kind")
     passed = evidence.status("checkpoint") is Status.PASS  # where it did not, its own status says so
+    changed = _changed_weights(records)
+    if changed:
+        yield Note(Caveat.OTHER_WEIGHTS, ", ".join(changed), Word.INCOMPLETE)
     if _is_stand_in(evidence):
         yield Note(Caveat.STAND_IN)
     elif kind == "checkpoint":
@@ -335,6 +338,17 @@ def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
             yield Note(Caveat.OTHER_WEIGHTS, ", ".join(others), Word.INCOMPLETE)
     elif passed:
         yield Note(Caveat.WEIGHTS_UNKNOWN, leaves=Word.INCOMPLETE)
+
+
+def _changed_weights(records: list[Record]) -> list[str]:
+    """The checks whose weights were not those of the checks before them: a folder may be replaced between two calls."""
+    first: dict[object, object] = {}
+    changed = []
+    for record in records:
+        name, digest = (record.signature.get(field) for field in ("weights_name", "weights_sha256"))
+        if digest is not None and record.check not in OWN_WEIGHTS and first.setdefault(name, digest) != digest:
+            changed.append(record.check)
+    return changed
 
 
 def _device_notes(evidence: Evidence, requested: str, records: list[Record]) -> Iterator[Note]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from env.arguments import speak
+from env.ending import interrupt_once
 from env.errors import UsageError, run_main
 from env.language import _, translate
 
@@ -56,5 +56,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is ended and recorded
+    interrupt_once()  # what was begun is ended and recorded
     run_main(lambda: main(sys.argv[1:]))

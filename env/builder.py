@@ -45,7 +45,7 @@ VENVS = ROOT / ".venvs"
 TOOLS_IMPORTS = ("jinja2", "msgspec", "packaging", "rich")
 DEV_IMPORTS = ("pytest", "hypothesis", "mypy")  # beside the host profile's
 LAST_LINES = 30
-LAST_WORDS_S = 10.0  # how long an installer may take to end after SIGTERM
+LAST_WORDS_S = 4.0  # how long an installer may take to end after SIGTERM: less than env/ending.py leaves us
 IMPORTS_S = 900.0  # torch and transformers take 15 s on a warm disk; a network file system minutes
 
 # Run in the new interpreter: import everything, print name -> version of all that is installed.

@@ -98,6 +98,13 @@ def test_a_worker_that_falls_silent_and_never_ends_is_ended(context: Context, mo
     assert after.status is Status.PASS
 
 
+def test_what_a_dead_worker_started_is_gone_before_the_next_begins(context: Context) -> None:
+    left, after = run(context, check("leaves_a_daemon_behind"), check("passes"))
+    pid = int(left.log[-1].removeprefix("daemon "))
+    assert after.status is Status.PASS
+    assert not Path(f"/proc/{pid}/exe").exists()
+
+
 def test_a_worker_that_a_driver_holds_is_left_behind(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "LAST_WORDS_S", 0.1)
     kept = child.Child(Path(sys.executable), context, context.run_folder / "worker.log")

@@ -240,6 +240,12 @@ def bench_doctor(session: nox.Session) -> None:
     call(session, sys.executable, "env", "bench-doctor", *session.posargs)
 
 
+@nox.session(name="bench-kills", venv_backend="none", default=False)
+def bench_kills(session: nox.Session) -> None:
+    """End the main job at random moments (`-- --n 200`), and look at what is left of it."""
+    call(session, sys.executable, "verify.bench_kills", *session.posargs)
+
+
 def development(session: nox.Session) -> Path:
     """The interpreter of `.venvs/dev`: the host profile with the test tools."""
     call(session, sys.executable, "env", "setup", "--profile", "dev")

@@ -197,7 +197,7 @@ def run_checks(options: argparse.Namespace, checks: Sequence[plan.Check], contex
     """Run the checks in the folder of the run, which is no other verify's meanwhile; as `verify`."""
     from env.probe import probe
     from env.setup import profile_for
-    from verify.run.screen import failures, screen
+    from verify.run.screen import cautions, failures, screen
     from verify.run.verdict import judge
 
     folder = context.run_folder
@@ -220,7 +220,7 @@ def run_checks(options: argparse.Namespace, checks: Sequence[plan.Check], contex
             engine.run_checks(checks, context, python, rerun_command(options), keep)
         except KeyboardInterrupt:
             interrupted = True
-    for text in failures(records):
+    for text in (*failures(records), *cautions(records)):
         print(text)
     verdict = judge(read_evidence(folder))
     print()

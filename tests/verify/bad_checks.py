@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,12 @@ def leaves_a_daemon_behind(session: Verification) -> Outcome:
     )
     print(f"daemon {daemon.pid}", flush=True)
     os._exit(3)
+
+
+def removes_the_run(session: Verification) -> Outcome:
+    """What a cleaning job does, or a user who thought that the run had ended."""
+    shutil.rmtree(session.context.run_folder)
+    return Outcome(Status.PASS)
 
 
 def says_no_more(session: Verification) -> Outcome:

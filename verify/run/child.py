@@ -68,7 +68,7 @@ class Child:
 
     def run(self, check: Check, limit: float) -> Answer:
         """The worker's answer for `check`, or one in its place where it died or outlasted `limit` seconds."""
-        offset = self.log.stat().st_size
+        offset = self.log.stat().st_size if self.log.exists() else 0
         start = time.monotonic()
         line = b""
         with contextlib.suppress(BrokenPipeError):
@@ -151,8 +151,13 @@ class Child:
 
 
 def tail(path: Path, offset: int = 0, lines: int = LOG_LINES) -> list[str]:
-    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out."""
-    with path.open("rb") as file:
-        file.seek(max(offset, path.stat().st_size - (1 << 16)))
-        text = file.read().decode("utf-8", "replace")
+    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out; none of
+    one that was removed.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(offset, os.fstat(file.fileno()).st_size - (1 << 16)))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
     return without_home(text.replace(f"{ROOT}/", "")).splitlines()[-lines:]

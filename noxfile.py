@@ -205,6 +205,12 @@ def lock(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def supply(session: nox.Session) -> None:
+    """Known vulnerabilities and licences of every pin of the locks, and what could not be looked up."""
+    call(session, sys.executable, "env", "supply", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def wheelhouse(session: nox.Session) -> None:
     """Collect the locked wheels for a machine without network: --profile npu --arch aarch64 --python 3.10."""
     call(session, sys.executable, "env", "wheelhouse", *session.posargs)

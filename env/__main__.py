@@ -20,6 +20,7 @@ COMMANDS = {
     "lock": ("env.lock", _("write the hashed locks anew")),
     "bench-setup": ("env.bench_setup", _("time our setup beside venv and pip")),
     "bench-doctor": ("env.bench_doctor", _("time the doctor on a long log")),
+    "supply": ("env.supply", _("known vulnerabilities and licences of every pin of the locks")),
     "probe": ("env.probe.command", _("the facts of this machine, or of a captured one")),
     "capture": ("env.capture", _("all that the probe looks at, in a file, without secrets")),
     "audit": ("env.audit.command", _("what is wrong with this machine, why, and how to fix it")),

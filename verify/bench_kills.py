@@ -217,7 +217,9 @@ def judged(outcome: Outcome, before: dict[Path, bytes], checkout: Checkout) -> I
     """What is wrong with how a job ended, and with what it left."""
     if outcome.hit in ("nox", "group"):
         expected = -signal.SIGKILL if outcome.kill.signal is signal.SIGKILL else 130
-        if outcome.code not in (expected, 0):  # 0: it came when all was done
+        # 0: it came when all was done; the signal itself: before nox had read what it is to do.
+        early = -outcome.kill.signal if not checkout.run_folders() else expected
+        if outcome.code not in (expected, early, 0):
             yield f"nox ended with {outcome.code}"
         if outcome.code == 0 and not list(checkout.results.glob("*/report.en.md")):
             yield "nox says success of a job that was ended"

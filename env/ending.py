@@ -18,7 +18,7 @@ from types import FrameType
 
 from env import guardian
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a terminal or an ssh session that is closed
 ENDING_S = 7  # for what an interrupted program still has to record; the kernel ends it then
 GRACE_S = 2.0  # for what an ended program left behind
 PREFIX = "BUNDLE_PROCESSES_"  # of the variables that say to which programs a process belongs
@@ -36,10 +36,10 @@ class _State:
 
 
 def interrupt_once(limit: int = ENDING_S) -> None:
-    """From now on SIGTERM interrupts this program as Ctrl-C does; interrupted, it ends within `limit` seconds.
+    """From now on each of `SIGNALS` interrupts this program as Ctrl-C does; interrupted, it ends within `limit` seconds.
 
-    Further signals are ignored: they would tear up the record of the first. SIGINT stays ignored where it was, in the
-    background of a shell.
+    Further ones are ignored: they would tear up the record of the first. What was ignored stays so: SIGINT in the
+    background of a shell, SIGHUP under nohup.
     """
     _State.limit = limit
     for number in SIGNALS:

@@ -26,7 +26,7 @@ def carriers(name: str) -> list[int]:
     """The processes that have the environment variable `name`, oldest number first; those of other users never."""
     mark = f"\0{name}=".encode()
     pids = []
-    for entry in Path("/proc").iterdir():
+    for entry in Path("/proc").glob("[0-9]*"):
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):  # ended meanwhile, or another user's
                 if mark in b"\0" + (entry / "environ").read_bytes():

@@ -58,6 +58,7 @@ run_main(main)
     [
         ("", "", [signal.SIGTERM], (130, "recorded\n")),
         ("", "", [signal.SIGINT], (130, "recorded\n")),
+        ("", "", [signal.SIGHUP], (130, "recorded\n")),
         ("", "signal.raise_signal(signal.SIGTERM)", [signal.SIGTERM], (130, "recorded\n")),
         ("", "signal.raise_signal(signal.SIGINT)", [signal.SIGTERM], (130, "recorded\n")),
         (  # the background of a shell
@@ -68,7 +69,7 @@ run_main(main)
             [signal.SIGTERM], (-signal.SIGALRM, "recorded\n"),
         ),
     ],
-    ids=["term", "int", "twice", "both", "background", "stuck"],
+    ids=["term", "int", "hup", "twice", "both", "background", "stuck"],
 )  # fmt: skip
 def test_a_program_is_interrupted_once(
     before: str, ends: str, signals: list[signal.Signals], expected: tuple[int, str]

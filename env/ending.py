@@ -36,7 +36,7 @@ class _State:
 
 
 def interrupt_once(limit: int = ENDING_S) -> None:
-    """From now on each of `SIGNALS` interrupts this program as Ctrl-C does; interrupted, it ends within `limit` seconds.
+    """From now on each of `SIGNALS` interrupts this program as Ctrl-C does; it then ends within `limit` seconds.
 
     Further ones are ignored: they would tear up the record of the first. What was ignored stays so: SIGINT in the
     background of a shell, SIGHUP under nohup.

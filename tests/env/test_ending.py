@@ -32,7 +32,8 @@ def outcome(process: subprocess.Popen[str], *signals: signal.Signals) -> tuple[i
     assert process.stdout.readline() == "ready\n"
     for number in signals:
         process.send_signal(number)
-    out, _ = process.communicate(timeout=LONGEST_S)
+    out = process.stdout.read()  # communicate() would not see what the first line was read with
+    process.communicate(timeout=LONGEST_S)
     return process.returncode, out
 
 

@@ -165,7 +165,9 @@ def emulated(session: nox.Session) -> None:
     shared = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
     call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host")
     python = str(builder.VENVS / "host" / "bin" / "python")
-    device = options.device if DeviceName.parse(options.device).kind == "npu" else "npu:0"
+    name = DeviceName.parse(options.device)
+    device = options.device if name.kind == "npu" else "npu:0"
+    one = name.card(name.index).label if name.several else device  # the programs run on one
     model_dir = options.model_dir or load_stack().stand_in
     shape = variables(options)
     on_device = ("env.npu_emulator", "run", "--python", python, "--torch-npu", options.torch_npu, "--")
@@ -173,7 +175,7 @@ def emulated(session: nox.Session) -> None:
     job += [*without(shared, (DEVICE, PROFILE, MODEL_DIR)), *run_option(options)]
     nox_job = (sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
     call(session, sys.executable, *on_device, *nox_job, env=shape)
-    recipe = ("--device", device, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
+    recipe = ("--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
     for program in ("inference.py", "eval.py"):
         call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
 
@@ -196,6 +198,14 @@ def compat_check(session: nox.Session) -> None:
     here = Path(session.invoked_from)
     files = [str(here / file) if (here / file).exists() else file for file in session.posargs]
     call(session, sys.executable, "env", "compat-check", *files)
+
+
+@nox.session(name="codes-check", venv_backend="none", default=False)
+def codes_check(session: nox.Session) -> None:
+    """Compare env/codes.toml with the vendor's own files of error codes: `-- FILE...`."""
+    here = Path(session.invoked_from)
+    files = [str(here / file) if (here / file).exists() else file for file in session.posargs]
+    call(session, sys.executable, "env", "codes-check", *files)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -2,7 +2,7 @@
 
 A message says what happened, the likely cause, and the next command to type. Code raises;
 `run_main` catches once, prints, and exits. Exit codes 3 and 4 are left to the single commands
-that document them (`python -m env npu-smi`, `python -m env doctor`, `python -m env compat-check`).
+that document them (`python -m env npu-smi`, `doctor`, `compat-check`, `codes-check`).
 """
 
 from __future__ import annotations

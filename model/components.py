@@ -157,6 +157,11 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module=r"(torch|transformers|torch_npu)(\.|$)")
 
 
+def prompt_positions(architecture: Architecture, seq_len: int) -> int:
+    """How many positions of the language model go with `seq_len` encoder frames."""
+    return max(seq_len, PREFIX_TOKENS + architecture.audio_tokens(seq_len) + SUFFIX_TOKENS)
+
+
 def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int) -> Inputs:
     """Seeded inputs: `seq_len` encoder frames, and as many language-model positions.
 
@@ -169,7 +174,7 @@ def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int)
     import torch
 
     audio = architecture.audio_tokens(seq_len)
-    positions = max(seq_len, PREFIX_TOKENS + audio + SUFFIX_TOKENS)
+    positions = prompt_positions(architecture, seq_len)
     limit = architecture.text.max_position_embeddings
     if positions > limit:
         raise UsageError(

@@ -182,6 +182,16 @@ def context_of(options: argparse.Namespace, folder: Path) -> Context:
     )
 
 
+def verify_each(options: argparse.Namespace, arguments: Sequence[str], command: str) -> int:
+    """Verify several cards, each by itself; return the exit code of the machine's verdict."""
+    from env.setup import profile_for
+    from verify import cards
+
+    folder = run_folder(options.results, options.run or new_run_id()).resolve()
+    python, _stamp = environment(profile_for(options.profile, options.device, ascend_host=False), folder)
+    return cards.verify(options, arguments, folder, python, command)
+
+
 def verify(options: argparse.Namespace, command: str) -> int:
     """Run the checks; return the exit code that the verdict stands for."""
     checks = selected(options)
@@ -249,7 +259,10 @@ def make_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return verify(make_parser().parse_args(arguments), repeating("verify", arguments))
+    options, command = make_parser().parse_args(arguments), repeating("verify", arguments)
+    if DeviceName.parse(options.device).several:
+        return verify_each(options, arguments, command)
+    return verify(options, command)
 
 
 if __name__ == "__main__":

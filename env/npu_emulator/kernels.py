@@ -7,15 +7,16 @@ Imported by site/sitecustomize.py right after torch_npu, never by the program it
 from __future__ import annotations
 
 import ctypes
-import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
 import torch_npu
 from torch.utils._pytree import tree_map, tree_map_only
 
+from . import arithmetic
+from .arithmetic import Kernel, as_the_chip
 from .library import runtime_library
 
 KEY = "PrivateUse1"  # torch's name for an out-of-tree device's dispatch key
@@ -37,8 +38,6 @@ MIXED = frozenset(
     {"copy_", "_copy_from", "index.Tensor", "index.Tensor_out", "index_put", "index_put_", "_index_put_impl_"}
 )
 
-Kernel = Callable[..., Any]
-
 
 class Interceptor(Protocol):
     """Sees each op of the emulated device on its CPU views, and may change what goes in and what comes out."""
@@ -49,6 +48,8 @@ class Interceptor(Protocol):
     def after(self, op: str, result: Any) -> None:
         """May change the result's values in place, before the device sees them."""
 
+
+CAST = as_the_chip("cast", torch.Tensor.to)
 
 interceptors: list[Interceptor] = []
 device_is_lost = runtime_library().npu_emulator_device_lost
@@ -144,50 +145,9 @@ def _shares_memory(view: torch.Tensor, result: torch.Tensor) -> bool:
     return view.untyped_storage().data_ptr() == result.untyped_storage().data_ptr()
 
 
-@functools.cache
-def _compatible_implementations() -> bool:
-    """Whether torch-npu was asked for torch's own definitions before its first gelu: later is too late, as there.
-
-    op-plugin's GeluKernelNpuOpApi.cpp keeps the answer in a C++ static. Releases before 2.9.0.post1 have no switch.
-    """
-    enabled = getattr(torch_npu.npu, "are_compatible_impl_enabled", None)
-    return bool(enabled is not None and enabled())
-
-
-def _gelu(op: Any) -> Kernel:
-    """The tanh form, whatever `approximate` says: that is aclnnGelu's (CANN ops-nn, activation/gelu/docs/aclnnGelu.md).
-
-    torch-npu hands `approximate` on to aclnnGeluV2 only, which the compatible implementation takes.
-    """
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return op(*args, **kwargs if _compatible_implementations() else {**kwargs, "approximate": "tanh"})
-
-    return run
-
-
-def _argmax(op: Any) -> Kernel:
-    """The last of equal maxima. The vendor's documents promise none of them (ops-math, aclnnArgMax.md), and the CPU
-    takes the first: what relies on that shows here.
-    """
-
-    def run(tensor: torch.Tensor, dim: int | None = None, keepdim: bool = False, **kwargs: Any) -> Any:
-        flat = tensor.reshape(-1) if dim is None else tensor
-        axis = 0 if dim is None else dim
-        last = flat.shape[axis] - 1
-        return op(flat.flip(axis), axis, keepdim and dim is not None, **kwargs).neg_().add_(last)
-
-    return run
-
-
-# Where a real NPU does not compute what the CPU does, by the vendor's own sources.
-OWN: dict[str, Callable[[Any], Kernel]] = {"gelu": _gelu, "gelu_": _gelu, "argmax": _argmax}
-
-
 def _host_kernel(name: str, op: Any) -> Kernel:
     """The kernel of aten op `name`, run on CPU."""
-    own = OWN.get(name.partition(".")[0])
-    compute = op if own is None else own(op)
+    compute = as_the_chip(name, op)
     random = torch.Tag.nondeterministic_seeded in op.tags
     takes_generator = any(argument.name == "generator" for argument in op._schema.arguments)
 
@@ -298,8 +258,22 @@ def _copy(op: Any) -> Kernel:
     return kernel
 
 
+def _float_status(tensor: torch.Tensor) -> torch.Tensor:
+    """The float status of a chip that saturates, in the first of eight numbers."""
+    status = torch.zeros(8)
+    status[0] = float(arithmetic.overflowed)
+    return device_copy(status, tensor.device)
+
+
+def _clear_float_status(tensor: torch.Tensor) -> torch.Tensor:
+    arithmetic.overflowed = False
+    return device_copy(torch.zeros(8), tensor.device)
+
+
 def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return tensor if tensor.dtype == dtype else device_copy(host_view(tensor).to(dtype), tensor.device)
+    if tensor.dtype == dtype:
+        return tensor
+    return device_copy(CAST(host_view(tensor), dtype), tensor.device)
 
 
 def _is_view(op: Any) -> bool:
@@ -338,4 +312,6 @@ def install() -> list[Any]:
                 npu.impl(name, _fused_attention(packet.default), f"Autograd{KEY}")
         for name in ("_npu_dtype_cast", "npu_dtype_cast"):
             npu.impl(name, _cast, KEY)
+        npu.impl("npu_get_float_status", _float_status, KEY)
+        npu.impl("npu_clear_float_status", _clear_float_status, KEY)
     return [aten, npu]

@@ -7,6 +7,7 @@ Imported by site/sitecustomize.py right after torch_npu, never by the program it
 from __future__ import annotations
 
 import ctypes
+import functools
 import warnings
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_map, tree_map_only
 from . import arithmetic
 from .arithmetic import Kernel, as_the_chip
 from .library import runtime_library
+from .task_queue import TaskQueue
 
 KEY = "PrivateUse1"  # torch's name for an out-of-tree device's dispatch key
 CPU = torch.device("cpu")
@@ -51,6 +53,7 @@ class Interceptor(Protocol):
 
 CAST = as_the_chip("cast", torch.Tensor.to)
 
+queue = TaskQueue()
 interceptors: list[Interceptor] = []
 device_is_lost = runtime_library().npu_emulator_device_lost
 
@@ -65,9 +68,14 @@ def host_view(tensor: torch.Tensor) -> torch.Tensor:
     return flat.as_strided(tensor.shape, tensor.stride())
 
 
+def fresh(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Memory of the device's own allocator with the strides of a tensor: it holds what was there before."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+
+
 def device_copy(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A device tensor with the strides and values of a CPU tensor, in memory of the device's own allocator."""
-    made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    made = fresh(tensor, device)
     nbytes = _span(tensor)
     if nbytes:
         ctypes.memmove(made.data_ptr(), tensor.data_ptr(), nbytes)
@@ -90,6 +98,7 @@ class _Call:
         self.device: torch.device | None = None
         self.host_tensor = False  # a host tensor with dimensions was passed
         self.to_host = False  # the op was asked for a result on CPU
+        self.dropped = queue.stopped  # nothing of the device may change
 
     def to_cpu(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -109,7 +118,7 @@ class _Call:
         for device_tensor, view in self.pairs:
             if device_tensor is tensor:
                 return view
-        view = host_view(tensor)
+        view = host_view(tensor).clone() if self.dropped else host_view(tensor)
         self.pairs.append((tensor, view))
         return view
 
@@ -129,7 +138,7 @@ class _Call:
             if _shares_memory(view, tensor):
                 offset = device_tensor.storage_offset() + tensor.storage_offset()
                 return device_tensor.as_strided(tensor.shape, tensor.stride(), offset)
-        return device_copy(tensor, self.current_device())
+        return fresh(tensor, self.current_device()) if self.dropped else device_copy(tensor, self.current_device())
 
     def write_back_resized(self, shapes: Iterable[torch.Size]) -> None:
         """An `out=` argument that the op resized has left its bytes: bring them to the device."""
@@ -154,6 +163,7 @@ def _host_kernel(name: str, op: Any) -> Kernel:
     def kernel(*args: Any, **kwargs: Any) -> Any:
         if device_is_lost():
             torch_npu.npu.synchronize()  # raises what torch-npu makes of it
+        queue.take(name)
         call = _Call()
         with torch._C._AutoDispatchBelowAutograd():
             generator = kwargs.pop("generator", None) if takes_generator else None
@@ -165,6 +175,7 @@ def _host_kernel(name: str, op: Any) -> Kernel:
                 )
             for interceptor in interceptors:
                 host_args, host_kwargs = interceptor.before(name, host_args, host_kwargs)
+            call.dropped = queue.stopped
             shapes = [view.shape for _, view in call.pairs]
             if random and not call.to_host:
                 source = _host_generator(generator, call.current_device())
@@ -237,8 +248,10 @@ def _fused_attention(op: Any) -> Kernel:
             for interceptor in interceptors:
                 interceptor.after(name, result)
             device = given["query"].device
+            queue.take(name)
+            made = fresh if queue.stopped else device_copy
             unused = [torch.empty(0, device=device) if kind == "Tensor" else 0 for kind in rest]
-            return (device_copy(result, device), *unused)  # unused: statistics for the backward pass
+            return (made(result, device), *unused)  # unused: statistics for the backward pass
 
     return kernel
 
@@ -251,6 +264,8 @@ def _copy(op: Any) -> Kernel:
     def kernel(keys: Any, target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> Any:
         across = target.device.type != source.device.type
         alike = target.dtype == source.dtype and target.shape == source.shape
+        if across:
+            queue.wait()
         if across and alike and target.is_contiguous() and source.is_contiguous():
             return own.call_boxed(keys, target, source, non_blocking)
         return on_host(target, source, non_blocking)
@@ -273,7 +288,8 @@ def _clear_float_status(tensor: torch.Tensor) -> torch.Tensor:
 def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if tensor.dtype == dtype:
         return tensor
-    return device_copy(CAST(host_view(tensor), dtype), tensor.device)
+    queue.take("cast")
+    return (fresh if queue.stopped else device_copy)(CAST(host_view(tensor), dtype), tensor.device)
 
 
 def _is_view(op: Any) -> bool:
@@ -291,9 +307,21 @@ def _library(namespace: str) -> Any:
     return torch.library.Library(namespace, "IMPL")  # type: ignore[no-untyped-call]
 
 
+def _synchronize(synchronize: Any) -> Any:
+    """torch.npu.synchronize, which waits for the queue first, as torch-npu's own does."""
+
+    @functools.wraps(synchronize)
+    def run(*args: Any, **kwargs: Any) -> None:
+        queue.wait()
+        synchronize(*args, **kwargs)
+
+    return run
+
+
 def install() -> list[Any]:
     """Replace torch-npu's kernels. The returned libraries must stay alive: their kernels leave with them."""
     aten, npu = _library("aten"), _library("npu")
+    torch_npu.npu.synchronize = _synchronize(torch_npu.npu.synchronize)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of each kernel that is replaced, which is the purpose here
         for registered in torch._C._dispatch_get_registrations_for_dispatch_key(KEY):

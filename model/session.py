@@ -80,8 +80,12 @@ class Session:
 
     @property
     def dtype(self) -> str:
-        """The dtype that is computed in: the one that was named, or the checkpoint's own."""
-        return components.choose_dtype(self.asked_dtype, self.checkpoint)
+        """The dtype that is computed in: the one that was named, or the checkpoint's own where the device has it.
+
+        Raises:
+            DeviceError, UsageError.
+        """
+        return components.choose_dtype(self.asked_dtype, self.checkpoint, self.device)
 
     @cached_property
     def loaded(self) -> Loaded:

@@ -283,8 +283,10 @@ def check(session: Verification) -> Outcome:
     """Every configuration agrees with the reference; what padding does to a shorter row is reported."""
     bundled = session.bundled
     loaded, checkpoint = bundled.model, bundled.checkpoint
-    others = [components.load(checkpoint, bundled.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
-    pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(bundled.device).form), session.seed, bundled.reference)
+    device = bundled.device
+    names = [name for name in DTYPES if name != loaded.dtype and not device.refusal(name)]
+    others = [components.load(checkpoint, device, name) for name in names]
+    pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(device).form), session.seed, bundled.reference)
     full = session.context.level >= FULL_FROM_LEVEL
     rows = measure(pair, others, bundled.reference, bundled.inputs, full=full)
     if full and not session.layer_by_layer:

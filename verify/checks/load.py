@@ -17,6 +17,7 @@ def check(session: Verification) -> Outcome:
         dtype=loaded.dtype,
         attention=loaded.attention,
         class_name=type(loaded.model).__name__,
+        adapted=list(loaded.adapted),
     )
     stored = loaded.checkpoint.parameters
     if figures.parameters != stored:
@@ -32,4 +33,6 @@ def check(session: Verification) -> Outcome:
         dtype=loaded.dtype,
         seconds=loaded.seconds,
     )
+    for change in loaded.adapted:
+        reason = _("{reason}; {change}", reason=reason, change=change)
     return passed(reason, figures, session.signature())

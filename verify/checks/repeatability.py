@@ -203,7 +203,10 @@ def check(session: Verification) -> Outcome:
     if differences := problems(figures):
         return failed(differences, figures, session.signature())
     reason = _(
-        "the same bits in {runs} runs, {sharp} in float32, and in another process", runs=repeats.runs, sharp=sharp.runs
+        "the same bits in {runs} runs, {sharp} in {dtype}, and in another process",
+        runs=repeats.runs,
+        sharp=sharp.runs,
+        dtype=bundled.dtype,
     )
     return passed(reason, figures, session.signature(n=repeats.runs))
 
@@ -224,7 +227,7 @@ def problems(figures: RepeatabilityFigures) -> list[str]:
     if first := figures.repeats_sharp.first_difference:
         texts.append(
             _(
-                "{differing} of {runs} runs differ (float32), the first in run {run}: {point}",
+                "{differing} of {runs} runs of the bundled checkpoint differ, the first in run {run}: {point}",
                 differing=figures.repeats_sharp.differing,
                 runs=figures.repeats_sharp.runs,
                 run=first.run,

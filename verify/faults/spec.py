@@ -30,7 +30,7 @@ CORRUPTIONS = frozenset(
     {"nan", "inf", "bitflip", "scale", "zero", "noise", "bf16_round", "fp16_round", "shift", "transpose",
      "swap_halves", "reseed", "stale"}
 )  # fmt: skip
-EVENTS = frozenset({"slow", "hang", "op_error", "oom", "device_lost", "segfault"})
+EVENTS = frozenset({"slow", "hang", "op_error", "late_error", "cpu_fallback", "oom", "device_lost", "segfault"})
 KINDS: Mapping[str, frozenset[str]] = {
     "op": CORRUPTIONS | EVENTS,
     "module": CORRUPTIONS | EVENTS,

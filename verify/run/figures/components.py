@@ -25,9 +25,10 @@ class ShapeFigures(Figures, frozen=True, kw_only=True):
 
 
 class ShapesFigures(Figures, frozen=True, kw_only=True):
-    """Of `shapes`."""
+    """Of `shapes`. `overflow`: whether an operator did, of a chip that gives the largest number instead of infinity."""
 
     components: Annotated[dict[str, ShapeFigures], Meta(min_length=1)]
+    overflow: bool | None = None
 
 
 class SpliceFigures(Figures, frozen=True, kw_only=True):

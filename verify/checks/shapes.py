@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from env.language import _
 from verify.run.figures.components import ShapeFigures, ShapesFigures
+from verify.run.judgement import of_shapes
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -18,7 +19,6 @@ def check(session: Verification) -> Outcome:
         finite = bool(output.isfinite().all().item())
         components[name] = ShapeFigures(shape=list(output.shape), expected=list(shape), finite=finite)
     figures = ShapesFigures(components=components)
-    problems = [problem for name, component in components.items() if (problem := component.problem(name))]
-    if problems:
+    if problems := of_shapes(figures):
         return failed(problems, figures, session.signature())
     return passed(_("{count} components as the config implies", count=len(components)), figures, session.signature())

@@ -17,6 +17,7 @@ from model.components import Inputs, Loaded, make_inputs
 from model.device import Device
 from verify.checks.repeatability import Repeats
 from verify.run.figures.repeats import DriftFigures, MemoryDriftFigures, MismatchFigures, SoakFigures
+from verify.run.judgement import of_soak
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -102,17 +103,8 @@ def check(session: Verification) -> Outcome:
     wide = make_inputs(loaded.architecture, SOAK_BATCH, SOAK_LENGTH * inputs.frames, session.seed)
     figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
     signature = session.signature(n=figures.rounds)
-    if figures.mismatches:
-        first = figures.listed[0]
-        problem = _(
-            "{mismatches} of {rounds} rounds in {minutes:.1f} minutes differ, the first in round {round}: {point}",
-            mismatches=figures.mismatches,
-            rounds=figures.rounds,
-            minutes=figures.seconds / 60,
-            round=first.round,
-            point=first.first,
-        )
-        return failed([problem], figures, signature)
+    if problems := of_soak(figures):
+        return failed(problems, figures, signature)
     reason = _(
         "{rounds} rounds in {minutes:.1f} minutes, the same bits; time {time:+.1%}, memory {memory:+.1%}",
         rounds=figures.rounds,

@@ -27,6 +27,7 @@ from verify.run.figures.benchmark import (
     SummaryFigures,
     TimesFigures,
 )
+from verify.run.judgement import of_card
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -254,8 +255,8 @@ def check(session: Verification) -> Outcome:
         )
     figures = structs.replace(figures, card=watch.figures if watch else None)
     signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
-    if problem := card.uncorrected(figures.card):
-        return failed([problem], figures, signature)
+    if problems := of_card(figures.card):
+        return failed(problems, figures, signature)
     reason = _(
         "{milliseconds:.1f} ms a pass, {rate:.1f} tokens/s",
         milliseconds=figures.total.p50_ms,

@@ -25,6 +25,7 @@ from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
 from verify.reference.values import LOGITS_POINT, Expected
 from verify.run.figures.configurations import ConfigurationsFigures, Row
+from verify.run.judgement import of_configurations
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -292,8 +293,7 @@ def check(session: Verification) -> Outcome:
     if full and not session.layer_by_layer:
         rows += siblings(session.model, session.reference, session.inputs)
     figures = ConfigurationsFigures(rows=rows)
-    problems = [row.summary for row in rows if row.passed is False]
-    if problems:
+    if problems := of_configurations(figures):
         return failed(problems, figures, bundled.signature())
     count = sum(row.passed is True for row in rows)
     reason = _("{count} configurations as the reference has them", count=count)

@@ -15,11 +15,11 @@ from env.language import _, joined
 from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import Device
-from model.signature import Signature
 from verify.checks.repeatability import Repeats
 from verify.run import card
 from verify.run.card import Watch
 from verify.run.figures.repeats import DriftFigures, MemoryDriftFigures, MismatchFigures, SoakFigures
+from verify.run.judgement import of_soak
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -105,24 +105,10 @@ def check(session: Verification) -> Outcome:
     wide = make_inputs(loaded.architecture, SOAK_BATCH, SOAK_LENGTH * inputs.frames, session.seed)
     with Watch(loaded.device) as watch:
         figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
-    return judged(structs.replace(figures, card=watch.figures), session.signature(n=figures.rounds))
-
-
-def judged(figures: SoakFigures, signature: Signature) -> Outcome:
-    """The outcome of the rounds: any difference fails, and so does an error of memory that the card itself counted."""
-    if problem := card.uncorrected(figures.card):
-        return failed([problem], figures, signature)
-    if figures.mismatches:
-        first = figures.listed[0]
-        problem = _(
-            "{mismatches} of {rounds} rounds in {minutes:.1f} minutes differ, the first in round {round}: {point}",
-            mismatches=figures.mismatches,
-            rounds=figures.rounds,
-            minutes=figures.seconds / 60,
-            round=first.round,
-            point=first.first,
-        )
-        return failed([problem], figures, signature)
+    figures = structs.replace(figures, card=watch.figures)
+    signature = session.signature(n=figures.rounds)
+    if problems := of_soak(figures):
+        return failed(problems, figures, signature)
     reason = _(
         "{rounds} rounds in {minutes:.1f} minutes, the same bits; time {time:+.1%}, memory {memory:+.1%}",
         rounds=figures.rounds,

@@ -215,9 +215,7 @@ def language_model(
 ) -> torch.Tensor:
     """[B, S, hidden] -> logits [B, S, vocab_size]. `mask` and `positions` [B, S] are those of a padded batch."""
     whole = model if layout.is_nested(model) else model.language_model  # the head is the whole model's own there
-    return _tensor(
-        whole(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False).logits
-    )
+    return _tensor(whole(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False).logits)
 
 
 def forward(model: Any, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:

@@ -125,6 +125,19 @@ def inspect(folder: Path) -> Checkpoint:
     )
 
 
+def read_architecture(file: Path) -> tuple[Mapping[str, Any], Architecture]:
+    """A config.json and what it describes, whether or not weights lie beside it.
+
+    Raises:
+        CheckpointError: there is none, or it describes another model.
+    """
+    config, problems = _read_object(file)
+    architecture, of_config = (None, []) if config is None else parse(config)
+    if config is None or architecture is None:
+        raise _damaged(file.parent, problems + of_config, config)
+    return config, architecture
+
+
 def _damaged(folder: Path, problems: list[Message], config: dict[str, Any] | None) -> CheckpointError:
     head = (
         _("the checkpoint in {folder} has {count} problems:", folder=folder, count=len(problems))

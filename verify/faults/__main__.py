@@ -15,6 +15,7 @@ import msgspec
 
 from env.arguments import Parser
 from env.atomic import write_json
+from env.ending import interrupt_once, nothing_left
 from env.errors import HostError, UsageError, VerificationFailedError, run_main
 from env.language import _, translate
 from env.npu_emulator.__main__ import environment
@@ -150,4 +151,6 @@ def _versions(release: str) -> dict[str, str | None]:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    interrupt_once()
+    with nothing_left():
+        run_main(main)

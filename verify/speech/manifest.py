@@ -212,11 +212,16 @@ def _utterance(row: Row, how: Reading) -> Utterance:
     piece, duration = reader.piece(), reader.seconds("duration")
     if reader.seconds("offset", least=0.0) is None:
         piece = Piece(channels=piece.channels)
-    folders = [(row.folder / folder).resolve() for folder in fields()["audio"].folders]
-    path = files.locate(audio, [*folders, Path.cwd()])
+    path = files.locate(audio, _folders(row.folder, Path.cwd()))
     return Utterance(
         _key(audio, piece, target), audio, path, duration, text, language, task, target, piece, reader.punctuate()
     )
+
+
+@cache
+def _folders(folder: Path, here: Path) -> tuple[Path, ...]:
+    """Where relative paths of audio may lead: below the manifest's folder, else from the working one."""
+    return (*((here / folder / below).resolve() for below in fields()["audio"].folders), here)
 
 
 def _key(audio: str, piece: Piece, target: str | None) -> str:

@@ -165,7 +165,7 @@ class Transcriber:
         """The text of each window, float32 [n] at 16 kHz, by the prompt at the same place.
 
         Raises:
-            OutOfMemoryError: a batch of one, or of a fixed size, does not fit.
+            OutOfMemoryError: a batch of one, or of a fixed size, does not fit, or the runtime is not to be used again.
             UsageError: window, prompt and new tokens together exceed the positions of the language model.
             DeviceError: the device failed.
         """
@@ -176,8 +176,8 @@ class Transcriber:
             try:
                 results += self._decode_batch(windows[chosen], prompts[chosen])
                 continue
-            except OutOfMemoryError:
-                if self.decoding.batch_size is not None or size == 1:
+            except OutOfMemoryError as error:
+                if self.decoding.batch_size is not None or size == 1 or not error.again:
                     raise
             # Outside the handler: until it is left, the error keeps the tensors of its frames alive.
             self.batch_size = size // 2

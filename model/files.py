@@ -48,6 +48,8 @@ def locate(text: str, folders: Sequence[Path] = (Path(),)) -> Path:
     """
     plain = text.partition("://")[2] if text.startswith("file://") else text
     written = Path(plain).expanduser() if plain.startswith("~") else Path(plain)
+    if (folders[0] / written).exists():
+        return folders[0] / written
     places = [folder / written for folder in folders]
     if "\\" in plain:
         places += [folder / plain.replace("\\", "/") for folder in folders]

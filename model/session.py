@@ -11,7 +11,7 @@ from typing import Any
 
 from env.language import translate
 from env.stack import ROOT
-from model import checkpoint, checksums, components, decoding, device, stand_in
+from model import checkpoint, checksums, components, decoding, device, memory, stand_in
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.decoding import CtcReader, Decoding, Reader, Transcriber
@@ -80,8 +80,12 @@ class Session:
 
     @property
     def dtype(self) -> str:
-        """The dtype that is computed in: the one that was named, or the checkpoint's own."""
-        return components.choose_dtype(self.asked_dtype, self.checkpoint)
+        """The dtype that is computed in: the one that was named, or the checkpoint's own where the device has it.
+
+        Raises:
+            DeviceError, UsageError.
+        """
+        return components.choose_dtype(self.asked_dtype, self.checkpoint, self.device)
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -91,6 +95,7 @@ class Session:
             CheckpointError, DeviceError, OutOfMemoryError, UsageError.
         """
         self.device  # noqa: B018 (a device that is absent is told before a folder that is)
+        memory.require(self.device, self.checkpoint.architecture, self.dtype, self.batch_size, self.seq_len)
         return components.load(self.checkpoint, self.device, self.dtype, self.attention)
 
     @property

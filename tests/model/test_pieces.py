@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def stereo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def samples(path: Path, piece: Piece) -> tuple[np.ndarray, list[str]]:
+def samples(path: Path, piece: Piece) -> tuple[Any, list[str]]:
     with AudioFile(path, piece) as file:
         return np.concatenate(list(file.blocks())), list(file.notes)
 

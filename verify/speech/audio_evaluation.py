@@ -118,7 +118,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if transcribed.failed or read.problems:
         raise InputError(
             _(
-                "{lines} lines of the manifest and {failed} of {count} recordings could not be used; they are listed "
+                "could not be used: lines of the manifest: {lines}; recordings: {failed} of {count}; they are listed "
                 "above and in no score",
                 lines=len(read.problems),
                 failed=len(transcribed.failed),

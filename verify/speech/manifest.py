@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import InputError, UsageError
-from env.language import Message, _
+from env.language import Message, _, joined
 from env.toml import load_toml
 from model import files, prompts
 from model.pieces import WHOLE, Piece
@@ -38,7 +38,7 @@ NEXT: Mapping[str, Message] = {
     "repeat": _("nothing, where they are the same; a segment of its own has an offset"),
     "address": _("fetch the recordings, and name the files"),
     "command": _("run the commands, write what they give to files, and name those in wav.scp"),
-    "cut": _("lhotse cut trim-to-supervisions and lhotse cut save-audios write plain cuts with files of their own"),
+    "cut": _("lhotse makes plain cuts with files of their own: CutSet.trim_to_supervisions, CutSet.save_audios"),
 }
 
 
@@ -136,7 +136,7 @@ def _unusable(path: Path, problems: list[Problem], show: str) -> InputError:
     ]
     largest = max(by_kind(problems), key=len)[0]
     step = show if largest.kind == "syntax" else NEXT[largest.kind]
-    return InputError(_("{path}: has no usable line", path=path), why=_("{faults}", faults=faults), next=step)
+    return InputError(_("{path}: has no usable line", path=path), why=joined(*faults), next=step)
 
 
 def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:
@@ -185,7 +185,7 @@ def fields() -> dict[str, _Field]:
     """What each field may be called."""
     return {
         row["name"]: _Field(
-            *(tuple(row.get(name, ())) for name in ("keys", "translated", "folders")), blank=row.get("blank", {})
+            tuple(row["keys"]), tuple(row.get("translated", ())), tuple(row.get("folders", ())), row.get("blank", {})
         )
         for row in _tables()["field"]
     }
@@ -212,11 +212,16 @@ def _utterance(row: Row, how: Reading) -> Utterance:
     piece, duration = reader.piece(), reader.seconds("duration")
     if reader.seconds("offset", least=0.0) is None:
         piece = Piece(channels=piece.channels)
-    folders = [(row.folder / folder).resolve() for folder in fields()["audio"].folders]
-    path = files.locate(audio, [*folders, Path.cwd()])
+    path = files.locate(audio, _folders(row.folder, Path.cwd()))
     return Utterance(
         _key(audio, piece, target), audio, path, duration, text, language, task, target, piece, reader.punctuate()
     )
+
+
+@cache
+def _folders(folder: Path, here: Path) -> tuple[Path, ...]:
+    """Where relative paths of audio may lead: below the manifest's folder, else from the working one."""
+    return (*((here / folder / below).resolve() for below in fields()["audio"].folders), here)
 
 
 def _key(audio: str, piece: Piece, target: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,12 +122,17 @@ def _recordings(folder: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     collected, names = [], []
     for number, file in enumerate(files, start=1):
         row = {"audio_filepath": str(file.relative_to(folder))}
-        beside = file.with_suffix(".txt")
-        text = spoken.get(file.with_suffix(""))
-        if text is None and beside.is_file():
-            text = " ".join(beside.read_text(encoding="utf-8").split())
-        if text is not None:
-            row["text"] = text
+        transcript = _spoken(file, spoken)
+        if transcript is not None:
+            row["text"] = transcript
         collected.append(Row(number, row, folder))
-        names.append((row["audio_filepath"], hashlib.sha256((text or "").encode()).hexdigest()))
+        names.append((row["audio_filepath"], hashlib.sha256((transcript or "").encode()).hexdigest()))
     return collected, names
+
+
+def _spoken(file: Path, listed: Mapping[Path, str]) -> str | None:
+    """The text of a recording; None where none lies beside it."""
+    beside = file.with_suffix(".txt")
+    if file.with_suffix("") in listed or not beside.is_file():
+        return listed.get(file.with_suffix(""))
+    return " ".join(beside.read_text(encoding="utf-8").split())

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from env.digest import file_sha256
 from env.errors import InputError
@@ -152,9 +152,9 @@ def _table(text: str, folder: Path, *, tabs: bool) -> Iterator[Row]:
     """Rows of a table whose first line names its columns. A TSV quotes nothing: Common Voice has lone quotes."""
     head = text.partition("\n")[0]
     delimiter = "\t" if tabs else max(",;\t", key=head.count)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     csv.field_size_limit(1 << 24)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=False)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     for values in reader:
         row = {name: _cell(name, value) for name, value in values.items() if name is not None and value is not None}
         if any(value != "" for value in row.values()):

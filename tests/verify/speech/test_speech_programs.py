@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ import soundfile
 
 import eval as eval_program
 import inference
+from env.digest import file_sha256
 from env.errors import InputError, RecordError, UsageError
 from env.stack import ROOT
 from model import captions
-from verify.speech import transcripts
+from verify.speech import audio_evaluation, manifest, transcripts
+from verify.speech.evaluation import Asking
 from verify.speech.transcripts import Line
 
 SLOW = pytest.mark.slow  # importing the model class takes ten seconds
@@ -144,7 +147,7 @@ def test_evaluation_scores_lists_what_it_could_not_use_and_goes_on(
 ) -> None:
     output, scores = tmp_path / "out.jsonl", tmp_path / "scores.json"
     words = ["--manifest", str(clips / "set.jsonl"), "--output", str(output), "--batch-size", "2", "--window", "3"]
-    with pytest.raises(InputError, match="1 lines of the manifest and 1 of 8 recordings could not be used"):
+    with pytest.raises(InputError, match="could not be used: lines of the manifest: 1; recordings: 1 of 8"):
         eval_program.main([*common, *words, "--json", str(scores)])
     out, err = capsys.readouterr()
     made = json.loads(scores.read_text(encoding="utf-8"))["scores"]
@@ -175,7 +178,7 @@ def test_evaluating_the_encoder_alone_leaves_translations_out(
     clips: Path, common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "ctc.jsonl"
-    with pytest.raises(InputError, match="1 of 7 recordings"):
+    with pytest.raises(InputError, match="recordings: 1 of 7"):
         eval_program.main([*common, "--manifest", str(clips / "set.jsonl"), "--output", str(output), "--ctc"])
     assert "1 translations are left out: --ctc" in capsys.readouterr().err
     assert transcripts.read(output).header["decoding"] == {"method": "ctc-greedy"}
@@ -214,11 +217,62 @@ def test_rescoring_needs_no_model_and_tells_of_a_half_written_line(tmp_path: Pat
     [
         (["--output", "x"], "--output needs --manifest or --rescore or --compare"),
         (["--rescore", "x", "--runs", "5"], "--runs is of the raw-tensor path"),
+        (["--manifest", "https://example.org/m.jsonl"], "is an address: nothing is downloaded here"),
+        (["--manifest", "m.jsonl", "--columns", "audio=path,colour=red"], "'colour' is no field of a manifest"),
+        (["--manifest", "m.jsonl", "--language", "Klingon"], "--language klingon: not a language of this model"),
     ],
 )
 def test_evaluation_options_that_would_be_ignored_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         eval_program.main(words)
+
+
+def test_what_cannot_be_done_with_a_manifest_is_told_before_a_model_is_looked_for(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = tmp_path / "absent.jsonl"
+    absent.write_text('{"audio_filepath": "no.wav", "text": "x"}\n{"audio_filepath": "nor.wav", "text": "x"}\n')
+    common = ["--model-dir", str(tmp_path / "no-model"), "--device", "cpu"]
+    cases: list[tuple[list[str], type[Exception], str]] = [
+        (["--manifest", str(absent), "--language", "en"], InputError, "not one of its 2 recordings is there"),
+        (["--manifest", str(absent)], InputError, r"line 1: has no lang \(2 like it\)\n.*--language en"),
+        (["--manifest", str(clips / "set.jsonl"), "--channels", "split"], UsageError, "makes several texts"),
+        (["--manifest", str(clips / "set.jsonl"), "--ctc", "--keywords", "a"], UsageError, "--ctc reads the encoder"),
+        (
+            ["--manifest", str(clips / "set.jsonl"), "--punctuate", "--keywords", "a"],
+            UsageError,
+            "--punctuate and --keywords cannot go together",
+        ),
+    ]
+    for words, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            eval_program.main([*common, *words])
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(UsageError, match="several processes cannot read one standard input"):
+        eval_program.main([*common, "--manifest", "-"])
+
+
+def test_a_default_file_of_transcripts_is_named_by_the_manifests_digest(tmp_path: Path) -> None:
+    loaded = SimpleNamespace(
+        checkpoint=SimpleNamespace(name="granite"), device=SimpleNamespace(kind="cpu"), dtype="bfloat16"
+    )
+    places = set()
+    for folder, text in (("clean", "one"), ("other", "two")):
+        path = tmp_path / folder / "manifest.jsonl"
+        path.parent.mkdir()
+        path.write_text(json.dumps({"audio_filepath": "wav/0.flac", "text": text, "lang": "en"}))
+        options = eval_program.parse(["--manifest", str(path)])
+        read = manifest.read(path)
+        place = audio_evaluation._output(options, SimpleNamespace(model=loaded), read, Asking())  # type: ignore[arg-type]
+        assert place.name == f"manifest-{file_sha256(path)[:12]}-granite-cpu-bfloat16.jsonl"
+        places.add(place)
+    assert len(places) == 2
+    limited = eval_program.parse(["--manifest", str(path), "--limit", "5", "--keywords", "CANN"])
+    asked = Asking(keywords=("CANN",))
+    name = audio_evaluation._output(limited, SimpleNamespace(model=loaded), read, asked).name  # type: ignore[arg-type]
+    assert "-first-5-asked-" in name
 
 
 @SLOW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from msgspec import structs
 from env.language import LANGUAGES
 from verify.report.campaign import FAULTS_FILE, Campaign, CleanOutcome, FaultOutcome, Project, count, parse
 from verify.report.markdown import block, cell, code, tail
+from verify.report.render import DOCUMENTS as KINDS
 from verify.report.render import render
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.text import one_line
@@ -38,6 +40,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | hostile
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(hostile, inner, max_size=4)
 )
+DOCUMENTS = list(itertools.product(LANGUAGES, KINDS))
 checks = st.sampled_from(sorted(HEALTHY.records))
 
 
@@ -90,16 +93,18 @@ def test_a_block_ends_where_it_should(lines: list[str]) -> None:
 def test_no_reason_or_log_breaks_a_table(
     check: str, status: Status, reason: str, log: list[str], language: Any
 ) -> None:
-    calm = render(with_record(check, status=status, reason="why" if reason.split() else "", log=("line",)), language)
-    document = render(with_record(check, status=status, reason=reason, log=tuple(log)), language)
-    assert tables(document) == tables(calm)
+    plain_reason = with_record(check, status=status, reason="why" if reason.split() else "", log=("line",))
+    hostile_reason = with_record(check, status=status, reason=reason, log=tuple(log))
+    for kind in KINDS:
+        calm = render(plain_reason, language, document=kind)
+        assert tables(render(hostile_reason, language, document=kind)) == tables(calm)
 
 
 @whole_documents
 @given(checks, st.dictionaries(hostile, anything, max_size=4), st.dictionaries(hostile, anything, max_size=4))
 def test_no_data_or_signature_stops_a_document(check: str, data: dict[str, Any], signature: dict[str, Any]) -> None:
-    for language in LANGUAGES:
-        render(with_record(check, data=data, signature=signature), language).encode()
+    for language, document in DOCUMENTS:
+        render(with_record(check, data=data, signature=signature), language, document=document).encode()
 
 
 @st.composite
@@ -122,16 +127,16 @@ def mutated(draw: st.DrawFn) -> Evidence:
 @settings(deadline=None, max_examples=150)
 @given(mutated())
 def test_no_mutated_figure_stops_a_document(evidence: Evidence) -> None:
-    for language in LANGUAGES:
-        render(evidence, language).encode()
+    for language, document in DOCUMENTS:
+        render(evidence, language, document=document).encode()
 
 
 @whole_documents
 @given(anything, anything)
 def test_no_setup_stops_a_document(data: Any, status: Any) -> None:
     evidence = replace(HEALTHY, setup={"schema": 1, "status": status, "reason": status, "data": data})
-    for language in LANGUAGES:
-        render(evidence, language).encode()
+    for language, document in DOCUMENTS:
+        render(evidence, language, document=document).encode()
 
 
 @given(st.dictionaries(checks, st.sampled_from(list(Status))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from markdown_it.token import Token
 from msgspec import structs
 
 from env.language import LANGUAGES
+from tests.verify.page import Page
 from verify.report.campaign import FAULTS_FILE, Campaign, CleanOutcome, FaultOutcome, Project, count, parse
+from verify.report.html import render_html
 from verify.report.markdown import block, cell, code, tail
 from verify.report.render import DOCUMENTS as KINDS
 from verify.report.render import render
@@ -28,10 +31,12 @@ DATA = Path(__file__).resolve().parents[1] / "data" / "report"
 HEALTHY = read_evidence(DATA / "cpu-stand-in")
 FAULTS = (DATA / "emulated-faults" / FAULTS_FILE).read_text(encoding="utf-8")
 CAMPAIGN = parse(FAULTS)
+ELEMENTS = set(Page(render_html(HEALTHY)).tags) | {"figure", "figcaption", "svg", "desc", "details", "summary", "text"}
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")  # what a terminal or a reader's eye obeys
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 # Rendering takes milliseconds here and more on a busy machine: no deadline, and fewer examples than the default.
-whole_documents = settings(deadline=None, max_examples=60)
+whole_documents = settings(deadline=None, max_examples=40)
 
 hostile = st.text(
     st.one_of(st.sampled_from("|`\\*_<>[]()~$&#-+=!.:1\n\r\t\x0b\x1b\u2028\u202e\ud800 "), st.characters())
@@ -98,6 +103,9 @@ def test_no_reason_or_log_breaks_a_table(
     for kind in KINDS:
         calm = render(plain_reason, language, document=kind)
         assert tables(render(hostile_reason, language, document=kind)) == tables(calm)
+    page = render_html(hostile_reason)
+    assert Page(page).elements == Page(render_html(plain_reason)).elements
+    assert not UNSHOWN.search(page)
 
 
 @whole_documents
@@ -105,6 +113,7 @@ def test_no_reason_or_log_breaks_a_table(
 def test_no_data_or_signature_stops_a_document(check: str, data: dict[str, Any], signature: dict[str, Any]) -> None:
     for language, document in DOCUMENTS:
         render(with_record(check, data=data, signature=signature), language, document=document).encode()
+    assert set(Page(render_html(with_record(check, data=data, signature=signature))).tags) <= ELEMENTS
 
 
 @st.composite
@@ -124,11 +133,25 @@ def mutated(draw: st.DrawFn) -> Evidence:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(mutated())
 def test_no_mutated_figure_stops_a_document(evidence: Evidence) -> None:
     for language, document in DOCUMENTS:
         render(evidence, language, document=document).encode()
+    page = render_html(evidence)
+    assert set(Page(page).tags) <= ELEMENTS
+    assert not UNSHOWN.search(page)
+    assert len(page.encode()) < 2 * 2**20
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000_000, "<b>" * 3_000_000, "\u202e" * 10_000_000, "`|" * 5_000_000])
+def test_megabytes_in_one_value_do_not_become_a_document(text: str) -> None:
+    data = json.loads(json.dumps(HEALTHY.records["speech"].data))
+    data["transcripts"][0]["hypothesis"] = text
+    evidence = with_record("speech", data=data, reason=text)
+    for language, document in DOCUMENTS:
+        assert len(render(evidence, language, document=document)) < 400_000
+    assert len(render_html(evidence)) < 400_000
 
 
 @whole_documents

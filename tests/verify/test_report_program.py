@@ -18,6 +18,7 @@ from verify.report.__main__ import latest_run, main
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"{document}.{language}.md" for document in ("report", "evidence") for language in LANGUAGES]
+NAMES += ["report.html"]
 
 
 def copied(run: str, folder: Path) -> Path:

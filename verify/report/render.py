@@ -11,8 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from env.atomic import write_text
-from env.language import LANGUAGES, SEPARATORS, Language, Message, _, folded, translate
+from env.language import SEPARATORS, Language, Message, _, folded, translate
 from verify.report import markdown
 from verify.report.appendix import Appendix, share
 from verify.report.brief import Brief
@@ -189,17 +188,3 @@ class Formatter:
         if isinstance(value, (list, tuple)) and all(map(is_scalar, value)):
             return ", ".join(map(self._text, value))
         return "" if value is None else str(value)
-
-
-def write_documents(evidence: Evidence, folder: Path, campaign: Campaign | Damaged | None = None) -> list[Path]:
-    """Write every document in every language into `folder` and return their paths, what is to be read first first.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    written = []
-    for document in DOCUMENTS:
-        for language in LANGUAGES:
-            written.append(folder / f"{document}.{language}.md")
-            write_text(written[-1], render(evidence, language, campaign, document=document))
-    return written

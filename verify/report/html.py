@@ -29,13 +29,18 @@ def render_html(evidence: Evidence, campaign: Campaign | Damaged | None = None) 
     """report.html of a run: the same evidence gives the same text."""
     run = context(evidence, campaign)
     run["plots"] = Plots(run["facts"], run["brief"].times)
+    return page_of("html/page.html.j2", run, headline=run["verdict"].headline())
+
+
+def page_of(template: str, fields: Mapping[str, Any], *, headline: str) -> str:
+    """A template in every language as one page."""
     pages = [
-        (language, Markup(_environment(language).get_template("html/page.html.j2").render(run)))  # noqa: S704 (made of escaped text by our template)
+        (language, Markup(_environment(language).get_template(template).render(fields)))  # noqa: S704 (made of escaped text by our template)
         for language in LANGUAGES
     ]
     whole = _environment("en").get_template("html/report.html.j2")
     skip = " / ".join(translate(_("To the content"), language) for language in LANGUAGES)
-    text = whole.render(pages=pages, headline=one_line(run["verdict"].headline()), names=NAMES_OF_LANGUAGES, skip=skip)
+    text = whole.render(pages=pages, headline=one_line(headline), names=NAMES_OF_LANGUAGES, skip=skip)
     return re.sub(r"\n{2,}", "\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
 
 

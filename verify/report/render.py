@@ -43,7 +43,12 @@ def render(
 
     The same evidence and campaign give the same text.
     """
-    text = _environment(language).get_template(f"{document}.md.j2").render(context(evidence, campaign))
+    return rendered(f"{document}.md.j2", language, context(evidence, campaign))
+
+
+def rendered(template: str, language: Language, fields: Mapping[str, Any]) -> str:
+    """A Markdown template with these fields, no line ending in spaces."""
+    text = _environment(language).get_template(template).render(fields)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
 
 

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from msgspec import structs
 
-from env.language import _
+from env.language import Message, _, joined
 from model.components import Inputs, Loaded, Step, torch_dtype
-from model.device import Device, runtime_errors
+from model.device import Device, emulated, runtime_errors
 from model.generation import generate
+from model.size import FULL_SIZE
+from verify.reference import chips
+from verify.reference.chips import ReferenceTime
 from verify.run.figures.benchmark import (
     BenchmarkFigures,
     DecodeFigures,
@@ -24,7 +27,7 @@ from verify.run.figures.benchmark import (
     SummaryFigures,
     TimesFigures,
 )
-from verify.run.records import Outcome, passed
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 DECODE_TOKENS = 16
@@ -254,9 +257,31 @@ def check(session: Verification) -> Outcome:
         budget_s=BUDGET_S,
     )
     signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
+    rows = references(session, figures)
+    beyond = _beside([row for row in rows if row.beyond])
+    figures = structs.replace(figures, references=rows, beyond_reference=beyond)
+    if beyond and session.context.gate:
+        return failed([beyond], figures, signature)
     reason = _(
         "{milliseconds:.1f} ms a pass, {rate:.1f} tokens/s",
         milliseconds=figures.total.p50_ms,
         rate=figures.decode.tokens_per_s,
     )
+    if rows and not beyond:
+        reason = joined(reason, _("as the reference of {times}", times=chips.sentence(rows)))
     return passed(reason, figures, signature)
+
+
+def references(session: Verification, figures: BenchmarkFigures) -> list[ReferenceTime]:
+    """The times beside those of the chip's own file: of full-size weights, whatever their values, on a real device."""
+    device = session.device
+    chip = chips.of(device.name) if device.kind != "cpu" and not emulated() else None
+    if chip is None or session.checkpoint.parameters < FULL_SIZE:
+        return []
+    times = {name: entry.mean_ms for name, entry in figures.components.items()} | {"total": figures.total.mean_ms}
+    inputs = session.inputs
+    return list(chips.held(chip, times, dtype=session.dtype, batch=inputs.batch, seq_len=session.context.seq_len))
+
+
+def _beside(beyond: list[ReferenceTime]) -> Message | None:
+    return _("beyond the reference of {times}", times=chips.sentence(beyond)) if beyond else None

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from env.language import Message
+from verify.reference.chips import ReferenceTime
 from verify.reference.figures import Count, Figures, Size
 
 
@@ -78,3 +80,5 @@ class BenchmarkFigures(Figures, frozen=True, kw_only=True):
     memory: MemoryFigures
     floors: FloorsFigures | None  # None where they were not measured
     percentiles: str = "linear interpolation"
+    references: list[ReferenceTime] = field(default_factory=list)  # none where nothing is known of the chip
+    beyond_reference: Message | None = None  # those outside their bounds, as a sentence

@@ -17,6 +17,7 @@ STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 AUDIO_SUFFIXES = frozenset((
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64",
     ".sph", ".nist", ".voc", ".m4a", ".mp4", ".webm", ".aac", ".wma", ".amr", ".gsm", ".mka", ".mkv", ".mov",
+    ".al", ".alaw", ".ul", ".ulaw", ".mulaw", ".vox", ".3gp", ".ac3", ".wv", ".avi", ".flv",
 ))  # fmt: skip
 _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):/")  # two letters at least: C:/ is a drive
 

@@ -290,7 +290,7 @@ class AudioFile:
             )
         elif _OGG_CUT in info:
             self.damage = self._damaged(_("its last Ogg page does not end the stream"))
-        elif decoded < self.provenance.frames - self.provenance.rate // 10:
+        elif self._file.exact and decoded < self.provenance.frames - self.provenance.rate // 10:
             # A tenth of a second is allowed for: MP3 headers count to a frame or two.
             self.damage = self._damaged(
                 _(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MPEG_FORMATS = ("MP3", "MPEG")
 SKIP_FRAMES = 65_536
+# FFmpeg's names of streams without a container: it guesses their length from the bit rate of their beginning.
+GUESSED_LENGTH = ("aac", "ac3", "eac3", "mp3", "amr", "dts")
 
 
 class CodecError(Exception):
@@ -33,13 +35,16 @@ class CodecError(Exception):
 
 
 class Decoder(Protocol):
-    """An open recording. `frames` is what the container promises, 0 where it promises nothing."""
+    """An open recording. `frames` is what the container promises, 0 where it promises nothing; `exact` says that this
+    is no guess.
+    """
 
     format: str
     subtype: str
     samplerate: int
     channels: int
     frames: int
+    exact: bool
     library: str | None  # None: libsndfile
 
     @property
@@ -96,6 +101,7 @@ class SndfileDecoder:
     """
 
     library: str | None = None
+    exact = True
 
     def __init__(self, path: Path, raw: dict[str, Any] | None = None) -> None:
         import soundfile
@@ -166,7 +172,10 @@ class PyavDecoder:
                 self.subtype: str = context.name
                 self.samplerate: int = int(context.sample_rate)
                 self.channels: int = int(context.channels)
+                if self.samplerate <= 0 or self.channels <= 0:
+                    raise CodecError("its header says neither rate nor channels")
                 self.frames = self._promised(stream)
+                self.exact = self.format not in GUESSED_LENGTH
                 self._resampler = av.AudioResampler(format="fltp", layout=context.layout, rate=context.sample_rate)
                 self._decoded = self._container.decode(stream)
         except BaseException:

@@ -8,6 +8,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_a_name_with_the_marks_of_a_pattern_is_a_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_name_is_the_same_in_either_unicode_form(form: str, folder: Path) -> None:
+def test_a_name_is_the_same_in_either_unicode_form(form: Literal["NFC", "NFD"], folder: Path) -> None:
     Path("größe").mkdir()
     Path("größe", unicodedata.normalize("NFD" if form == "NFC" else "NFC", "ä.wav")).write_bytes(b"RIFF")
     assert files.locate(unicodedata.normalize(form, "größe/ä.wav")).exists()

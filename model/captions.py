@@ -24,7 +24,8 @@ SHARED_OUT = "shared out by length of text"
 class Segment:
     """The text of a window. `start` and `end` are seconds from the beginning of the recording, where its speech is;
     `window` is what was read for it. `ended` is decoding's word for what ended the text, None where nothing was
-    decoded. `words` have times where they were aligned.
+    decoded; `decoded` is what of the window was, long silence at its ends aside. `words` have times where they were
+    aligned.
     """
 
     start: float
@@ -34,6 +35,7 @@ class Segment:
     ended: str | None = None
     window: tuple[float, float] | None = None
     words: tuple[Word, ...] = ()
+    decoded: tuple[float, float] | None = None
 
     @property
     def read_seconds(self) -> float:
@@ -44,7 +46,10 @@ class Segment:
     @property
     def heard_seconds(self) -> float:
         """How much of the recording was decoded: nothing of silence."""
-        return self.read_seconds if self.ended is not None else 0.0
+        if self.ended is None:
+            return 0.0
+        first, last = self.decoded or self.window or (self.start, self.end)
+        return last - first
 
 
 @dataclass(frozen=True)

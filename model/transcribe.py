@@ -26,25 +26,25 @@ PAD = 0.2  # seconds around the words that still count as speech: the model's au
 
 def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -> list[Segment]:
     """Decode windows, of one recording or of several, in as few batches as the reader takes. Silence is left out."""
-    spoken = [index for index, window in enumerate(group) if not window.silent]
-    decoded = reader.decode([group[index].samples for index in spoken], [prompts[index] for index in spoken])
+    spoken = {index: window.without_long_silence() for index, window in enumerate(group) if not window.silent}
+    decoded = reader.decode([part.samples for part in spoken.values()], [prompts[index] for index in spoken])
     results = dict(zip(spoken, decoded, strict=True))
-    return [_segment(window, results.get(index)) for index, window in enumerate(group)]
+    return [_segment(window, spoken.get(index), results.get(index)) for index, window in enumerate(group)]
 
 
-def _segment(window: Window, decoded: Decoded | None) -> Segment:
-    """The text of a window at the times of its sound, and what there is to know of it."""
+def _segment(window: Window, part: Window | None, decoded: Decoded | None) -> Segment:
+    """The text of a window, of which `part` was decoded, at the times of its sound; and what there is to know of it."""
     span = (window.start_seconds, window.end_seconds)
-    if decoded is None:
+    if part is None or decoded is None:
         silent = _("silent (its loudest at {level:.0f} dBFS): not decoded", level=window.level)
         return Segment(*span, "", (silent,), window=span)
     notes = decoded.notes
     if not decoded.text.strip():
         notes = (*notes, _("no text, though it is not silent (its loudest at {level:.0f} dBFS)", level=window.level))
-    words = tuple(
-        Word(round(word.start + span[0], 3), round(word.end + span[0], 3), word.text) for word in decoded.words
-    )
-    return Segment(*_spoken(window, words), decoded.text, notes, decoded.ended, span, words)
+    begin = part.start_seconds
+    words = tuple(Word(round(word.start + begin, 3), round(word.end + begin, 3), word.text) for word in decoded.words)
+    times = _spoken(window, words)
+    return Segment(*times, decoded.text, notes, decoded.ended, span, words, (begin, part.end_seconds))
 
 
 def _spoken(window: Window, words: tuple[Word, ...]) -> tuple[float, float]:

@@ -20,6 +20,8 @@ LIMIT_SECONDS = 30.0  # the model's authors transcribe in chunks of 30 s,
 NEW_TOKENS = 200  # with as many new tokens for each, more in proportion for longer ones (granite_speech/chunking.py)
 SEARCH_SHARE = 1 / 3  # of a window, at its end, is searched for the quietest place
 SHORTEST_TAIL = 0.5  # seconds: a cut leaves at least this much after it
+LONG_SILENCE = 2.0  # seconds of silence at an end of a window are not decoded from here on, but for 0.4 of them:
+KEPT_SILENCE = 0.4  # faster-whisper's VadOptions, min_silence_duration_ms = 2000 and speech_pad_ms = 400
 UNSPACED_LANGUAGES = ("ja", "zh")  # written without spaces between words
 
 
@@ -55,6 +57,17 @@ class Window:
         if first == last:
             return self.start_seconds, self.end_seconds
         return (self.start + first) / SAMPLE_RATE, (self.start + last) / SAMPLE_RATE
+
+    def without_long_silence(self) -> Window:
+        """The window less the silence at its ends, where that is long: after it a model is mute, or makes words up.
+
+        KEPT_SILENCE of it stays, as before a word that begins softly.
+        """
+        first, last = levels.sounding(self.samples)
+        kept, longest = int(KEPT_SILENCE * SAMPLE_RATE), int(LONG_SILENCE * SAMPLE_RATE)
+        begin = first - kept if first > longest else 0
+        end = last + kept if len(self.samples) - last > longest else len(self.samples)
+        return self if first == last else Window(self.start + begin, self.samples[begin:end])
 
 
 def quietest(samples: Samples, first: int, last: int) -> int:

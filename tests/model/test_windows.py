@@ -12,7 +12,7 @@ import soundfile
 from model import audio, levels, prompts
 from model.decoding import Decoded, Decoding
 from model.transcribe import transcribe_files
-from model.windows import Window, split
+from model.windows import KEPT_SILENCE, Window, split
 from tests.model.test_codecs import Echo
 
 if TYPE_CHECKING:
@@ -115,3 +115,18 @@ def test_levels_are_those_of_known_signals() -> None:
 )
 def test_new_tokens_follow_the_length_of_the_window(named: int | None, seconds: int, budget: int) -> None:
     assert Decoding(named).budget(seconds * RATE) == budget
+
+
+def test_long_silence_around_speech_is_not_decoded_and_not_counted_as_heard(tmp_path: Path) -> None:
+    """Where whole windows of silence are skipped, so is the silence in one: faster-whisper's VAD does, from 2 s on."""
+    sound = audio.read(CLIPS / "en-000.flac").samples
+    padded = np.concatenate([np.zeros(20 * RATE, np.float32), sound, np.zeros(4 * RATE, np.float32)])
+    soundfile.write(tmp_path / "a.wav", padded, RATE)
+    (transcript,) = transcribe_files(Echo(), [tmp_path / "a.wav"], prompts.build())
+    (segment,) = transcript.segments
+    assert segment.text == "2 seconds"
+    assert segment.window == (0.0, len(padded) / RATE)
+    assert segment.heard_seconds == pytest.approx(len(sound) / RATE + 2 * KEPT_SILENCE, abs=0.4)
+    assert segment.start == pytest.approx(20.0, abs=0.5)
+    short = Window(0, padded[int(18.5 * RATE) : -3 * RATE])
+    assert len(short.without_long_silence().samples) == len(short.samples)

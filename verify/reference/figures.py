@@ -116,3 +116,4 @@ class ReferenceFigures(Figures, frozen=True, kw_only=True):
     sha256: str  # of the file of reference values
     depth: str  # which points it holds
     versions: Mapping[str, str | None]
+    unkept: Message | UnsetType = UNSET  # why the file could not be written, where it was made by this run

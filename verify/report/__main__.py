@@ -50,7 +50,7 @@ def make_parser() -> Parser:
 def report_cards(folder: Path, output: Path, *, strict: bool) -> int:
     """Render the documents of every card of a machine, each in its own folder, and the one that compares them."""
     from verify.report.cards import write_comparison
-    from verify.report.render import write_documents
+    from verify.report.documents import write_documents
 
     cards = read_cards(folder)
     for label, evidence in evidence_of(folder, cards):

@@ -24,6 +24,7 @@ from verify.run import judgement, spoken
 from verify.run.figures.benchmark import BenchmarkFigures
 from verify.run.figures.components import DeterminismFigures, ParityFigures, ShapesFigures, SpliceFigures
 from verify.run.figures.configurations import ConfigurationsFigures
+from verify.run.figures.definition import DefinitionFigures
 from verify.run.figures.frontend import FrontendFigures
 from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, PassFigures
@@ -85,6 +86,16 @@ def _device(figures: DeviceFigures, around: Around) -> Iterator[str]:
 def _load(figures: LoadFigures, around: Around) -> Iterator[str]:
     if around.checkpoint is not None:
         yield from judgement.of_load(figures.parameters, around.checkpoint.parameters)
+
+
+def _definition(figures: DefinitionFigures, around: Around) -> Iterator[str]:
+    yield from figures.problems
+    for row in figures.equations:
+        if not row.passed or row.error is None or row.error > row.limit:
+            yield _("{name}: the library does not compute {formula}", name=row.name, formula=row.formula)
+    for name, error in figures.bundled.errors.items():
+        if error is None or error > figures.bundled.limit:
+            yield _("the bundled checkpoint: {component} departs", component=name)
 
 
 def _frontend(figures: FrontendFigures, around: Around) -> Iterator[str]:
@@ -236,6 +247,7 @@ JUDGES: Mapping[str, Judge] = {
     "checkpoint": _checkpoint,
     "device": _device,
     "load": _load,
+    "definition": _definition,
     "frontend": _frontend,
     "weights": _weights,
     "shapes": _shapes,

@@ -225,7 +225,7 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
     ),
     "weights that were replaced between two checks are not one model's": (
         (
-            with_record("shapes", signature={"device": "npu:0", "weights_name": "granite", "weights_sha256": "1"}),
+            with_record("splice", signature={"device": "npu:0", "weights_name": "granite", "weights_sha256": "1"}),
             with_record("parity", signature={"device": "npu:0", "weights_name": "granite", "weights_sha256": "2"}),
         ),
         "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · not on the checkpoint: parity",

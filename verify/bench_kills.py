@@ -69,7 +69,7 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def kills(count: int, seed: int) -> list[Kill]:
+def kills(count: int, seed: int, levels: Sequence[int] = (1, 2)) -> list[Kill]:
     """`count` kills: every signal with every target in turn; a quarter at level 2, a third in a fresh environment."""
     chance = random.Random(seed)  # noqa: S311 (moments, not secrets)
     pairs = [(number, target) for number in SIGNALS for target in TARGETS]
@@ -77,7 +77,7 @@ def kills(count: int, seed: int) -> list[Kill]:
         Kill(
             index,
             *pairs[index % len(pairs)],
-            level=2 if chance.random() < 0.25 else 1,
+            level=levels[-1] if chance.random() < 0.25 else levels[0],
             fresh=chance.random() < 0.33,
             share=chance.random(),
         )
@@ -309,6 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--n", type=at_least(1), default=24, metavar="N", help=_("kills"))
     parser.add_argument("--seed", type=at_least(0), default=42, metavar="N", help=_("of the moments"))
+    parser.add_argument("--level", type=int, choices=(1, 2), help=_("jobs of this level alone"))
     parser.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help=_("jobs at a time"))
     parser.add_argument(
         "--longest", type=float, default=60.0, metavar="S", help=_("no kill comes later, in seconds of a job")
@@ -320,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix=".bench-kills-", dir=ROOT) as folder:
         lanes = [Checkout.copy(Path(folder, str(lane)), options.longest) for lane in range(options.jobs)]
-        todo = iter(kills(options.n, options.seed))
+        todo = iter(kills(options.n, options.seed, [options.level] if options.level else (1, 2)))
 
         def lane(checkout: Checkout) -> None:
             for kill in todo:

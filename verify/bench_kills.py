@@ -88,13 +88,14 @@ def kills(count: int, seed: int, levels: Sequence[int] = (1, 2)) -> list[Kill]:
 class Checkout:
     """A copy of this project in which jobs are started and ended."""
 
-    def __init__(self, folder: Path, longest: float) -> None:
+    def __init__(self, folder: Path, longest: float, checks: Sequence[str] = ()) -> None:
         self.folder = folder
         self.longest = longest
+        self.checks = [word for check in checks for word in ("--check", check)]
         self._seconds: dict[tuple[int, bool], float] = {}
 
     @classmethod
-    def copy(cls, folder: Path, longest: float) -> Checkout:
+    def copy(cls, folder: Path, longest: float, checks: Sequence[str]) -> Checkout:
         """The project and its built environments, their files linked: removing them removes nothing else."""
         left_out = shutil.ignore_patterns(*LEFT_OUT)
         top = str(ROOT)
@@ -105,7 +106,7 @@ class Checkout:
             if builder.is_built(profile):
                 venv = folder / ".venvs" / profile
                 shutil.copytree(builder.VENVS / profile, venv, symlinks=True, copy_function=os.link)
-        checkout = cls(folder, longest)
+        checkout = cls(folder, longest, checks)
         checkout.seconds(1, fresh=False)  # builds what is missing
         return checkout
 
@@ -114,7 +115,8 @@ class Checkout:
         return self.folder / "results"
 
     def start(self, level: int, mark: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "nox", "-s", "setup", "verify", "report", "--", "--level", str(level), *JOB]
+        words = ["--level", str(level), *JOB, *self.checks]
+        command = [sys.executable, "-m", "nox", "-s", "setup", "verify", "report", "--", *words]
         with (self.folder / "job.log").open("wb") as log:
             return subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -310,6 +312,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n", type=at_least(1), default=24, metavar="N", help=_("kills"))
     parser.add_argument("--seed", type=at_least(0), default=42, metavar="N", help=_("of the moments"))
     parser.add_argument("--level", type=int, choices=(1, 2), help=_("jobs of this level alone"))
+    parser.add_argument(
+        "--check", metavar="NAME", action="append", default=[], help=_("run only this check (repeatable)")
+    )
     parser.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help=_("jobs at a time"))
     parser.add_argument(
         "--longest", type=float, default=60.0, metavar="S", help=_("no kill comes later, in seconds of a job")
@@ -320,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix=".bench-kills-", dir=ROOT) as folder:
-        lanes = [Checkout.copy(Path(folder, str(lane)), options.longest) for lane in range(options.jobs)]
+        lanes = [Checkout.copy(Path(folder, str(n)), options.longest, options.check) for n in range(options.jobs)]
         todo = iter(kills(options.n, options.seed, [options.level] if options.level else (1, 2)))
 
         def lane(checkout: Checkout) -> None:

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,6 +191,16 @@ def carry_out(kill: Kill, checkout: Checkout) -> Outcome:
     moment = kill.share * checkout.seconds(kill.level, fresh=kill.fresh)
     checkout.prepare(kill.fresh)
     mark = new_mark()
+    try:
+        outcome = observed(kill, checkout, mark, moment)
+    finally:  # before the folder goes, if this is interrupted
+        guardian.end(mark, 0.0)
+    outcome.problems += repaired(kill, checkout)
+    return outcome
+
+
+def observed(kill: Kill, checkout: Checkout, mark: str, moment: float) -> Outcome:
+    """Start a job, send the signal, wait for the end of all that belongs to it."""
     process = checkout.start(kill.level, mark)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment)
@@ -210,8 +219,6 @@ def carry_out(kill: Kill, checkout: Checkout) -> Outcome:
         time.sleep(0.05)
     outcome.last_s = round(time.monotonic() - (ended if goes_on else sent), 2)
     outcome.problems += judged(outcome, before, checkout)
-    guardian.end(mark, 0.0)
-    outcome.problems += repaired(kill, checkout)
     return outcome
 
 
@@ -315,7 +322,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", metavar="NAME", action="append", default=[], help=_("run only this check (repeatable)")
     )
-    parser.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help=_("jobs at a time"))
     parser.add_argument(
         "--longest", type=float, default=60.0, metavar="S", help=_("no kill comes later, in seconds of a job")
     )
@@ -324,18 +330,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell: the jobs would inherit that
         signal.signal(signal.SIGINT, signal.default_int_handler)
     outcomes: list[Outcome] = []
+    levels = [options.level] if options.level else (1, 2)
     with tempfile.TemporaryDirectory(prefix=".bench-kills-", dir=ROOT) as folder:
-        lanes = [Checkout.copy(Path(folder, str(n)), options.longest, options.check) for n in range(options.jobs)]
-        todo = iter(kills(options.n, options.seed, [options.level] if options.level else (1, 2)))
-
-        def lane(checkout: Checkout) -> None:
-            for kill in todo:
-                outcomes.append(outcome := carry_out(kill, checkout))
-                print(json.dumps(as_json(outcome)), flush=True)
-
-        with ThreadPoolExecutor(len(lanes)) as pool:
-            for each in [pool.submit(lane, checkout) for checkout in lanes]:
-                each.result()
+        checkout = Checkout.copy(Path(folder, "checkout"), options.longest, options.check)
+        for kill in kills(options.n, options.seed, levels):
+            outcomes.append(outcome := carry_out(kill, checkout))
+            print(json.dumps(as_json(outcome)), flush=True)
     print(summary(outcomes))
     if options.json is not None:
         write_json(options.json, [as_json(outcome) for outcome in outcomes])

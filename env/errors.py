@@ -110,9 +110,13 @@ class InputError(BundleError):
 
 
 class OutOfMemoryError(BundleError):
-    """The device or the host ran out of memory."""
+    """The device or the host ran out of memory. `again`: the process may try once more, with less."""
 
     exit_code = 23
+
+    def __init__(self, what: str, *, why: str = "", next: str = "", again: bool = True) -> None:
+        super().__init__(what, why=why, next=next)
+        self.again = again
 
 
 class ReferenceFileError(BundleError):

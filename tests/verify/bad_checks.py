@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from env.errors import DeviceError
+from env.errors import DeviceError, UsageError
 from model.signature import Signature
 from verify.reference.figures import Figures
 from verify.run.records import Outcome, Status
@@ -116,6 +118,48 @@ def hangs(session: Verification) -> Outcome:
     print("waiting for a device that never answers", flush=True)
     threading.Event().wait()
     return Outcome(Status.PASS)
+
+
+def fails_in_the_runtime(session: Verification) -> Outcome:
+    """Judge numbers that are wrong because the runtime has failed."""
+    print("NPU function error: synchronize, error code is 507015")
+    return Outcome(Status.FAIL, "encoder: relative L2 0.5, expected below 0.01")
+
+
+def fails_late(session: Verification) -> Outcome:
+    """An NPU's error as torch-npu raises it, with its cause in CANN's own log."""
+    sys.modules["torch_npu"] = ModuleType("torch_npu")
+    folder = Path(os.environ["ASCEND_PROCESS_LOG_PATH"], "debug", "plog")
+    folder.mkdir(parents=True)
+    moments = ("2026-11-25-16:00:00.000.001", "2026-11-25-16:00:00.000.002")
+    lines = [f"[ERROR] TBE({os.getpid()},python):{moment} [a.cpp:1]7 No module named 'decorator'" for moment in moments]
+    plog = folder / f"plog-{os.getpid()}_20261125160000000.log"
+    plog.write_text("\n".join([*lines, "[WARNING] RUNTIME(7,python):slow", ""]), encoding="utf-8")
+    raise RuntimeError("The Inner error is reported as above. The process exits for this inner error, and ... MatMul.")
+
+
+def refuses_an_option(session: Verification) -> Outcome:
+    sys.modules["torch_npu"] = ModuleType("torch_npu")
+    raise UsageError("Ascend310P3 has no bfloat16", next="--dtype float16")
+
+
+def falls_back(session: Verification) -> Outcome:
+    """Pass with an operator that torch-npu ran on the host, in its words."""
+    print(
+        "[W1125 16:00:00.0 VariableFallbackKernel.cpp:250] Warning: CAUTION: The operator 'aten::lgamma' is not "
+        "currently supported on the NPU backend and will fall back to run on the CPU. This may have performance "
+        "implications."
+    )
+    return on_the_device(session)
+
+
+def on_the_device(session: Verification) -> Outcome:
+    return Outcome(Status.PASS, signature=Signature(device="npu:0"))
+
+
+def shows_its_environment(session: Verification) -> Outcome:
+    names = ("ASCEND_PROCESS_LOG_PATH", "ASCEND_WORK_PATH", "TORCH_NPU_DISABLED_WARNING", "TORCH_CPP_LOG_LEVEL")
+    return Outcome(Status.PASS, " ".join(str(os.environ.get(name)) for name in names))
 
 
 def asks_for_ctrl_c(session: Verification) -> Outcome:

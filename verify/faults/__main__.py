@@ -100,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.fresh:
         for path in folders.outcomes.glob("*.json"):
             path.unlink()
-    runner = Runner(folders, starter(environments(options.torch_npu)), Path(sys.prefix).name, keep=options.keep)
+    made_with = {name: version(name) for name in ("torch", "transformers")} | {"torch-npu": options.torch_npu}
+    start = starter(environments(options.torch_npu))
+    runner = Runner(folders, start, Path(sys.prefix).name, keep=options.keep, made_with=made_with)
     started, clock = now(), time.monotonic()
     rows: dict[str, Row] = {}
     from .screen import Screen  # rich: not for --help

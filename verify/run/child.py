@@ -17,6 +17,7 @@ from env.ending import new_mark
 from env.errors import storage_error
 from env.language import Message, _
 from env.stack import ROOT
+from verify.run import npu_logs
 from verify.run.context import Context
 from verify.run.damage import decode_message
 from verify.run.plan import Check
@@ -32,16 +33,19 @@ LAST_WORDS_S = 30.0  # how long a worker that says no more may take to end: devi
 class Child:
     """A worker process. One check at a time; after a death or a time-out it is gone, and `alive` is False."""
 
-    def __init__(self, python: Path, context: Context, log: Path) -> None:
-        """Start the worker with `python`; what it prints goes to `log`.
+    def __init__(self, python: Path, context: Context, number: int) -> None:
+        """Start worker `number` of the run with `python`; what it prints goes to a log of its own.
 
         Raises:
             StorageError: the log cannot be written.
         """
+        own = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        environ = npu_logs.environment({**os.environ, **own}, context.run_folder, number)
         self._mark = new_mark()
-        environ = dict(os.environ, TORCH_DEVICE_BACKEND_AUTOLOAD="0", PYTHONUNBUFFERED="1", PYTHONFAULTHANDLER="1")
         environ[self._mark] = "1"
-        self.log = log
+        self.number = number
+        self.log = log = context.run_folder / "logs" / f"worker-{number}.log"
+        self._fallbacks: set[str] = set()
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             output = log.open("wb")
@@ -65,10 +69,12 @@ class Child:
                 start_new_session=True,
             )
         os.close(write_fd)
+        self._plog = npu_logs.Plog(environ[npu_logs.PLOG], self._process.pid)
 
     def run(self, check: Check, limit: float) -> Answer:
         """The worker's answer for `check`, or one in its place where it died or outlasted `limit` seconds."""
         offset = self.log.stat().st_size if self.log.exists() else 0
+        self._plog.skip()
         start = time.monotonic()
         line = b""
         with contextlib.suppress(BrokenPipeError):
@@ -81,9 +87,22 @@ class Child:
         else:
             reason = self._end(time.monotonic() - start >= limit, limit)
             answer = Answer(status=Status.ERROR, reason=reason, seconds=round(time.monotonic() - start, 3))
+        return self._with_logs(answer, offset)
+
+    def _with_logs(self, answer: Answer, offset: int) -> Answer:
+        """The answer with what the worker printed since byte `offset` of its log, and with CANN's own errors.
+
+        A process whose runtime has failed is ended here, whatever its check made of that.
+        """
+        self._fallbacks |= npu_logs.fallbacks(self.log, offset)
+        answer = msgspec.structs.replace(answer, worker=self.number, cpu_fallback=tuple(sorted(self._fallbacks)))
         if answer.status in (Status.PASS, Status.SKIP):
             return answer
-        return msgspec.structs.replace(answer, log=tuple(tail(self.log, offset)))
+        log = tuple(tail(self.log, offset))
+        answer = msgspec.structs.replace(answer, log=log, plog=self._plog.errors())
+        if self.alive and (answer.spoiled or (answer.status is Status.FAIL and npu_logs.shows_an_error(log))):
+            self.close()
+        return answer
 
     def _read_line(self, deadline: float) -> bytes:
         """The next line, or nothing where the worker ended or the deadline (of the monotonic clock) passed.

@@ -15,6 +15,8 @@ from env.doctor import diagnose
 from env.ending import uninterrupted
 from env.errors import StorageError
 from env.language import _
+from model.npu import BLOCKING, LATE
+from verify.run import npu_logs
 from verify.run.child import Child
 from verify.run.context import Context
 from verify.run.plan import Check, full_size
@@ -37,7 +39,7 @@ def now() -> str:
 
 
 class Workers:
-    """One warm worker at a time: a new one is started where the last has died."""
+    """One warm worker at a time: a new one is started where the last has died, or its device's runtime has failed."""
 
     def __init__(self, python: Path, context: Context) -> None:
         self._python = python
@@ -53,14 +55,14 @@ class Workers:
         """
         if self._child is None or not self._child.alive:
             self._started += 1
-            log = self._context.run_folder / "logs" / f"worker-{self._started}.log"
-            self._child = Child(self._python, self._context, log)
+            self._child = Child(self._python, self._context, self._started)
         return self._child.run(check, limit)
 
     def close(self, limit: float | None = None) -> None:
         """End the worker; it may take `limit` seconds to be gone."""
         if self._child is not None:
             self._child.close(limit)
+            npu_logs.tidy(self._context.run_folder)
 
 
 def run_checks(
@@ -119,20 +121,28 @@ def removed(folder: Path) -> StorageError:
 
 
 def record_of(check: Check, answer: Answer, started: str, rerun: str) -> Record:
-    """The record of a check that has ended, with the known failures in what it left where it did not pass."""
+    """The record of a check that has ended, with the known failures in what it left where it did not pass.
+
+    A pass of an operator on the host is none of the device's: where a figure's signature names the device it fails.
+    """
     data: dict[str, Any] = dict(answer.data)
-    if answer.status in (Status.FAIL, Status.ERROR):
-        known = diagnose([*answer.log, answer.reason])
+    status, reason = answer.status, answer.reason
+    if status is Status.PASS and answer.cpu_fallback and "device" in answer.signature:
+        status, reason = Status.FAIL, _("ran on the CPU: {names}", names=", ".join(answer.cpu_fallback))
+    if status in (Status.FAIL, Status.ERROR):
+        known = diagnose([*answer.log, *answer.plog, answer.reason])
         if known:
             data[DOCTOR] = [diagnosis.as_dict() for diagnosis in known]
     emulated = answer.emulated
     if emulated is None:
         emulated = bool(os.environ.get(npu_emulator.VARIABLE))
+    if LATE in "\n".join((*answer.log, reason)):
+        rerun = f"{BLOCKING} {rerun}"
     return Record(
         check=check.name,
         level=check.level,
-        status=answer.status,
-        reason=answer.reason,
+        status=status,
+        reason=reason,
         started=started,
         seconds=answer.seconds,
         data=data,
@@ -140,6 +150,9 @@ def record_of(check: Check, answer: Answer, started: str, rerun: str) -> Record:
         rerun=rerun,
         log=answer.log,
         emulated=emulated,
+        plog=answer.plog,
+        cpu_fallback=answer.cpu_fallback,
+        worker=answer.worker,
     )
 
 

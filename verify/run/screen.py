@@ -100,7 +100,7 @@ def failures(records: Sequence[Record]) -> Iterator[str]:
         if record.status in (Status.FAIL, Status.ERROR):
             known = record.data.get("doctor", ())
             yield f"\n{record.check}: {record.status.value}: {translate(record.reason)}"
-            yield from (f"    | {text}" for text in record.log[-10:])
+            yield from (f"    | {text}" for text in (*record.log[-10:], *record.plog[-10:]))
             for failure in known:
                 cause, fix = translate(failure["cause"]), translate(failure["fix"])
                 yield translate(_("    known: {id}: {cause}", id=failure["id"], cause=cause))

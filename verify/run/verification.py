@@ -50,8 +50,12 @@ class Verification(Session):
 
     @cached_property
     def bundled(self) -> Verification:
-        """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer."""
-        bundled = Verification(self.context.of_bundled(load_stack().stand_in))
+        """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer.
+
+        In float16 on a chip that multiplies float32 matrices so: what it can do is what it is held to.
+        """
+        dtype = "float16" if self.device.refusal("float32") else "float32"
+        bundled = Verification(self.context.of_bundled(load_stack().stand_in, dtype))
         bundled.device = self.device
         return bundled
 

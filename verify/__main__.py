@@ -190,7 +190,8 @@ def verify_each(options: argparse.Namespace, arguments: Sequence[str], command: 
 
     folder = run_folder(options.results, options.run or new_run_id()).resolve()
     python, _stamp = environment(profile_for(options.profile, options.device, ascend_host=False), folder)
-    return cards.verify(options, arguments, folder, python, command)
+    with only_one(folder):
+        return cards.verify(options, arguments, folder, python, command)
 
 
 def verify(options: argparse.Namespace, command: str) -> int:

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def kills(count: int, seed: int) -> list[Kill]:
+def kills(count: int, seed: int, levels: Sequence[int] = (1, 2)) -> list[Kill]:
     """`count` kills: every signal with every target in turn; a quarter at level 2, a third in a fresh environment."""
     chance = random.Random(seed)  # noqa: S311 (moments, not secrets)
     pairs = [(number, target) for number in SIGNALS for target in TARGETS]
@@ -77,7 +76,7 @@ def kills(count: int, seed: int) -> list[Kill]:
         Kill(
             index,
             *pairs[index % len(pairs)],
-            level=2 if chance.random() < 0.25 else 1,
+            level=levels[-1] if chance.random() < 0.25 else levels[0],
             fresh=chance.random() < 0.33,
             share=chance.random(),
         )
@@ -88,13 +87,14 @@ def kills(count: int, seed: int) -> list[Kill]:
 class Checkout:
     """A copy of this project in which jobs are started and ended."""
 
-    def __init__(self, folder: Path, longest: float) -> None:
+    def __init__(self, folder: Path, longest: float, checks: Sequence[str] = ()) -> None:
         self.folder = folder
         self.longest = longest
+        self.checks = [word for check in checks for word in ("--check", check)]
         self._seconds: dict[tuple[int, bool], float] = {}
 
     @classmethod
-    def copy(cls, folder: Path, longest: float) -> Checkout:
+    def copy(cls, folder: Path, longest: float, checks: Sequence[str]) -> Checkout:
         """The project and its built environments, their files linked: removing them removes nothing else."""
         left_out = shutil.ignore_patterns(*LEFT_OUT)
         top = str(ROOT)
@@ -105,7 +105,7 @@ class Checkout:
             if builder.is_built(profile):
                 venv = folder / ".venvs" / profile
                 shutil.copytree(builder.VENVS / profile, venv, symlinks=True, copy_function=os.link)
-        checkout = cls(folder, longest)
+        checkout = cls(folder, longest, checks)
         checkout.seconds(1, fresh=False)  # builds what is missing
         return checkout
 
@@ -114,7 +114,8 @@ class Checkout:
         return self.folder / "results"
 
     def start(self, level: int, mark: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "nox", "-s", "setup", "verify", "report", "--", "--level", str(level), *JOB]
+        words = ["--level", str(level), *JOB, *self.checks]
+        command = [sys.executable, "-m", "nox", "-s", "setup", "verify", "report", "--", *words]
         with (self.folder / "job.log").open("wb") as log:
             return subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -190,6 +191,16 @@ def carry_out(kill: Kill, checkout: Checkout) -> Outcome:
     moment = kill.share * checkout.seconds(kill.level, fresh=kill.fresh)
     checkout.prepare(kill.fresh)
     mark = new_mark()
+    try:
+        outcome = observed(kill, checkout, mark, moment)
+    finally:  # before the folder goes, if this is interrupted
+        guardian.end(mark, 0.0)
+    outcome.problems += repaired(kill, checkout)
+    return outcome
+
+
+def observed(kill: Kill, checkout: Checkout, mark: str, moment: float) -> Outcome:
+    """Start a job, send the signal, wait for the end of all that belongs to it."""
     process = checkout.start(kill.level, mark)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment)
@@ -208,8 +219,6 @@ def carry_out(kill: Kill, checkout: Checkout) -> Outcome:
         time.sleep(0.05)
     outcome.last_s = round(time.monotonic() - (ended if goes_on else sent), 2)
     outcome.problems += judged(outcome, before, checkout)
-    guardian.end(mark, 0.0)
-    outcome.problems += repaired(kill, checkout)
     return outcome
 
 
@@ -309,7 +318,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--n", type=at_least(1), default=24, metavar="N", help=_("kills"))
     parser.add_argument("--seed", type=at_least(0), default=42, metavar="N", help=_("of the moments"))
-    parser.add_argument("--jobs", type=at_least(1), default=1, metavar="N", help=_("jobs at a time"))
+    parser.add_argument("--level", type=int, choices=(1, 2), help=_("jobs of this level alone"))
+    parser.add_argument(
+        "--check", metavar="NAME", action="append", default=[], help=_("run only this check (repeatable)")
+    )
     parser.add_argument(
         "--longest", type=float, default=60.0, metavar="S", help=_("no kill comes later, in seconds of a job")
     )
@@ -318,18 +330,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell: the jobs would inherit that
         signal.signal(signal.SIGINT, signal.default_int_handler)
     outcomes: list[Outcome] = []
+    levels = [options.level] if options.level else (1, 2)
     with tempfile.TemporaryDirectory(prefix=".bench-kills-", dir=ROOT) as folder:
-        lanes = [Checkout.copy(Path(folder, str(lane)), options.longest) for lane in range(options.jobs)]
-        todo = iter(kills(options.n, options.seed))
-
-        def lane(checkout: Checkout) -> None:
-            for kill in todo:
-                outcomes.append(outcome := carry_out(kill, checkout))
-                print(json.dumps(as_json(outcome)), flush=True)
-
-        with ThreadPoolExecutor(len(lanes)) as pool:
-            for each in [pool.submit(lane, checkout) for checkout in lanes]:
-                each.result()
+        checkout = Checkout.copy(Path(folder, "checkout"), options.longest, options.check)
+        for kill in kills(options.n, options.seed, levels):
+            outcomes.append(outcome := carry_out(kill, checkout))
+            print(json.dumps(as_json(outcome)), flush=True)
     print(summary(outcomes))
     if options.json is not None:
         write_json(options.json, [as_json(outcome) for outcome in outcomes])

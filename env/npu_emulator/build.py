@@ -27,7 +27,7 @@ from .options import WHEELS, releases
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "acl.c"
-PARTS = (HERE / "plog.h",)  # of it
+PARTS = (HERE / "plog.h", HERE / "streams.h")  # of it
 STAMP = "emulator.json"
 PLATFORM = ("linux", "x86_64")
 TOOLS = ("gcc", "nm", "objdump")

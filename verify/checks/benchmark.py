@@ -33,6 +33,7 @@ MINIMUM_ROUNDS = 3  # below this a percentile says nothing
 BEYOND_CACHE_BYTES = 256 * 2**20
 READ_BYTES = 256 * 2**20
 GEMM_SIZES = (128, 256, 512, 1024, 2048)
+GEMM_SIZES_CARD = (4096, 8192)  # 2048 last some 60 us at 300 TFLOP/s, which is little more than a launch
 GEMM_CALL_S = 0.25  # no larger matrix is tried once a product takes this long
 FLOOR_SECONDS = 1.0
 IN_A_PASS = ("encoder", "projector", "language_model")
@@ -97,10 +98,15 @@ def measure(
     """
     device = loaded.device
     before = measure_floors(device, loaded.dtype) if floors else None
-    reset = device.reset_peak_memory()
+    reset, used = device.reset_peak_memory(), device.used_memory()
     times = {name: _time_part(loaded, step, warmup, rounds, budget_s) for name, step in parts.items()}
     decode = measure_decode(loaded, inputs, runs=max(1, min(rounds, MINIMUM_ROUNDS)), budget_s=budget_s)
-    memory = MemoryFigures(**device.peak_memory(), since="benchmark" if reset else "process start")
+    memory = MemoryFigures(
+        **device.peak_memory(),
+        since="benchmark" if reset else "process start",
+        device_before_bytes=used,
+        device_after_bytes=device.used_memory(),
+    )
     # Once more at the end: a neighbour that slowed one of the two would otherwise raise every floor.
     machine = None if before is None else better(before, measure_floors(device, loaded.dtype))
     if machine is not None:
@@ -199,10 +205,11 @@ def measure_floors(device: Device, dtype: str) -> FloorsFigures:
         read = _fastest(device, block.sum)
         del block
         rate = 0.0
-        for size in GEMM_SIZES:
+        sizes = GEMM_SIZES if device.kind == "cpu" else GEMM_SIZES + GEMM_SIZES_CARD
+        for size in sizes:
             square = torch.ones(size, size, dtype=torch_dtype(dtype), device=device.torch_device)
             product = partial(torch.nn.functional.linear, square, square)
-            seconds = _fastest(device, product, FLOOR_SECONDS / len(GEMM_SIZES))
+            seconds = _fastest(device, product, FLOOR_SECONDS / len(sizes))
             rate = max(rate, 2 * size**3 / seconds)
             if seconds > GEMM_CALL_S:
                 break

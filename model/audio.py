@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from env.errors import InputError
 from env.language import Message, _
 from env.toml import load_toml
+from model.pieces import WHOLE, Cutter, Piece
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,10 +158,11 @@ class AudioFile:
         InputError: the file cannot be opened or is no audio.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], piece: Piece = WHOLE) -> None:
         import soundfile
 
         self.path = Path(path)
+        self.piece = piece
         descriptor = _open_regular(self.path)
         try:
             # By descriptor, not by name: soundfile would guess from a name that ends in .raw and refuse it.
@@ -209,8 +211,7 @@ class AudioFile:
             )
         if rate <= TELEPHONE_RATE:
             self.notes.append(_("telephone band: sampled at {rate} Hz, the model was trained on 16 kHz", rate=rate))
-        if channels > 1:
-            self.notes.append(_("{channels} channels mixed down to one by their mean", channels=channels))
+        self.notes += self.piece.mixing(self.path, channels)
 
     def blocks(self) -> Iterator[Samples]:
         """Decode, mix down and resample: float32 arrays of shape [n], n > 0, at 16 kHz, in order.
@@ -221,14 +222,18 @@ class AudioFile:
             InputError: a NaN or infinite sample, fewer than 257 samples at 16 kHz, or nothing but silence.
         """
         levels = _Levels()
+        cutter = Cutter(self.piece, self.provenance.rate)
         produced = 0
         self._file.seek(0)
         if self.provenance.subtype in _FLOAT_SUBTYPES:
             self._scale = self._scale_of_floats()
-        for block in self._resampled(levels):
+        cutter.skip(self._file)
+        for block in self._resampled(levels, cutter):
             produced += len(block)
             yield block
-        self._check_end(levels)
+        if not cutter.done:
+            self._check_end(cutter.seen)
+        self.notes += cutter.ended(self.path, self.damage)
         self._check_levels(levels, produced)
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
@@ -284,7 +289,7 @@ class AudioFile:
         )
         return float(2.0 ** -(bits - 1))
 
-    def _resampled(self, levels: _Levels) -> Iterator[Samples]:
+    def _resampled(self, levels: _Levels, cutter: Cutter) -> Iterator[Samples]:
         import numpy as np
         import soxr
 
@@ -293,7 +298,7 @@ class AudioFile:
             stream = soxr.ResampleStream(
                 self.provenance.rate, SAMPLE_RATE, 1, dtype="float32", quality=RESAMPLER_QUALITY
             )
-        for raw in self._decoded():
+        for raw in cutter.frames(self._decoded()):
             frames = raw if self._scale == 1 else raw * np.float32(self._scale)
             mixed = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
             levels.add(frames, mixed)
@@ -312,8 +317,8 @@ class AudioFile:
             next=_("copy it again from its source; ls -l {path}", path=self.path),
         )
 
-    def _check_end(self, levels: _Levels) -> None:
-        """Set `damage` where less was decoded than the container promises."""
+    def _check_end(self, decoded: int) -> None:
+        """Set `damage` where fewer frames were decoded than the container promises."""
         if self.damage is not None:
             return
         info = self._file.extra_info
@@ -328,12 +333,12 @@ class AudioFile:
             )
         elif _OGG_CUT in info:
             self.damage = self._damaged(_("its last Ogg page does not end the stream"))
-        elif levels.frames < self.provenance.frames - self.provenance.rate // 10:
+        elif decoded < self.provenance.frames - self.provenance.rate // 10:
             # A tenth of a second is allowed for: MP3 headers count to a frame or two.
             self.damage = self._damaged(
                 _(
                     "{decoded:.2f} s of {promised:.2f} s could be decoded",
-                    decoded=levels.frames / self.provenance.rate,
+                    decoded=decoded / self.provenance.rate,
                     promised=self.provenance.seconds,
                 )
             )

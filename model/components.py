@@ -104,8 +104,8 @@ def choose_dtype(name: str, checkpoint: Checkpoint, device: Device) -> str:
     return name
 
 
-def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
-    """Load an inspected checkpoint with the library's own loader.
+def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | None = None) -> Loaded:
+    """Load an inspected checkpoint with the library's own loader; `attention` None is the library's own choice.
 
     Raises:
         CheckpointError: the loader left a tensor out or met another one, whatever the headers declare.
@@ -136,8 +136,10 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
             _("{folder} was not loaded whole: {left}", folder=checkpoint.folder, left=str(left)),
             next="nox -s verify -- --level 1",
         )
-    attention = str(model.config._attn_implementation)
-    return Loaded(model, device, checkpoint, dtype, attention, seconds, threads, adapted)
+    if attention is not None:
+        model.language_model.set_attn_implementation(attention)  # the encoder's own is torch's, the projector's eager
+    implementation = attention or str(model.config._attn_implementation)
+    return Loaded(model, device, checkpoint, dtype, implementation, seconds, threads, adapted)
 
 
 def _adapt(model: Any, device: Device) -> tuple[Message, ...]:
@@ -187,6 +189,11 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module=r"(torch|transformers|torch_npu)(\.|$)")
 
 
+def prompt_positions(architecture: Architecture, seq_len: int) -> int:
+    """How many positions of the language model go with `seq_len` encoder frames."""
+    return max(seq_len, PREFIX_TOKENS + architecture.audio_tokens(seq_len) + SUFFIX_TOKENS)
+
+
 def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int) -> Inputs:
     """Seeded inputs: `seq_len` encoder frames, and as many language-model positions.
 
@@ -199,7 +206,7 @@ def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int)
     import torch
 
     audio = architecture.audio_tokens(seq_len)
-    positions = max(seq_len, PREFIX_TOKENS + audio + SUFFIX_TOKENS)
+    positions = prompt_positions(architecture, seq_len)
     limit = architecture.text.max_position_embeddings
     if positions > limit:
         raise UsageError(

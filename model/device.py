@@ -138,6 +138,11 @@ def resolve(asked: str) -> Device:
         name = DeviceName.parse(asked)
     except ValueError as error:
         raise UsageError(error.args[0], next=_("--device npu:0, cuda:0, cpu or auto")) from error
+    if name.several:
+        raise UsageError(
+            _("{device} names several cards, and this runs on one", device=asked),
+            next=_("nox -s verify -- --device {device} verifies each of them", device=asked),
+        )
     if name.kind is None:
         return _first_present()
     device = Device(name.kind, name.index, asked)

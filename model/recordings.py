@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +17,12 @@ from env.language import Message, _, translate
 from model import audio, prompts
 from model.captions import WRITERS, Segment, Transcript
 from model.console import Bar, lines, note
-from model.options import batch_size
+from model.options import batch_size, keywords
 from model.prompts import Prompt
 from model.signature import Signature
+from model.sources import Source, named
 from model.transcribe import transcribe_files
+from model.warmup import warm_up
 from model.windows import UNSPACED_LANGUAGES
 
 if TYPE_CHECKING:
@@ -33,55 +37,66 @@ def prompt(options: argparse.Namespace) -> Prompt:
     Raises:
         UsageError: they contradict each other.
     """
-    if options.ctc and (options.task != "transcribe" or options.punctuate or options.keywords or options.prompt):
+    names = keywords(options)
+    task = options.task or "transcribe"
+    if options.ctc and (task != "transcribe" or options.punctuate or names or options.prompt):
         raise UsageError(
             _("--ctc reads the encoder alone: it cannot be asked to translate, punctuate or follow a prompt")
         )
     chosen = prompts.build(
-        options.task,
+        task,
         language=options.language,
         target=options.target,
         punctuate=options.punctuate,
-        keywords=options.keywords,
+        keywords=names,
         prompt=options.prompt,
+        tell_language=True,
     )
     if not chosen.trained:
         note(_("--prompt is not worded as the model was trained: its answer is a guess"))
     return chosen
 
 
-def total_seconds(paths: list[str]) -> float:
+def total_seconds(sources: Sequence[Source]) -> float:
     """Seconds of audio by the files' headers.
 
     Raises:
         InputError: not one of the files can be opened; loading a model for them would be in vain.
     """
     total, errors = 0.0, []
-    for path in paths:
+    for source in sources:
         try:
-            total += audio.seconds(path)
+            total += audio.seconds(source.path)
         except InputError as error:
             errors.append(error)
-    if len(errors) == len(paths):
+    if len(errors) == len(sources):
         raise errors[0] if len(errors) == 1 else InputError(lines(*(error.message for error in errors)))
     return total
 
 
-def output_paths(paths: list[str], folder: Path, suffix: str) -> dict[str, Path]:
-    """Where the transcript of each recording goes.
+def output_paths(sources: Sequence[Source], folder: Path, suffix: str) -> dict[str, Path]:
+    """Where the transcript of each recording goes: named as the recording, in folders as the recordings are where
+    several are named alike, with the recording's own ending where that still does not tell them apart.
 
     Raises:
         UsageError: two recordings would write one file.
     """
-    places: dict[str, Path] = {}
-    for path in paths:
-        place = folder / f"{Path(path).stem}.{suffix}"
-        if place in places.values():
-            raise UsageError(
-                _("two recordings would be written to {place}", place=place), next=_("give them in separate calls")
+    common = os.path.commonpath([source.path.absolute().parent for source in sources])
+    for folders, ending in ((False, False), (True, False), (True, True)):
+        places: dict[str, Path] = {}
+        for source in sources:
+            parent = source.path.absolute().parent.relative_to(common) if folders else Path()
+            name = source.path.name if ending else source.path.stem
+            channel = (
+                source.label.rpartition("#")[2] if source.label != str(source.path) and "#" in source.label else ""
             )
-        places[path] = place
-    return places
+            places[source.label] = folder / parent / f"{name}{'.' if channel else ''}{channel}.{suffix}"
+        if len(set(places.values())) == len(sources):
+            return places
+    raise UsageError(
+        _("two recordings would be written to {place}", place=next(iter(places.values()))),
+        next=_("give them in separate calls"),
+    )
 
 
 class Printer:
@@ -108,6 +123,8 @@ class Printer:
             print(WRITERS[self.format](transcript), end="", flush=True)
         elif self._begun == transcript.path:
             print(flush=True)
+        elif self.several and transcript.error is None:
+            print(f"==> {transcript.path} <==\n", flush=True)  # nothing was said in it
         self._begun = ""
 
 
@@ -136,20 +153,26 @@ def run(options: argparse.Namespace, session: Session) -> int:
         KeyboardInterrupt: after what was done is written.
     """
     instruction = prompt(options)
-    several = len(options.audio) > 1
+    with named(options.audio, options.channels) as sources:
+        return _transcribe(options, session, instruction, sources)
+
+
+def _transcribe(options: argparse.Namespace, session: Session, instruction: Prompt, sources: list[Source]) -> int:
+    several = len(sources) > 1
     if several and options.output is None and options.output_format in ONE_DOCUMENT:
         raise UsageError(
             _("several {format} documents cannot share stdout", format=options.output_format), next="--output DIR"
         )
-    places = output_paths(options.audio, options.output, options.output_format) if options.output else {}
-    seconds = total_seconds(options.audio)
+    places = output_paths(sources, options.output, options.output_format) if options.output else {}
+    seconds = total_seconds(sources)
 
     from model.decoding import Decoding
 
     decoding = Decoding(options.max_new_tokens, options.num_beams, batch_size(options))
     reader = session.reader(decoding, ctc=options.ctc)
+    warm_up(reader, sources, instruction, options.warmup or 0, options.window)
     printer = Printer(options.output_format, instruction.output_language, several)
-    files = len(options.audio)
+    files = len(sources)
     bar = Bar(_file_label(1, files), seconds, in_seconds=True)
 
     def on_segment(path: str, segment: Segment) -> None:
@@ -162,7 +185,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     try:
         with bar:
             for transcript in transcribe_files(
-                reader, options.audio, instruction, limit_seconds=options.window, on_segment=on_segment
+                reader, sources, instruction, limit_seconds=options.window, on_segment=on_segment
             ):
                 done.append(transcript)
                 bar.set_label(_file_label(min(len(done) + 1, files), files))
@@ -175,9 +198,16 @@ def run(options: argparse.Namespace, session: Session) -> int:
                     print(translate(_("error: {error}", error=transcript.error)), file=sys.stderr, flush=True)
     finally:
         spent = time.perf_counter() - started
-        _record(options.json, done, session.speech_signature(reader, prompt=instruction.content), spent)
+        signature = session.speech_signature(reader, prompt=instruction.content, warmup=options.warmup or None)
+        _record(options.json, done, signature, spent)
+    _require_all(done)
+    return 0
+
+
+def _require_all(done: Sequence[Transcript]) -> None:
+    """Raises: InputError, where a recording could not be transcribed to its end."""
     failed = [transcript for transcript in done if transcript.error is not None]
-    if failed and not several:
+    if failed and len(done) == 1:
         raise InputError(failed[0].error or "")
     if failed:
         raise InputError(
@@ -187,7 +217,6 @@ def run(options: argparse.Namespace, session: Session) -> int:
                 count=len(done),
             )
         )
-    return 0
 
 
 def _file_label(number: int, files: int) -> Message:

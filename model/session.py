@@ -11,7 +11,7 @@ from typing import Any
 
 from env.language import translate
 from env.stack import ROOT
-from model import checkpoint, checksums, components, decoding, device, stand_in
+from model import checkpoint, checksums, components, decoding, device, memory, stand_in
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.decoding import CtcReader, Decoding, Reader, Transcriber
@@ -49,6 +49,7 @@ class Session:
         self.seed = seed
         self.batch_size = batch_size
         self.seq_len = seq_len
+        self.attention: str | None = None  # the library's own
         if loaded is not None:
             self.loaded = loaded
             self.device = loaded.device
@@ -94,7 +95,8 @@ class Session:
             CheckpointError, DeviceError, OutOfMemoryError, UsageError.
         """
         self.device  # noqa: B018 (a device that is absent is told before a folder that is)
-        return components.load(self.checkpoint, self.device, self.dtype)
+        memory.require(self.device, self.checkpoint.architecture, self.dtype, self.batch_size, self.seq_len)
+        return components.load(self.checkpoint, self.device, self.dtype, self.attention)
 
     @property
     def model(self) -> Loaded:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from env.errors import InputError
@@ -15,6 +16,7 @@ from model.audio import AudioFile
 from model.captions import Segment, Transcript
 from model.decoding import Decoded, Reader
 from model.prompts import Prompt
+from model.sources import Source
 from model.windows import Window
 
 SILENT = _("silent: not decoded")
@@ -51,7 +53,7 @@ def segments(
 
 def transcribe_files(
     reader: Reader,
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Iterable[str | os.PathLike[str] | Source],
     prompt: Prompt,
     *,
     limit_seconds: float = windows.LIMIT_SECONDS,
@@ -64,14 +66,16 @@ def transcribe_files(
     Raises:
         OutOfMemoryError, DeviceError, UsageError: as the reader; these concern every file.
     """
-    for path in (os.fspath(path) for path in paths):
+    for each in paths:
+        source = each if isinstance(each, Source) else Source(Path(each), os.fspath(each))
+        path = source.label
         done: list[Segment] = []
         error: str | None = None
         interrupted = False
         provenance: dict[str, Any] | None = None
         notes: tuple[str, ...] = ()
         try:
-            with AudioFile(path) as audio:
+            with AudioFile(source.path, source.piece) as audio:
                 provenance = asdict(audio.provenance)
                 try:
                     for segment in segments(reader, audio, prompt, limit_seconds):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -72,6 +74,21 @@ def leaves_a_child_behind(session: Verification) -> Outcome:
     if os.fork() == 0:
         threading.Event().wait()
     os._exit(3)
+
+
+def leaves_a_daemon_behind(session: Verification) -> Outcome:
+    """End as a crash does, with a process in a session of its own."""
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", "import threading; threading.Event().wait()"], start_new_session=True
+    )
+    print(f"daemon {daemon.pid}", flush=True)
+    os._exit(3)
+
+
+def removes_the_run(session: Verification) -> Outcome:
+    """What a cleaning job does, or a user who thought that the run had ended."""
+    shutil.rmtree(session.context.run_folder)
+    return Outcome(Status.PASS)
 
 
 def says_no_more(session: Verification) -> Outcome:
@@ -149,3 +166,25 @@ def asks_for_ctrl_c(session: Verification) -> Outcome:
     """Interrupt the parent, as a user does, and never end."""
     os.kill(os.getppid(), signal.SIGINT)
     return hangs(session)
+
+
+# What a check may leave behind: a process of its group, one with a session of its own, one of a session's own.
+FAMILY = """
+import os, subprocess, sys
+held = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+if (child := os.fork()) == 0:
+    os.setsid()
+    os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"])
+print(os.getpid(), held.pid, child, flush=True)
+held.wait()
+"""
+
+
+def has_a_family(session: Verification) -> Outcome:
+    """Never end, with processes of three kinds; the run's pipe "family" is told who they are: verify, worker, they."""
+    with subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = process.stdout.readline()
+        (session.context.run_folder / "family").write_text(f"{os.getppid()} {os.getpid()} {pids}", encoding="utf-8")
+        process.wait()
+    return Outcome(Status.PASS)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,13 @@ def test_a_worker_that_falls_silent_and_never_ends_is_ended(context: Context, mo
     silent, after = run(context, check("says_no_more"), check("passes"))
     assert silent.reason == "the worker stopped answering and did not end in 0.5 s: it was ended"
     assert after.status is Status.PASS
+
+
+def test_what_a_dead_worker_started_is_gone_before_the_next_begins(context: Context) -> None:
+    left, after = run(context, check("leaves_a_daemon_behind"), check("passes"))
+    pid = int(left.log[-1].removeprefix("daemon "))
+    assert after.status is Status.PASS
+    assert not Path(f"/proc/{pid}/exe").exists()
 
 
 def test_a_worker_that_a_driver_holds_is_left_behind(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +249,15 @@ def test_a_full_disk_loses_no_finished_record(context: Context, monkeypatch: pyt
         run(context, check("passes"), check("fails"), check("skips"))
     assert read_record(context, "passes").status is Status.PASS
     assert sorted(path.name for path in (context.run_folder / "records").iterdir()) == ["passes.json"]
+
+
+def test_a_run_that_is_removed_meanwhile_ends_and_leaves_no_half(context: Context) -> None:
+    run_folder = context.run_folder / "run"
+    context = replace(context, run_folder=run_folder)
+    records.write_run(run_folder, engine.new_run("run", context, [check("removes_the_run")], "cpu", "nox -s verify"))
+    with pytest.raises(StorageError, match="run was removed while the run was writing to it"):
+        run(context, check("removes_the_run"), check("passes"))
+    assert not run_folder.exists()
 
 
 def test_records_of_an_emulated_run_say_so_even_when_the_worker_died(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 from msgspec import structs
 
-from env.language import _
+from env.language import _, joined
 from model.components import Inputs, Loaded, Step, torch_dtype
 from model.device import Device, runtime_errors
 from model.generation import generate
+from verify.run import card
+from verify.run.card import Watch
 from verify.run.figures.benchmark import (
     BenchmarkFigures,
     DecodeFigures,
@@ -24,7 +27,7 @@ from verify.run.figures.benchmark import (
     SummaryFigures,
     TimesFigures,
 )
-from verify.run.records import Outcome, passed
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 DECODE_TOKENS = 16
@@ -238,25 +241,32 @@ def floor_ms(machine: FloorsFigures, weights: int, operations: int, loaded: Load
     return max(reading, operations / machine.gemm_gflop_s / 1e6)
 
 
-FLOORS_FROM_LEVEL = 3
+FULL_LEVEL = 3
 BUDGET_S = 20.0  # per component; a slow device takes fewer rounds, and the signature says how many
 
 
 def check(session: Verification) -> Outcome:
     """Times of every component, of the whole and of decoding; from level 3 on beside the machine's floors."""
-    figures = measure(
-        session.model,
-        session.inputs,
-        session.parts,
-        warmup=session.context.warmup,
-        rounds=session.context.rounds,
-        floors=session.context.level >= FLOORS_FROM_LEVEL,
-        budget_s=BUDGET_S,
-    )
+    full = session.context.level >= FULL_LEVEL
+    loaded, inputs, parts = session.model, session.inputs, session.parts
+    with Watch(loaded.device) if full else contextlib.nullcontext() as watch:
+        figures = measure(
+            loaded,
+            inputs,
+            parts,
+            warmup=session.context.warmup,
+            rounds=session.context.rounds,
+            floors=full,
+            budget_s=BUDGET_S,
+        )
+    figures = structs.replace(figures, card=watch.figures if watch else None)
     signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
+    if problem := card.uncorrected(figures.card):
+        return failed([problem], figures, signature)
     reason = _(
         "{milliseconds:.1f} ms a pass, {rate:.1f} tokens/s",
         milliseconds=figures.total.p50_ms,
         rate=figures.decode.tokens_per_s,
     )
-    return passed(reason, figures, signature)
+    slowdown = card.slowed(figures.card)
+    return passed(joined(reason, slowdown) if slowdown else reason, figures, signature)

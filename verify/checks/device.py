@@ -1,4 +1,4 @@
-"""Level 1: does the device of the run answer, multiply right, and have the model's GELU?"""
+"""Level 1: does the device of the run answer, multiply right, and have the model's GELU? And its other operators?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from env.language import Message, _
 from model import components, gelu
 from model.device import Device, emulated, runtime_errors, versions
 from model.gelu import Gelu
+from verify.reference import operators
 from verify.reference.numerics import Comparison, as_array, compare
 from verify.run.figures.host import DeviceFigures, GeluFigures, OperationFigures
 from verify.run.records import Outcome, failed, passed
@@ -25,7 +26,8 @@ def check(session: Verification) -> Outcome:
 
     The product of two matrices of small whole numbers is exact in every dtype that has 8 bits of mantissa and a
     float32 accumulator, so any difference at all is a fault. An NPU may have GELU by tanh alone: the reference then
-    takes it as well, and the verdict says so.
+    takes it as well, and the verdict says so. The other operators are measured and not judged: what a model owes to
+    them its layers show, and where they fail these rows say why.
     """
     device = session.device
     compiler = _compiler_start(device)
@@ -47,6 +49,8 @@ def check(session: Verification) -> Outcome:
             tanh_error=_finite(activation.tanh_error),
         ),
         compiler_start_s=compiler,
+        operators=session.operators,
+        equal_maxima=operators.equal_maxima(device),
     )
     if problems := list(_problems(device, comparison, activation)):
         return failed(problems, figures)

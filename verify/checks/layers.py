@@ -15,7 +15,7 @@ from env.language import _
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 from model.hooks import Point
-from verify.reference import bounds
+from verify.reference import bounds, operators
 from verify.reference.figures import ScoresFigures
 from verify.reference.numerics import as_array
 from verify.reference.points import Reading, described, read_points, scores
@@ -125,7 +125,7 @@ def check(session: Verification) -> Outcome:
 def judged(session: Verification, figures: LayersFigures) -> Outcome:
     """The outcome of a measurement of layers."""
     if wrong := problems(figures):
-        return failed(wrong, figures, session.signature())
+        return failed(wrong + operators.explanation(session.operators), figures, session.signature())
     closest = figures.isolated.closest[0]
     reason = _(
         "{points} points within their bounds, {point} at {share:.0%} of its",

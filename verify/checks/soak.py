@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from msgspec import structs
 
-from env.language import _
+from env.language import _, joined
 from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import Device
+from model.signature import Signature
 from verify.checks.repeatability import Repeats
+from verify.run import card
+from verify.run.card import Watch
 from verify.run.figures.repeats import DriftFigures, MemoryDriftFigures, MismatchFigures, SoakFigures
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
@@ -100,8 +103,15 @@ def check(session: Verification) -> Outcome:
     """Rounds for the run's --minutes: nothing may ever differ. Drift of time and memory is reported."""
     loaded, inputs = session.model, session.inputs
     wide = make_inputs(loaded.architecture, SOAK_BATCH, SOAK_LENGTH * inputs.frames, session.seed)
-    figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
-    signature = session.signature(n=figures.rounds)
+    with Watch(loaded.device) as watch:
+        figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
+    return judged(structs.replace(figures, card=watch.figures), session.signature(n=figures.rounds))
+
+
+def judged(figures: SoakFigures, signature: Signature) -> Outcome:
+    """The outcome of the rounds: any difference fails, and so does an error of memory that the card itself counted."""
+    if problem := card.uncorrected(figures.card):
+        return failed([problem], figures, signature)
     if figures.mismatches:
         first = figures.listed[0]
         problem = _(
@@ -120,4 +130,5 @@ def check(session: Verification) -> Outcome:
         time=figures.time.drift,
         memory=figures.memory.drift,
     )
-    return passed(reason, figures, signature)
+    slowdown = card.slowed(figures.card)
+    return passed(joined(reason, slowdown) if slowdown else reason, figures, signature)

@@ -64,6 +64,7 @@ class Fault:
     target: str  # fnmatch pattern of a whole name
     kind: str
     device: str = "npu"  # only tensors of this device type are touched, so that a CPU reference stays right
+    card: int | None = None  # and only of this one of several
     dtype: str | None = None  # and only of this dtype: on a plain CPU the reference is on the same device, but wider
     module: str | None = None  # at "op": only while a module whose name matches is running
     argument: int | str | None = None  # which argument is corrupted; None: the result

@@ -33,7 +33,7 @@ def render(evidence: Evidence, language: Language, campaign: Campaign | Damaged 
     """
     verdict = judge(evidence)
     text = (
-        _environment(language)
+        environment(language)
         .get_template("report.md.j2")
         .render(
             run=evidence.run,
@@ -49,7 +49,7 @@ def render(evidence: Evidence, language: Language, campaign: Campaign | Damaged 
 
 
 @cache
-def _environment(language: Language) -> Environment:
+def environment(language: Language) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from env import guardian
+from env.ending import new_mark
 from env.errors import storage_error
 from env.language import Message, _
 from env.stack import ROOT
@@ -37,8 +39,9 @@ class Child:
         Raises:
             StorageError: the log cannot be written.
         """
+        self._mark = new_mark()
         own = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
-        environ = npu_logs.environment({**os.environ, **own}, context.run_folder, number)
+        environ = npu_logs.environment({**os.environ, **own, self._mark: "1"}, context.run_folder, number)
         self.number = number
         self.log = log = context.run_folder / "logs" / f"worker-{number}.log"
         self._fallbacks: set[str] = set()
@@ -69,7 +72,7 @@ class Child:
 
     def run(self, check: Check, limit: float) -> Answer:
         """The worker's answer for `check`, or one in its place where it died or outlasted `limit` seconds."""
-        offset = self.log.stat().st_size
+        offset = self.log.stat().st_size if self.log.exists() else 0
         self._plog.skip()
         start = time.monotonic()
         line = b""
@@ -150,14 +153,15 @@ class Child:
             elif self._process.poll() is None:
                 os.kill(self._process.pid, number)
 
-    def close(self) -> None:
-        """End the worker and everything it started. Safe to call twice."""
+    def close(self, limit: float | None = None) -> None:
+        """End the worker and everything it started; it may take `limit` seconds (30) to be gone. Safe to call twice."""
         if not self.alive:
             return
         self.alive = False
         self._signal(signal.SIGKILL, group=True)
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: not even that ends it
-            self._process.wait(LAST_WORDS_S)
+            self._process.wait(LAST_WORDS_S if limit is None else limit)
+        guardian.end(self._mark, 0.0)  # what left the group: it would hold the device against the next worker
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -165,8 +169,13 @@ class Child:
 
 
 def tail(path: Path, offset: int = 0, lines: int = LOG_LINES) -> list[str]:
-    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out."""
-    with path.open("rb") as file:
-        file.seek(max(offset, path.stat().st_size - (1 << 16)))
-        text = file.read().decode("utf-8", "replace")
+    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out; none of
+    one that was removed.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(offset, os.fstat(file.fileno()).st_size - (1 << 16)))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
     return without_home(text.replace(f"{ROOT}/", "")).splitlines()[-lines:]

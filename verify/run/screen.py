@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from msgspec import UNSET
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from env.language import _, translate
+from verify.reference.figures import ReferenceFigures
 from verify.run.engine import Progress
 from verify.run.plan import Check
 from verify.run.records import Record, Status
@@ -82,6 +84,14 @@ def screen(checks: Sequence[Check]) -> Iterator[Callable[[Progress], None]]:
     board = Board(checks)
     with Live(board, console=console, refresh_per_second=4):
         yield board.take
+
+
+def cautions(records: Sequence[Record]) -> Iterator[str]:
+    """What a run could not keep, once: it failed no check, and the next run pays for it."""
+    references = (getattr(record.figures, "reference", None) for record in records)
+    unkept = (one.unkept for one in references if isinstance(one, ReferenceFigures))
+    for text in dict.fromkeys(translate(each) for each in unkept if each is not UNSET):
+        yield translate(_("caution: {text}", text=text))
 
 
 def failures(records: Sequence[Record]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from model import gelu
 from model.components import Loaded
 from model.session import Session
 from model.size import FULL_SIZE
-from verify.reference import file, values
+from verify.reference import file, operators, values
+from verify.reference.figures import OperatorFigures
 from verify.reference.values import Expected
 from verify.run.context import Context
 
@@ -57,6 +58,15 @@ class Verification(Session):
         bundled = Verification(self.context.of_bundled(load_stack().stand_in, dtype))
         bundled.device = self.device
         return bundled
+
+    @cached_property
+    def operators(self) -> list[OperatorFigures]:
+        """The model's operators on the device one by one, in float32 and in the 16-bit dtype that was asked for.
+
+        Raises: OutOfMemoryError, DeviceError.
+        """
+        half = self.asked_dtype if self.asked_dtype in ("float16", "bfloat16") else operators.half(self.device)
+        return operators.measure(self.device, ("float32", half), self.seed)
 
     @property
     def layer_by_layer(self) -> bool:

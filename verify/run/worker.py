@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from env import npu_emulator
+from env import ending, npu_emulator
 from env.arguments import Parser
 from env.errors import BundleError, CheckpointError, UsageError
 from env.language import Message, _
@@ -123,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--context", required=True, help=_("the run's options as JSON"))
     arguments = parser.parse_args(argv)
     die_with_parent(arguments.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for number in ending.SIGNALS:  # a Ctrl-C or a service manager's SIGTERM reaches every process; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)  # the parent asks where a hanging check stands
     session = Verification(Context.from_json(arguments.context))

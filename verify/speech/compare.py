@@ -179,7 +179,7 @@ def _error_rate_difference(pairs: Sequence[tuple[Line, Line]], normaliser: Norma
     import numpy as np
 
     languages = [left.language for left, _ in pairs]
-    references = [normaliser.words(left.reference, left.language) for left, _ in pairs]
+    references = [normaliser.words(left.reference or "", left.language) for left, _ in pairs]
     sides = []
     for side in (0, 1):
         texts = [pair[side].hypothesis or "" for pair in pairs]
@@ -209,7 +209,7 @@ def _translation_difference(pairs: Sequence[tuple[Line, Line]], target: str) -> 
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
-    references = [[left.reference for left, _ in pairs]]
+    references = [[left.reference or "" for left, _ in pairs]]
     texts = ([left.hypothesis or "" for left, _ in pairs], [right.hypothesis or "" for _, right in pairs])
     a, b = (metric.corpus_score(side, references).score for side in texts)
     statistics = [np.array(metric._extract_corpus_statistics(side, references), dtype=np.int64) for side in texts]
@@ -231,15 +231,16 @@ def compare(a: Transcripts, b: Transcripts, normaliser: Normaliser, names: tuple
         InputError: the files have no utterance in common, or differ in references or audio.
     """
     pairs, left_out = _pairs(a, b, names)
-    transcribed = [pair for pair in pairs if pair[0].target is None]
+    scored = [pair for pair in pairs if pair[0].reference is not None]  # the others are compared word by word alone
+    transcribed = [pair for pair in scored if pair[0].target is None]
     differences = [_error_rate_difference(transcribed, normaliser)] if transcribed else []
-    for target in sorted({left.target for left, _right in pairs if left.target is not None}):
-        differences.append(_translation_difference([pair for pair in pairs if pair[0].target == target], target))
+    for target in sorted({left.target for left, _right in scored if left.target is not None}):
+        differences.append(_translation_difference([pair for pair in scored if pair[0].target == target], target))
     disagreements = tuple(
         Disagreement(
             left.key,
             left.language,
-            left.reference,
+            left.reference or "",
             left.hypothesis or "",
             right.hypothesis or "",
             align(left.hypothesis or "", right.hypothesis or "", left.target or left.language, names),

@@ -162,7 +162,7 @@ def accuracy(counts: Counts, normaliser: Normaliser) -> Score:
 
 def transcription_scores(lines: Sequence[Line], normaliser: Normaliser) -> dict[str, Score]:
     """WER, CER and sentence accuracy of transcribed utterances."""
-    texts = [(line.reference, line.hypothesis or "", line.language) for line in lines]
+    texts = [(line.reference or "", line.hypothesis or "", line.language) for line in lines]
     words = word_counts(
         [normaliser.words(reference, language) for reference, _, language in texts],
         [normaliser.words(hypothesis, language) for _, hypothesis, language in texts],
@@ -225,8 +225,8 @@ def score(transcripts: Transcripts, normaliser: Normaliser) -> dict[str, Any]:
 
     Utterances that failed are counted and listed; they are in no score.
     """
-    transcribed = [line for line in transcripts.done if line.target is None]
-    translated = [line for line in transcripts.done if line.target is not None]
+    transcribed = [line for line in transcripts.scored if line.target is None]
+    translated = [line for line in transcripts.scored if line.target is not None]
     transcription = {
         language: transcription_scores(lines, normaliser)
         for language, lines in _grouped(transcribed, lambda line: line.language).items()
@@ -237,7 +237,7 @@ def score(transcripts: Transcripts, normaliser: Normaliser) -> dict[str, Any]:
     for target, lines in _grouped(translated, lambda line: line.target or "").items():
         pairs = _grouped(lines, lambda line: f"{line.language}-{line.target}")
         for pair, members in [*pairs.items(), (f"{ALL}-{target}", lines)]:
-            texts = [line.reference for line in members], [line.hypothesis or "" for line in members]
+            texts = [line.reference or "" for line in members], [line.hypothesis or "" for line in members]
             translation[pair] = translation_scores(*texts, target)
     return {
         "signature": {

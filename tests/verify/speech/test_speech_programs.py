@@ -115,7 +115,10 @@ def test_ctc_and_translation_and_an_own_prompt_give_other_texts(
         (["--audio", "a.wav", "--ctc", "--punctuate"], "--ctc reads the encoder alone"),
         (["--audio", "a.wav", "--target", "de"], "--target is for translation only"),
         (["--audio", "a.wav", "b.wav", "--output-format", "srt"], "several srt documents cannot share stdout"),
-        (["--audio", "x/a.wav", "y/a.flac", "--output", "out"], "two recordings would be written to out/a.txt"),
+        (["--audio", "https://example.org/a.wav"], "is an address: nothing is downloaded here"),
+        (["--audio", "a.wav", "--channels", "left"], "--channels left: neither mix nor split nor a channel's number"),
+        (["--audio", "a.wav", "--language", "tlh-Latn"], "--language tlh-latn: not a language of this model"),
+        (["--audio", "a.wav", "--target", "ru"], "--target ru: not a language of this model"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused_before_anything_loads(words: list[str], message: str) -> None:
@@ -149,7 +152,9 @@ def test_evaluation_scores_lists_what_it_could_not_use_and_goes_on(
 
     with pytest.raises(InputError):
         eval_program.main([*common, *words])
-    assert "going on: 7 utterances are done (7 in out.jsonl), 1 are left" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "going on: 7 texts of earlier runs stand (7 in out.jsonl): same audio" in err
+    assert "settings; 1 are left" in err
 
     assert eval_program.main(["--rescore", str(output), "--json", str(tmp_path / "again.json")]) == 0
     again = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))["scores"]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from verify.reference.figures import Count, Figures, Size
+from verify.run.figures.card import CardFigures
 
 
 class SummaryFigures(Figures, frozen=True, kw_only=True):
@@ -83,3 +84,4 @@ class BenchmarkFigures(Figures, frozen=True, kw_only=True):
     memory: MemoryFigures
     floors: FloorsFigures | None  # None where they were not measured
     percentiles: str = "linear interpolation"
+    card: CardFigures | None = None  # None on a CPU, and below level 3

@@ -262,6 +262,33 @@ def bench_kills(session: nox.Session) -> None:
     call(session, sys.executable, "verify.bench_kills", *session.posargs)
 
 
+@nox.session(venv_backend="none", default=False)
+def compare(session: nox.Session) -> None:
+    """Hold two runs, or two sides of several, beside each other: RUN_A RUN_B."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, tools(session), "verify.report.compare", *session.posargs)
+
+
+@nox.session(name="bench-pair", venv_backend="none", default=False)
+def bench_pair(session: nox.Session) -> None:
+    """Time two sides in turn, A B A B, and compare them: --a OPTIONS --b OPTIONS."""
+    call(session, host(session), "verify.bench_pair", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def reference(session: nox.Session) -> None:
+    """Propose a chip's rows of reference times from a run: --run RUN."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, tools(session), "verify.report.references", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def export(session: nox.Session) -> None:
+    """Write a run in the formats that others take: --run RUN [--format NAME ...]."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, tools(session), "verify.report.export", *session.posargs)
+
+
 def development(session: nox.Session) -> Path:
     """The interpreter of `.venvs/dev`: the host profile with the test tools."""
     call(session, sys.executable, "env", "setup", "--profile", "dev")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from env import options
 from env.errors import CheckpointError, DeviceError, UsageError
 from env.language import Message, _
-from model import gate, rotary
+from model import gate, layout, rotary
 from model.architecture import Architecture
 from model.checkpoint import Checkpoint
 from model.device import Device, runtime_errors, set_threads
@@ -229,33 +229,30 @@ def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int)
 
 def encode(model: Any, features: torch.Tensor) -> torch.Tensor:
     """[B, T, input_dim] -> [B, T, hidden_dim]."""
-    return _tensor(model.encoder(features))
+    return _tensor(layout.base(model).encoder(features))
 
 
 def ctc_head(model: Any, encoded: torch.Tensor) -> torch.Tensor:
     """[B, T, hidden_dim] -> [B, T, output_dim]; inside the encoder the same layer feeds its middle back."""
-    return _tensor(model.encoder.out(encoded))
+    return _tensor(layout.base(model).encoder.out(encoded))
 
 
 def project(model: Any, encoded: torch.Tensor) -> torch.Tensor:
     """[B, T, hidden_dim] -> [B, queries * ceil(T / window), text hidden_size]."""
-    return _tensor(model.projector(encoded))
+    return _tensor(layout.base(model).projector(encoded))
 
 
 def splice(model: Any, input_ids: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
     """Text embeddings [B, S, hidden] with `audio` put, in order, where the ids hold the audio token."""
-    return _tensor(model.get_merged_audio_embeddings(input_ids=input_ids, audio_features=audio))
+    return _tensor(layout.base(model).get_merged_audio_embeddings(input_ids=input_ids, audio_features=audio))
 
 
 def language_model(
     model: Any, embeddings: torch.Tensor, mask: torch.Tensor | None = None, positions: torch.Tensor | None = None
 ) -> torch.Tensor:
     """[B, S, hidden] -> logits [B, S, vocab_size]. `mask` and `positions` [B, S] are those of a padded batch."""
-    return _tensor(
-        model.language_model(
-            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
-        ).logits
-    )
+    whole = model if layout.is_nested(model) else model.language_model  # the head is the whole model's own there
+    return _tensor(whole(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False).logits)
 
 
 def forward(model: Any, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:

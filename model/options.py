@@ -126,7 +126,7 @@ def add_decoding_options(group: argparse._ArgumentGroup) -> None:
     """How text is decoded, whatever becomes of it."""
     group.add_argument("--punctuate", action="store_true", help=_("ask for punctuation and capital letters"))
     group.add_argument(
-        "--max-new-tokens", type=at_least(1), default=windows.NEW_TOKENS, metavar="N", help=_("of each window")
+        "--max-new-tokens", type=at_least(1), metavar="N", help=_("of each window; by default 200, of longer ones more")
     )
     group.add_argument("--num-beams", type=at_least(1), default=1, metavar="N", help=_("1 is greedy decoding"))
     group.add_argument(
@@ -152,7 +152,20 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_asking_options(group)
-    group.add_argument("--output-format", choices=captions.FORMATS, default="txt", help=_("of the transcripts"))
+    group.add_argument(
+        "--output-format",
+        nargs="+",
+        choices=(*captions.FORMATS, captions.ALL),
+        default=["txt"],
+        help=_("of the transcripts; several need --output"),
+    )
+    group.add_argument(
+        "--max-line-width",
+        type=at_least(1),
+        default=captions.LINE_WIDTH,
+        metavar="N",
+        help=_("columns of a line of srt and vtt, of which a caption has two"),
+    )
     group.add_argument("--output", type=Path, metavar="DIR", help=_("write a file for each recording, not to stdout"))
     add_decoding_options(group)
 

@@ -7,14 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from env import atomic
 from env.errors import InputError, UsageError
 from env.language import Message, _, translate
-from model import audio, prompts
+from model import audio, captions, prompts
 from model.captions import WRITERS, Segment, Transcript
 from model.console import Bar, lines, note
 from model.options import batch_size, keywords
@@ -28,7 +27,7 @@ from model.windows import UNSPACED_LANGUAGES
 if TYPE_CHECKING:
     from model.session import Session
 
-ONE_DOCUMENT = ("srt", "vtt")  # formats of which two in a row are no document
+ONE_DOCUMENT = ("srt", "vtt", "tsv")  # formats of which two in a row are no document
 
 
 def prompt(options: argparse.Namespace) -> Prompt:
@@ -99,11 +98,26 @@ def output_paths(sources: Sequence[Source], folder: Path, suffix: str) -> dict[s
     )
 
 
+def output_formats(options: argparse.Namespace, *, several: bool) -> tuple[str, ...]:
+    """The formats of --output-format, each once; `all` is each there is.
+
+    Raises:
+        UsageError: they cannot share stdout.
+    """
+    formats = tuple(captions.FORMATS if captions.ALL in options.output_format else dict.fromkeys(options.output_format))
+    if options.output is None and len(formats) > 1:
+        raise UsageError(_("several formats cannot share stdout"), next="--output DIR")
+    if options.output is None and several and formats[0] in ONE_DOCUMENT:
+        raise UsageError(_("several {format} documents cannot share stdout", format=formats[0]), next="--output DIR")
+    return formats
+
+
 class Printer:
     """Transcripts on stdout: txt window by window, the other formats when a recording is done."""
 
-    def __init__(self, format: str, language: str | None, several: bool) -> None:
+    def __init__(self, format: str, width: int, language: str | None, several: bool) -> None:
         self.format = format
+        self.width = width
         self.several = several
         self._between = "" if language in UNSPACED_LANGUAGES else " "
         self._begun = ""  # the recording of which text is printed already
@@ -120,11 +134,11 @@ class Printer:
 
     def transcript(self, transcript: Transcript) -> None:
         if self.format != "txt":
-            print(WRITERS[self.format](transcript), end="", flush=True)
+            print(WRITERS[self.format](transcript, self.width), end="", flush=True)
         elif self._begun == transcript.path:
             print(flush=True)
-        elif self.several and transcript.error is None:
-            print(f"==> {transcript.path} <==\n", flush=True)  # nothing was said in it
+        elif self.several and transcript.error is None:  # nothing was heard in it: it is named all the same
+            print(f"==> {transcript.path} <==\n", flush=True)
         self._begun = ""
 
 
@@ -159,24 +173,22 @@ def run(options: argparse.Namespace, session: Session) -> int:
 
 def _transcribe(options: argparse.Namespace, session: Session, instruction: Prompt, sources: list[Source]) -> int:
     several = len(sources) > 1
-    if several and options.output is None and options.output_format in ONE_DOCUMENT:
-        raise UsageError(
-            _("several {format} documents cannot share stdout", format=options.output_format), next="--output DIR"
-        )
-    places = output_paths(sources, options.output, options.output_format) if options.output else {}
+    formats = output_formats(options, several=several)
+    places = {suffix: output_paths(sources, options.output, suffix) for suffix in formats if options.output}
     seconds = total_seconds(sources)
 
     from model.decoding import Decoding
 
     decoding = Decoding(options.max_new_tokens, options.num_beams, batch_size(options))
-    reader = session.reader(decoding, ctc=options.ctc)
+    timed = options.json is not None or any(name in captions.TIMED for name in formats)
+    reader = session.reader(decoding, ctc=options.ctc, align=timed)
     warm_up(reader, sources, instruction, options.warmup or 0, options.window)
-    printer = Printer(options.output_format, instruction.output_language, several)
+    printer = Printer(formats[0], options.max_line_width, instruction.output_language, several)
     files = len(sources)
     bar = Bar(_file_label(1, files), seconds, in_seconds=True)
 
     def on_segment(path: str, segment: Segment) -> None:
-        bar.advance(segment.end - segment.start)
+        bar.advance(segment.read_seconds)
         if not places:
             printer.segment(path, segment)
 
@@ -189,10 +201,11 @@ def _transcribe(options: argparse.Namespace, session: Session, instruction: Prom
             ):
                 done.append(transcript)
                 bar.set_label(_file_label(min(len(done) + 1, files), files))
-                if places and (transcript.segments or transcript.error is None):
-                    atomic.write_text(places[transcript.path], WRITERS[options.output_format](transcript))
-                elif not places:
+                if not places:
                     printer.transcript(transcript)
+                elif transcript.segments or transcript.error is None:
+                    for suffix, place in places.items():
+                        atomic.write_text(place[transcript.path], WRITERS[suffix](transcript, options.max_line_width))
                 print_notes(transcript)
                 if several and transcript.error is not None:
                     print(translate(_("error: {error}", error=transcript.error)), file=sys.stderr, flush=True)
@@ -225,7 +238,7 @@ def _file_label(number: int, files: int) -> Message:
 
 def _record(path: Path | None, done: list[Transcript], signature: Signature, spent: float) -> None:
     """The summary on stderr, and the JSON record where --json names a file."""
-    heard = sum(segment.end - segment.start for transcript in done for segment in transcript.segments)
+    heard = sum(segment.heard_seconds for transcript in done for segment in transcript.segments)
     rtfx = heard / spent if spent > 0 and heard > 0 else None
     if rtfx is not None:
         note(
@@ -240,7 +253,7 @@ def _record(path: Path | None, done: list[Transcript], signature: Signature, spe
             )
         )
     if path is not None:
-        transcripts = [{"text": transcript.text, **asdict(transcript)} for transcript in done]
+        transcripts = [captions.data(transcript) for transcript in done]
         value = {
             "schema": 1,
             "program": "inference.py",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from model import gate, threads
+from model import gate, layout, threads
 from model.checkpoint import Checkpoint
 from model.components import ctc_head, encode, forward, language_model, project, quiet, splice, torch_dtype
 from model.stored_tensors import StoredTensors
@@ -49,7 +49,7 @@ class Reference:
         with contextlib.suppress(OSError):  # most checkpoints have none; the model's config then says when to stop
             self.model.generation_config = gate.load_generation_config(checkpoint.folder)
         tied = bool(checkpoint.architecture.text.tie_word_embeddings)
-        for name, module in self.model.named_modules():
+        for name, module in layout.named_modules(self.model):
             stored = "language_model.model.embed_tokens" if tied and name == "language_model.lm_head" else name
             _Layer(self._files, stored, module).attach()
 

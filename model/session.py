@@ -131,8 +131,8 @@ class Session:
         """
         return decoding.load_processor(self.checkpoint)
 
-    def reader(self, how: Decoding, *, ctc: bool = False) -> Reader:
-        """What turns speech into text: the whole model, or with `ctc` its encoder alone.
+    def reader(self, how: Decoding, *, ctc: bool = False, align: bool = False) -> Reader:
+        """What turns speech into text: the whole model, or with `ctc` its encoder alone; `align` gives words times.
 
         The processor is looked at before the weights are loaded.
 
@@ -140,7 +140,9 @@ class Session:
             CheckpointError, DeviceError, OutOfMemoryError, UsageError.
         """
         processor = self.processor
-        return CtcReader(self.model, processor) if ctc else Transcriber(self.model, processor, how)
+        if ctc:
+            return CtcReader(self.model, processor, align=align)
+        return Transcriber(self.model, processor, how, align=align)
 
     def signature(self, *, n: int | None = None, warmup: int | None = None) -> Signature:
         """What a figure on the seeded inputs was taken with; `n` and `warmup` where there were repeats."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from env.atomic import replacing, write_json
 from env.errors import StorageError, UsageError, storage_error
 from env.language import _
-from model.architecture import Architecture, Shape, parse
+from model.architecture import Shape, parse
 from model.checkpoint import CONFIG_FILE, INDEX_FILE, SINGLE_FILE, STAND_IN_FILE
 from model.safetensors_format import ITEM_BYTES, write_file
 
@@ -114,7 +114,7 @@ def _make(folder: Path, config: Mapping[str, Any], seed: int, name: str, progres
         )
     with replacing(folder) as temporary:
         temporary.mkdir()
-        _write_weights(temporary, architecture, config, seed, progress)
+        write_weights(temporary, config, seed, progress)
         write_json(temporary / CONFIG_FILE, config)
         write_json(temporary / STAND_IN_FILE, {"schema": 1, "name": name, "seed": seed, "recipe": RECIPE})
 
@@ -128,9 +128,12 @@ def _sweep(parent: Path) -> None:
                 shutil.rmtree(leftover)
 
 
-def _write_weights(
-    folder: Path, architecture: Architecture, config: Mapping[str, Any], seed: int, progress: Callable[[str], None]
+def write_weights(
+    folder: Path, config: Mapping[str, Any], seed: int, progress: Callable[[str], None] = lambda line: None
 ) -> None:
+    """The seeded weights of a config.json, in as many shards as they need."""
+    architecture, problems = parse(config)
+    assert architecture is not None, problems
     shapes = architecture.tensors()
     shards = _split(shapes)
     total = sum(_bytes(name, shape) for name, shape in shapes.items())

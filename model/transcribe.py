@@ -12,6 +12,7 @@ from typing import Any
 from env.errors import InputError
 from env.language import _
 from model import windows
+from model.alignment import Word
 from model.audio import AudioFile
 from model.captions import Segment, Transcript
 from model.decoding import Decoded, Reader
@@ -19,8 +20,8 @@ from model.prompts import Prompt
 from model.sources import Source
 from model.windows import Window
 
-SILENT = _("silent: not decoded")
 INTERRUPTED = _("interrupted")
+PAD = 0.2  # seconds around the words that still count as speech: the model's authors' own (vad_speech_pad)
 
 
 def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -> list[Segment]:
@@ -32,9 +33,27 @@ def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -
 
 
 def _segment(window: Window, decoded: Decoded | None) -> Segment:
+    """The text of a window at the times of its sound, and what there is to know of it."""
+    span = (window.start_seconds, window.end_seconds)
     if decoded is None:
-        return Segment(window.start_seconds, window.end_seconds, "", (SILENT,))
-    return Segment(window.start_seconds, window.end_seconds, decoded.text, decoded.notes, decoded.ended)
+        silent = _("silent (its loudest at {level:.0f} dBFS): not decoded", level=window.level)
+        return Segment(*span, "", (silent,), window=span)
+    notes = decoded.notes
+    if not decoded.text.strip():
+        notes = (*notes, _("no text, though it is not silent (its loudest at {level:.0f} dBFS)", level=window.level))
+    words = tuple(
+        Word(round(word.start + span[0], 3), round(word.end + span[0], 3), word.text) for word in decoded.words
+    )
+    return Segment(*_spoken(window, words), decoded.text, notes, decoded.ended, span, words)
+
+
+def _spoken(window: Window, words: tuple[Word, ...]) -> tuple[float, float]:
+    """Where in the recording a window's speech is: its sound, and of that, where there are words."""
+    first, last = window.sounding_seconds
+    if not words:
+        return first, last
+    start, end = max(first, words[0].start - PAD), min(last, words[-1].end + PAD)
+    return (start, end) if start < end else (first, last)
 
 
 def segments(
@@ -89,6 +108,8 @@ def transcribe_files(
             error = unusable.message
         except KeyboardInterrupt:
             error, interrupted = INTERRUPTED, True
-        yield Transcript(path, tuple(done), prompt.output_language, provenance, notes, error)
+        yield Transcript(
+            path, tuple(done), prompt.output_language, provenance, notes, error, prompt.task, prompt.target
+        )
         if interrupted:
             raise KeyboardInterrupt

@@ -179,6 +179,7 @@ def context_of(options: argparse.Namespace, folder: Path) -> Context:
         seq_len=options.seq_len,
         reference=str(Path(options.reference).resolve()) if options.reference else None,
         minutes=options.minutes,
+        gate=options.gate,
     )
 
 

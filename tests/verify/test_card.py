@@ -14,6 +14,7 @@ from model.device import Device
 from verify.run import card
 from verify.run.card import Card, Gpu, Npu, UnreadError, Watch
 from verify.run.figures.card import CardFigures, ErrorCounts
+from verify.run.judgement import of_card
 
 MAP = """\
 \tNPU ID                         Chip ID                        Chip Logic ID                  Chip Name
@@ -122,7 +123,7 @@ def test_a_clock_that_falls_and_an_error_of_the_memory_are_said() -> None:
     assert figures is not None
     assert [sample.mhz for sample in figures.samples] == [1800.0, 1700.0]
     assert card.slowed(figures) == "the clock fell from 1800 to 1700 MHz at 92 C"
-    assert card.uncorrected(figures) == "1 double-bit errors of the card's memory meanwhile (npu-smi)"
+    assert of_card(figures) == ["1 double-bit errors of the card's memory meanwhile (npu-smi)"]
     assert figures.spread["busy"].median == 0.9
     assert "power_w" not in figures.spread
 
@@ -130,7 +131,7 @@ def test_a_clock_that_falls_and_an_error_of_the_memory_are_said() -> None:
 def test_a_steady_clock_and_a_steady_count_say_nothing() -> None:
     figures = watched(lambda device: Fake())
     assert figures is not None
-    assert card.uncorrected(structs.replace(figures, errors_after=figures.errors_before)) is None
+    assert of_card(structs.replace(figures, errors_after=figures.errors_before)) == []
     steady = structs.replace(figures.spread["mhz"], last=1790.0)
     assert card.slowed(structs.replace(figures, spread={**figures.spread, "mhz": steady})) is None
 
@@ -144,7 +145,8 @@ def test_a_tool_that_does_not_answer_ends_nothing_and_is_said() -> None:
     assert silent is not None
     assert (absent.unread, absent.samples) == ("npu-smi: command not found", [])
     assert (silent.unread, silent.samples) == ("npu-smi: no answer in 20 s", [])
-    assert card.uncorrected(absent) is card.slowed(silent) is None
+    assert of_card(absent) == of_card(silent) == []
+    assert card.slowed(silent) is None
 
 
 def test_a_cpu_has_no_card() -> None:

@@ -19,8 +19,9 @@ from model.components import Inputs, Loaded, load, make_inputs
 from model.device import resolve
 from verify.checks import parity
 from verify.reference import bounds
+from verify.reference.limits import Limits
 from verify.reference.make import make
-from verify.reference.numerics import Limits, as_array
+from verify.reference.numerics import as_array
 from verify.reference.values import Expected, describe
 from verify.run.damage import DamageError, convert
 from verify.run.figures.components import AgreementFigures

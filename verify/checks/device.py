@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 
 import torch
 
-from env.language import Message, _
+from env.language import _
 from model import components, gelu
 from model.device import Device, emulated, runtime_errors, versions
-from model.gelu import Gelu
 from verify.reference import operators
 from verify.reference.numerics import Comparison, as_array, compare
 from verify.run.figures.host import DeviceFigures, GeluFigures, OperationFigures
+from verify.run.judgement import of_device
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -52,7 +51,7 @@ def check(session: Verification) -> Outcome:
         operators=session.operators,
         equal_maxima=operators.equal_maxima(device),
     )
-    if problems := list(_problems(device, comparison, activation)):
+    if problems := list(of_device(figures)):
         return failed(problems, figures)
     return passed(_("{device}, {name}", device=device.label, name=device.name), figures)
 
@@ -78,22 +77,6 @@ def _product(device: Device, seed: int) -> Comparison:
         product = left.to(device.torch_device) @ right.to(device.torch_device)
         device.synchronize()
         return compare(as_array(product), as_array(left.double() @ right.double()))
-
-
-def _problems(device: Device, comparison: Comparison, activation: Gelu) -> Iterator[Message]:
-    if not comparison.identical:
-        yield _(
-            "a product of whole numbers on {device} is off by {difference}",
-            device=device.label,
-            difference=comparison.max_abs,
-        )
-    if activation.form == "neither" or (activation.form == "tanh" and device.kind != "npu"):
-        yield _(
-            "GELU on {device} is off by {erf:.1e} from the exact one and by {tanh:.1e} from its tanh form",
-            device=device.label,
-            erf=activation.erf_error,
-            tanh=activation.tanh_error,
-        )
 
 
 def _finite(value: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from env.language import _
 from verify.run.figures.weights import LoadFigures
+from verify.run.judgement import of_load
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -19,14 +20,8 @@ def check(session: Verification) -> Outcome:
         class_name=type(loaded.model).__name__,
         adapted=list(loaded.adapted),
     )
-    stored = loaded.checkpoint.parameters
-    if figures.parameters != stored:
-        problem = _(
-            "{parameters:,} parameters loaded, {stored:,} in the checkpoint",
-            parameters=figures.parameters,
-            stored=stored,
-        )
-        return failed([problem], figures)
+    if problems := of_load(figures.parameters, loaded.checkpoint.parameters):
+        return failed(problems, figures)
     reason = _(
         "{class_name}, {dtype}, {seconds:.1f} s",
         class_name=figures.class_name,

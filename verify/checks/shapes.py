@@ -7,6 +7,7 @@ import torch
 from env.language import _
 from model.device import runtime_errors
 from verify.run.figures.components import ShapeFigures, ShapesFigures
+from verify.run.judgement import of_shapes
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -21,8 +22,7 @@ def check(session: Verification) -> Outcome:
         finite = bool(output.isfinite().all().item())
         components[name] = ShapeFigures(shape=list(output.shape), expected=list(shape), finite=finite)
     figures = ShapesFigures(components=components, overflow=_overflow(session))
-    problems = [problem for name, component in components.items() if (problem := component.problem(name))]
-    if problems:
+    if problems := of_shapes(figures):
         return failed(problems, figures, session.signature())
     reason = _("{count} components as the config implies", count=len(components))
     if figures.overflow is not None:

@@ -30,18 +30,31 @@ from verify.run.records import RECORDS
 from . import cases, checkpoints, outcome
 from .cases import Case
 from .clean import DTYPES, CleanSeed
+from .spec import LIBRARY
 
 EFFECT_DTYPES = {"npu": ("float32", "bfloat16"), "cpu": (cases.CPU_DTYPE,)}  # in which a fault's effect is measured
 RUN_DTYPE = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoint's own, bfloat16
 # A run stops after the first phase in which something is seen. What names a layer is in the first.
 PHASES = (
-    ("checkpoint", "device", "load", "weights", "shapes", "splice", "generate", "parity", "layers", "sharp"),
+    (
+        "checkpoint",
+        "device",
+        "load",
+        "definition",
+        "weights",
+        "shapes",
+        "splice",
+        "generate",
+        "parity",
+        "layers",
+        "sharp",
+    ),
     ("determinism", "tokens", "configurations", "repeatability"),
     ("frontend", "benchmark", "speech"),
 )
 EVERY = tuple(check for phase in PHASES for check in phase)
 SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides
-ONE_DTYPE = ("sharp", "configurations")  # which run in the same dtypes whatever --dtype says
+ONE_DTYPE = ("definition", "sharp", "configurations")  # which run in the same dtypes whatever --dtype says
 LIMIT_S, EVENT_LIMIT_S = 90.0, 10.0  # of a check, in place of the plan's: imports are no part of it here
 DEADLINE_S = 400.0  # of a whole run
 SOURCES = ("model", "verify", "env/npu_emulator")
@@ -289,6 +302,9 @@ class Runner:
             "report": case.sort != "number",
             "arguments": self._arguments(case.on, str(model_dir), RUN_DTYPE[case.on], stack.seed),
         }
+        if any(row["at"] == LIBRARY for row in case.faults):
+            # What another library computed before is not there for a library that is wrong.
+            request["references"] = str(place / "references")
         if case.sort == "event":
             request["limit"] = EVENT_LIMIT_S
         if case.sort == "number":

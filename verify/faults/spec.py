@@ -13,6 +13,7 @@ A fault says where it acts (`at`, `target`), what it does there (`kind`) and whe
 | attribute | module names; `attribute` names what    | set, multiply, activation                        |
 | cache     | layer numbers of the key-value cache    | stale                                            |
 | call      | ACL functions: aclrtMalloc              | error, hang                                      |
+| library   | an equation, by its name (library.py)   | wrong, on every device                           |
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import Any, get_args, get_type_hints
 
 VARIABLE = "NPU_EMU_FAULTS"  # a JSON list of faults, or the path of a file that holds one
 
+LIBRARY = "library"
+
 CORRUPTIONS = frozenset(
     {"nan", "inf", "bitflip", "scale", "zero", "noise", "bf16_round", "fp16_round", "shift", "transpose",
      "swap_halves", "reseed", "stale"}
@@ -38,6 +41,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "attribute": frozenset({"set", "multiply", "activation"}),
     "cache": frozenset({"stale"}),
     "call": frozenset({"error", "hang"}),
+    LIBRARY: frozenset({"wrong"}),
 }
 # From the sign down: one of each class of bit, in any floating-point type.
 BITS = ("sign", "exponent_top", "exponent_middle", "exponent_low", "mantissa_top", "mantissa_middle", "mantissa_low")

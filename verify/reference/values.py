@@ -32,7 +32,7 @@ Noise = tuple[float, float]  # numerics.relative_l2 and numerics.worst_element o
 
 LOGITS_POINT: Key = ("", "out of", 0, 0)  # what the model itself gives in its one pass
 ENCODED: Key = ("encoder", "out of", 0, 0)
-SPLICED: Key = ("language_model", "into", 0, 0)
+SPLICED: Key = ("language_model.model", "into", 0, 0)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def latest_run(results: Path) -> Path:
 def make_parser() -> Parser:
     parser = main_job_parser(
         "python -m verify.report",
-        _("Render report.zh.md and report.en.md from the records of a run."),
+        _("Render report.*.md, evidence.*.md and report.html from the records of a run."),
         own=("run", "report"),
         epilog=_(
             "exit codes: 0 rendered; 14 the documents cannot be written; 32 no records, or no usable FILE;\n"
@@ -50,7 +50,7 @@ def make_parser() -> Parser:
 def report_cards(folder: Path, output: Path, *, strict: bool) -> int:
     """Render the documents of every card of a machine, each in its own folder, and the one that compares them."""
     from verify.report.cards import write_comparison
-    from verify.report.render import write_documents
+    from verify.report.documents import write_documents
 
     cards = read_cards(folder)
     for label, evidence in evidence_of(folder, cards):
@@ -65,7 +65,7 @@ def report_cards(folder: Path, output: Path, *, strict: bool) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
-    from verify.report.render import write_documents  # jinja2: not for --help
+    from verify.report.documents import write_documents  # jinja2: not for --help
 
     folder = run_folder(options.results, options.run) if options.run else latest_run(Path(options.results))
     if (folder / CARDS_FILE).exists():

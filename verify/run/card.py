@@ -217,16 +217,6 @@ class Watch:
         )
 
 
-def uncorrected(figures: CardFigures | None) -> Message | None:
-    """The sentence that fails a check: memory gave wrong values meanwhile, and the card itself says so."""
-    if figures is None or figures.errors_before is None or figures.errors_after is None:
-        return None
-    more = figures.errors_after.double_bit - figures.errors_before.double_bit
-    if more <= 0:
-        return None
-    return _("{count} double-bit errors of the card's memory meanwhile ({tool})", count=more, tool=figures.tool)
-
-
 def slowed(figures: CardFigures | None) -> Message | None:
     """What to say beside a slow-down: how clock and temperature went meanwhile. None where the clock held."""
     mhz = None if figures is None else figures.spread.get("mhz")

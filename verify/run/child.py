@@ -39,9 +39,10 @@ class Child:
         Raises:
             StorageError: the log cannot be written.
         """
-        self._mark = new_mark()
         own = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
-        environ = npu_logs.environment({**os.environ, **own, self._mark: "1"}, context.run_folder, number)
+        environ = npu_logs.environment({**os.environ, **own}, context.run_folder, number)
+        self._mark = new_mark()
+        environ[self._mark] = "1"
         self.number = number
         self.log = log = context.run_folder / "logs" / f"worker-{number}.log"
         self._fallbacks: set[str] = set()

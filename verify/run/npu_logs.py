@@ -73,11 +73,12 @@ def _new_lines(path: Path, offset: int) -> list[str]:
 
 def fallbacks(log: Path, offset: int) -> set[str]:
     """The operators that a worker's log, from byte `offset` on, says to have run on the host."""
-    if not log.exists():  # removed while the run goes on
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            return set(_FALLBACK.findall(file.read().decode("utf-8", "replace")))
+    except FileNotFoundError:  # the run was removed meanwhile, which its engine tells
         return set()
-    with log.open("rb") as file:
-        file.seek(offset)
-        return set(_FALLBACK.findall(file.read().decode("utf-8", "replace")))
 
 
 def shows_an_error(lines: tuple[str, ...]) -> bool:

@@ -23,8 +23,10 @@ from env.language import Message, _, joined
 from env.options import SETUP_FILE
 from model.signature import Signature
 from verify.reference.figures import Figures, Name, Positive, Size
+from verify.run import contradiction
 from verify.run.damage import DamageError, convert, encode_message
 from verify.run.figures import FIGURES, DiagnosisFigures
+from verify.run.figures.weights import CheckpointFigures
 
 SCHEMA: Literal[1] = 1
 RECORDS = "records"  # the folder of a run that holds its records
@@ -315,4 +317,29 @@ def read_evidence(folder: Path) -> Evidence:
     setup = readable(folder / SETUP_FILE, _read_setup)
     paths = sorted((folder / RECORDS).glob("*.json"))
     records = {record.check: record for path in paths if (record := readable(path, _read_record)) is not None}
+    for name, why in _contradicted(run, records):
+        damaged[f"{name}.json"] = why
+        del records[name]
     return Evidence(run, setup, records, damaged)
+
+
+def _contradicted(run: Run | None, records: Mapping[str, Record]) -> list[tuple[str, Message]]:
+    """The records that claim what their own figures deny, each with the first of those."""
+    checkpoint = records["checkpoint"].figures if "checkpoint" in records else None
+    contradicted = []
+    for name, record in records.items():
+        figures = record.figures
+        if figures is None or record.status not in (Status.PASS, Status.SKIP):
+            continue
+        if record.status is Status.SKIP:
+            contradicted.append((name, _("a check that was skipped leaves no figures")))
+            continue
+        around = contradiction.Around(
+            device=run.device if run else "auto",
+            signature=record.signature,
+            emulated=record.emulated,
+            checkpoint=checkpoint if isinstance(checkpoint, CheckpointFigures) else None,
+        )
+        if problems := contradiction.problems(name, figures, around):
+            contradicted.append((name, _("its status is pass, its figures say: {problem}", problem=problems[0])))
+    return contradicted

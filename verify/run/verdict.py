@@ -55,6 +55,7 @@ class Caveat(str, Enum):
     DAMAGED = "damaged"
     SKIPPED_ESSENTIAL = "essential check skipped"
     LEFT_OUT = "not part of this run"
+    BEYOND_REFERENCE = "other times than the reference"
 
 
 QUALIFIERS = (Caveat.EMULATED, Caveat.STAND_IN, Caveat.SUBSTITUTED)  # these stand in brackets behind the word
@@ -78,6 +79,7 @@ TERMS = (
     _("damaged"),
     _("essential check skipped"),
     _("not part of this run"),
+    _("other times than the reference"),
     _("pass"),
     _("fail"),
     _("error"),
@@ -268,6 +270,7 @@ def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
     if _emulated(evidence):
         yield Note(Caveat.EMULATED)
     yield from _gelu_notes(evidence)
+    yield from _reference_notes(evidence)
     if evidence.run is None:
         if RUN_FILE not in evidence.damaged:
             yield Note(Caveat.NEVER_STARTED, leaves=Word.INCOMPLETE)
@@ -306,6 +309,13 @@ def _gelu_notes(evidence: Evidence) -> Iterator[Note]:
         away = gelu.get("erf_error")
         known = isinstance(away, float)
         yield Note(Caveat.TANH_GELU, _("up to {error:.1e} from the published model's", error=away) if known else "")
+
+
+def _reference_notes(evidence: Evidence) -> Iterator[Note]:
+    """Times outside the bounds of the chip's reference, on either side: another machine, state or condition."""
+    beyond = _data(evidence, "benchmark").get("beyond_reference")
+    if beyond:
+        yield Note(Caveat.BEYOND_REFERENCE, _message(beyond))
 
 
 def _setup_notes(evidence: Evidence) -> Iterator[Note]:

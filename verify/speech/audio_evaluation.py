@@ -19,9 +19,10 @@ from env.stack import ROOT
 from model.console import Bar, note
 from model.options import batch_size
 from verify import programs
-from verify.speech import chosen, manifest, normalisers, shards, transcripts
+from verify.speech import chosen, manifest, normalisers, other_tools, shards
 from verify.speech.evaluation import Asking
 from verify.speech.manifest import Manifest, Utterance
+from verify.speech.normalisers import Normaliser
 from verify.speech.transcripts import Transcripts
 from verify.tables import number, table
 
@@ -53,7 +54,7 @@ def rescore(options: argparse.Namespace) -> int:
     Raises:
         RecordError, InputError: the file or the spelling map cannot be read.
     """
-    transcribed = transcripts.read(options.rescore)
+    transcribed = other_tools.read(options.rescore, options.references, options.language)
     if transcribed.dropped is not None:
         note(_("{path}: its last line is half written and left out", path=options.rescore))
     _show(options, transcribed)
@@ -69,8 +70,10 @@ def compare_files(options: argparse.Namespace) -> int:
     from verify.speech.compare import compare, report
 
     first, second = options.compare
-    sides = transcripts.read(first), transcripts.read(second)
-    normaliser = normalisers.load(options.normaliser, options.spelling)
+    sides = other_tools.paired(
+        *(other_tools.read(path, options.references, options.language) for path in options.compare)
+    )
+    normaliser = _normaliser(options)
     comparison = compare(*sides, normaliser, _names(*sides, first, second))
     print(report(comparison), end="")
     if options.json is not None:
@@ -95,7 +98,7 @@ def evaluate(options: argparse.Namespace) -> int:
         RecordError: earlier transcripts were made with other settings.
         VerificationIncompleteError: a process died or was stopped; what was finished is kept.
     """
-    normalisers.load(options.normaliser, options.spelling)  # a bad file is told before the work, not after it
+    _normaliser(options)  # a bad file is told before the work, not after it
     where = shards.place()
     read = chosen.read(options, alone=where.size == 1)
     asking = chosen.asking(options)
@@ -236,13 +239,40 @@ def _kept(output: Path) -> Iterator[None]:
 
 def _show(options: argparse.Namespace, transcribed: Transcripts) -> None:
     """Print the scores and what they were made with; write them to --json."""
-    from verify.speech import scores
+    from verify.speech import edits, scores
 
-    made = scores.score(transcribed, normalisers.load(options.normaliser, options.spelling))
+    normaliser = _normaliser(options)
+    spoken = [line for line in transcribed.scored if line.target is None]
+    if not normaliser.spelling.words and normaliser.name == "whisper" and any(line.language == "en" for line in spoken):
+        note(_("no map of British to American spelling: pip install whisper-normalizer, or --spelling FILE"))
+    with Bar(_("scoring"), len(spoken)) as bar:
+        counted = edits.count(spoken, normaliser, bar.advance)
+        made = scores.score(
+            transcribed,
+            normaliser,
+            counted,
+            japanese=scores.MECAB if options.ja_mecab else scores.BLEU_TOKENIZERS["ja"],
+        )
     print(score_tables(made))
     if options.json is not None:
         value = {"schema": 1, "program": "eval.py", "command": ["python", *sys.argv], "scores": made}
-        atomic.write_json(options.json, {**value, "transcripts": [asdict(line) for line in transcribed.lines]})
+        each = counted.by_key()
+        lines = [{**asdict(line), **each.get(line.key, {})} for line in transcribed.lines]
+        atomic.write_json(options.json, {**value, "transcripts": lines})
+
+
+def _normaliser(options: argparse.Namespace) -> Normaliser:
+    """The normaliser of the options.
+
+    Raises:
+        InputError, UsageError: its files cannot be read, or the options do not go together.
+        EnvironmentMissingError: what --ja-mecab needs is not installed.
+    """
+    if options.ja_mecab:
+        from verify.speech import scores
+
+        scores.mecab()
+    return normalisers.load(options.normaliser, options.spelling, options.leaderboard)
 
 
 def _cell(score: Mapping[str, Any]) -> str:
@@ -268,7 +298,7 @@ def _signatures(groups: Mapping[str, Mapping[str, Any]], column: str) -> list[st
 
 def score_tables(made: Mapping[str, Any]) -> str:
     """The scores of `scores.score` for a terminal, in the user's language."""
-    blocks = []
+    blocks = ["\n".join(translate(remark) for remark in made["remarks"])] if made["remarks"] else []
     for part, heading, columns in PARTS:
         groups = made[part]
         if groups:

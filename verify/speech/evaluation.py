@@ -126,7 +126,7 @@ def _hear_long(reader: Reader, utterance: Utterance, instruction: Prompt, limit_
             decoded = tuple(segments(reader, file, instruction, limit_seconds))
             if file.damage is not None:
                 raise file.damage
-            return Heard(decoded, decoded[-1].end, tuple(file.notes))
+            return Heard(decoded, sum(segment.read_seconds for segment in decoded), tuple(file.notes))
     except InputError as error:
         return Heard((), 0.0, error=error.message)
 

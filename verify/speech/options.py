@@ -55,7 +55,14 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
             "- for standard input"
         ),
     )
-    source.add_argument("--rescore", type=Path, metavar="FILE", help=_("score transcripts again, without the model"))
+    source.add_argument(
+        "--rescore",
+        type=Path,
+        metavar="FILE",
+        help=_(
+            "score transcripts again, without the model; ours, or NeMo's, Whisper's, or a text file of another tool"
+        ),
+    )
     source.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help=_("two files of transcripts, paired"))
     group.add_argument(
         "--columns",
@@ -63,6 +70,12 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         default={},
         metavar="FIELD=NAME,...",
         help=_("what the manifest calls them: audio=path,text=sentence"),
+    )
+    group.add_argument(
+        "--references",
+        type=Path,
+        metavar="FILE",
+        help=_("the right texts of another tool's: a text file of as many lines, or a manifest"),
     )
     group.add_argument("--limit", type=at_least(1), metavar="N", help=_("only the first N that can be used"))
     group.add_argument("--warmup", type=at_least(0), metavar="N", help=_("untimed rounds first (default: 0)"))
@@ -72,6 +85,18 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--normaliser", choices=NAMES, default="whisper", help=_("of texts before words are compared"))
     group.add_argument(
-        "--spelling", type=Path, metavar="FILE", help=_("British to American: Whisper's normalizer.json")
+        "--spelling",
+        type=Path,
+        metavar="FILE",
+        help=_("British to American: Whisper's normalizer.json, in place of the one that is installed"),
+    )
+    group.add_argument(
+        "--leaderboard",
+        type=Path,
+        metavar="DIR",
+        help=_("a checkout of the Open ASR Leaderboard, for --normaliser leaderboard"),
+    )
+    group.add_argument(
+        "--ja-mecab", action="store_true", help=_("BLEU of Japanese by MeCab's words, as sacrebleu has it")
     )
     add_decoding_options(group)

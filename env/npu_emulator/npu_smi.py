@@ -91,7 +91,7 @@ def topic(name: str, chip: EmulatedChip, card: int) -> str:
             "NPU Real-time Power(W)": power,
         },
     }
-    lines = [("NPU ID", card), ("Chip Count", chip.family.dies)]
+    lines: list[tuple[str, object]] = [("NPU ID", card), ("Chip Count", chip.family.dies)]
     for die in range(chip.family.dies):
         lines += [("Chip ID", die), *figures[name].items()]
     return "".join(f"\t{label:<30} : {value}\n" for label, value in lines)

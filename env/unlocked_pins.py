@@ -1,7 +1,7 @@
 """Pins that no lock holds, because no public index has them: located in the base interpreter, a folder of wheels or an
 index, before any download.
 
-The order is the design's: what a CANN image brings preinstalled comes first, because it was built for that CANN.
+The order is the design's: what an image brings preinstalled comes first, because it was built for that CANN.
 """
 
 from __future__ import annotations

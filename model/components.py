@@ -7,6 +7,7 @@ taken with `getattr(x, "last_hidden_state", x)`: transformers 5.x returns object
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from env import options
-from env.errors import CheckpointError, UsageError
+from env.errors import CheckpointError, DeviceError, UsageError
 from env.language import Message, _
 from model import gate, layout, rotary
 from model.architecture import Architecture
@@ -28,6 +29,7 @@ DTYPES = options.DTYPES
 # The prompt of the real model: 3 tokens ("USER: ") before the audio, 16 after it (raw transcription instruction).
 PREFIX_TOKENS = 3
 SUFFIX_TOKENS = 16
+TBE_MODULES = "decorator, attr, psutil, scipy, numpy, cffi, yaml"  # of those that CANN's installation guide asks for
 
 
 @dataclass
@@ -114,8 +116,7 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | No
     # The class is imported before the clock starts: its 10 s are the process's, not the checkpoint's.
     from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
 
-    with runtime_errors(device, _("starting CANN's operator compiler")):
-        full_precision(device, dtype)
+    full_precision(device, dtype)
     started = time.perf_counter()
     with runtime_errors(device, _("loading {name}", name=checkpoint.name)):
         try:
@@ -149,17 +150,33 @@ def _adapt(model: Any, device: Device) -> tuple[Message, ...]:
 
 
 def full_precision(device: Device, dtype: str) -> None:
-    """Make float32 mean float32: convolutions default to HF32 on NPU and to TF32 on CUDA."""
+    """Make float32 mean float32: convolutions default to HF32 on NPU and to TF32 on CUDA.
+
+    On an NPU that starts the graph engine and with it CANN's operator compiler, some 5 s the first time (torch-npu
+    v7.3.1, EnvVariables.cpp, AclSetCompileopt): nothing else does where all is bfloat16.
+
+    Raises:
+        DeviceError: it does not start.
+    """
     if dtype != "float32" or device.kind == "cpu":
         return
     import torch
 
-    if device.kind == "npu":
-        torch.npu.conv.allow_hf32 = False  # type: ignore[attr-defined]
-        torch.npu.matmul.allow_hf32 = False  # type: ignore[attr-defined]
-    else:
+    if device.kind == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+        return
+    try:
+        with runtime_errors(device, _("starting CANN's operator compiler")):
+            torch.npu.conv.allow_hf32 = False  # type: ignore[attr-defined]
+            torch.npu.matmul.allow_hf32 = False  # type: ignore[attr-defined]
+    except DeviceError as error:
+        modules = f"{sys.executable} -c 'import {TBE_MODULES}'"
+        raise DeviceError(
+            error.what,
+            why=_("{why}; it runs in this Python, and mostly misses a module there", why=error.why),
+            next=_("{command}; the first ERROR of CANN's log (plog) names the module", command=modules),
+        ) from error
 
 
 def quiet() -> None:

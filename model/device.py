@@ -113,6 +113,13 @@ class Device:
             return {"kind": "rss", "peak_bytes": cpu.kilobytes(Path("/proc/self/status"), "VmHWM")}
         return {"kind": "device", "peak_bytes": int(self._api.max_memory_allocated(self.index))}
 
+    def used_memory(self) -> int | None:
+        """Bytes of the device that are in use by whatever runs on it, CANN's own among them; None of a CPU."""
+        if self.kind == "cpu":
+            return None
+        free, total = self._api.mem_get_info(self.index)
+        return int(total - free)
+
     def empty_cache(self) -> None:
         if self.kind != "cpu":
             self._api.empty_cache()

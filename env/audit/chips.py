@@ -63,7 +63,7 @@ def to_be_used(subject: Subject) -> tuple[Chip, ...]:
     """
     chips, host = _chips(subject), subject.host
     nodes = {int(node.path.removeprefix("/dev/davinci")) for node in host.davinci}
-    passed = tuple(chip for chip in chips if _physical(chip) in nodes)
+    passed = tuple(chip for chip in chips if physical(chip) in nodes)
     if host.system.container and len(passed) == len(nodes) < len(chips):
         chips = passed
     if host.hal.count not in (None, len(chips)):
@@ -74,7 +74,7 @@ def to_be_used(subject: Subject) -> tuple[Chip, ...]:
     return tuple(chips[place] for place in places) or chips
 
 
-def _physical(chip: Chip) -> int | None:
+def physical(chip: Chip) -> int | None:
     """The number of a chip's node: its Phy-ID, or Device, where the table has that column, else the card's id."""
     if chip.phy is not None:
         return chip.phy

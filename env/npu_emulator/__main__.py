@@ -18,10 +18,11 @@ from env.errors import HostError, UsageError, run_main
 from env.language import _
 from env.runner import run
 
-from . import VARIABLE
+from . import VARIABLE, npu_smi
 from .build import HERE, Emulator, build
+from .chips import load_emulated_chips
 from .guard import real_npu
-from .options import DEFAULT_CHIP, EMULATED_DEVICE, FAULTS_VARIABLE, TORCH_NPU, variables
+from .options import CHIP, COUNT, DEFAULT_CHIP, EMULATED_DEVICE, FAULTS_VARIABLE, TORCH_NPU, variables
 
 
 def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str]:
@@ -50,10 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             why=_("a run on it could be taken for one on the real device"),
             next=_("nox -s verify -- --device npu:0, without the emulator"),
         )
+    if options.command == "npu-smi":
+        return _npu_smi(options)
     if options.command == "run":
         return _run(options)
     emulator = _built(options, options.python)
     print(emulator.folder)
+    return 0
+
+
+def _npu_smi(options: argparse.Namespace) -> int:
+    chip = load_emulated_chips()[options.chip] if options.chip else DEFAULT_CHIP
+    text = npu_smi.answer(options.words, chip, options.count or 1)
+    if text is None:
+        raise UsageError(
+            _("npu-smi {words} is not emulated", words=" ".join(options.words)), next="info, info -t common -i 0"
+        )
+    print(text, end="")
     return 0
 
 
@@ -103,6 +117,12 @@ def _parser() -> Parser:
     run = commands.add_parser("run", parents=[common], help=_("run a program on the emulated NPU; builds it if needed"))
     for option in EMULATED_DEVICE:
         option.add(run)
+    shown = commands.add_parser("npu-smi", help=_("print what npu-smi would of the emulated chip"))
+    for option in (CHIP, COUNT):
+        option.add(shown)
+    shown.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="...", help=_("as npu-smi takes them: info -t ecc -i 0")
+    )
     run.add_argument("program", nargs=argparse.REMAINDER, help=_("-- and the command"))
     return parser
 

@@ -27,7 +27,7 @@ from .options import WHEELS, releases
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "acl.c"
-PARTS = (HERE / "plog.h",)  # of it
+PARTS = (HERE / "plog.h", HERE / "streams.h")  # of it
 STAMP = "emulator.json"
 PLATFORM = ("linux", "x86_64")
 TOOLS = ("gcc", "nm", "objdump")
@@ -182,7 +182,7 @@ def _compile(interpreter: Interpreter, emulator: Emulator, runner: Runner) -> No
     headers = wheel / "include" / "third_party" / "acl" / "inc"
     # The wheel's headers are C++: `constexpr` is all that keeps a C compiler from reading them.
     _tool(runner, "gcc", "-c", "-O1", "-fPIC", "-fvisibility=hidden", "-DFUNC_VISIBILITY", "-Dconstexpr=static const",
-          "-I", str(headers), "-o", str(runtime), str(SOURCE))  # fmt: skip
+          "-I", str(headers), "-I", str(HERE), "-o", str(runtime), str(SOURCE))  # fmt: skip
 
     defined = _symbols(runner, [*known, *binaries, runtime], "--defined-only")
     missing = {name for name in _symbols(runner, binaries, "--undefined-only") - defined if not _python_api(name)}

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from env.chips import chip_of_soc
+from env.chips import ChipKind, chip_of_soc
 from env.toml import load_toml
 
 CHIPS = Path(__file__).with_name("chips.toml")
@@ -20,6 +20,8 @@ class EmulatedChip:
 
     name: str
     soc: str
+    npu_smi: str
+    temp_c: int
     memory_mb: int
     idle_mb: int
     saturates: bool
@@ -29,12 +31,19 @@ class EmulatedChip:
     cores: tuple[int, int] = (0, 0)
     l2_mb: int = 0
     mhz: int | None = None
+    power_w: float | None = None
+
+    @property
+    def family(self) -> ChipKind:
+        """What env/chips.toml has on it."""
+        family = chip_of_soc(self.soc)
+        assert family is not None  # tests/env/npu_emulator/test_chips.py
+        return family
 
     @property
     def variables(self) -> dict[str, str]:
         """The environment of a process that runs on this chip: acl.c and arithmetic.py read it."""
-        family = chip_of_soc(self.soc)
-        assert family is not None  # tests/env/npu_emulator/test_chips.py
+        family = self.family
         return {
             "NPU_EMU_SOC": self.soc,
             "NPU_EMU_HBM": str(self.memory_mb * MB),

@@ -151,7 +151,11 @@ def test_cuda_without_a_card_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error.next.startswith("nvidia-smi")
 
 
-@pytest.mark.parametrize("asked", ["tpu:0", "npu:", "npu:-1", "NPU:0", "", "cpu:1", "cuda:0,1", "npu 0"])
+def test_several_cards_are_more_than_a_session_runs_on() -> None:
+    assert refusal("cuda:0,1").what == "cuda:0,1 names several cards, and this runs on one"
+
+
+@pytest.mark.parametrize("asked", ["tpu:0", "npu:", "npu:-1", "NPU:0", "", "cpu:1", "npu 0"])
 def test_other_spellings_are_refused(asked: str) -> None:
     error = refusal(asked)
     assert isinstance(error, UsageError)

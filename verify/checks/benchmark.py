@@ -40,6 +40,7 @@ MINIMUM_ROUNDS = 3  # below this a percentile says nothing
 BEYOND_CACHE_BYTES = 256 * 2**20
 READ_BYTES = 256 * 2**20
 GEMM_SIZES = (128, 256, 512, 1024, 2048)
+GEMM_SIZES_CARD = (4096, 8192)  # 2048 last some 60 us at 300 TFLOP/s, which is little more than a launch
 GEMM_CALL_S = 0.25  # no larger matrix is tried once a product takes this long
 FLOOR_SECONDS = 1.0
 QUICK_FLOOR_SECONDS = 0.1  # below level 3, where both rates may take three seconds with all that is around them
@@ -106,10 +107,15 @@ def measure(
     """
     device = loaded.device
     before = measure_floors(device, loaded.dtype, floor_s) if floors else None
-    reset = device.reset_peak_memory()
+    reset, used = device.reset_peak_memory(), device.used_memory()
     times = {name: _time_part(loaded, step, warmup, rounds, budget_s) for name, step in parts.items()}
     decode = measure_decode(loaded, inputs, runs=max(1, min(rounds, MINIMUM_ROUNDS)), budget_s=budget_s)
-    memory = MemoryFigures(**device.peak_memory(), since="benchmark" if reset else "process start")
+    memory = MemoryFigures(
+        **device.peak_memory(),
+        since="benchmark" if reset else "process start",
+        device_before_bytes=used,
+        device_after_bytes=device.used_memory(),
+    )
     # Once more at the end, where there is time: a neighbour that slowed the first would otherwise raise every floor.
     again = floors and floor_s is None
     machine = better(before, measure_floors(device, loaded.dtype)) if before and again else before
@@ -211,10 +217,11 @@ def measure_floors(device: Device, dtype: str, seconds: float | None = None) -> 
         read = _fastest(device, block.sum, budget)
         del block
         rate = 0.0
-        for size in GEMM_SIZES:
+        sizes = GEMM_SIZES if device.kind == "cpu" else GEMM_SIZES + GEMM_SIZES_CARD
+        for size in sizes:
             square = torch.ones(size, size, dtype=torch_dtype(dtype), device=device.torch_device)
             product = partial(torch.nn.functional.linear, square, square)
-            taken = _fastest(device, product, budget / len(GEMM_SIZES))
+            taken = _fastest(device, product, budget / len(sizes))
             rate = max(rate, 2 * size**3 / taken)
             if taken > GEMM_CALL_S * budget / FLOOR_SECONDS:
                 break

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from env import npu_emulator
 from env.audit import ANY, Finding, audit, counted, judge, sort
+from env.audit.chips import physical
 from env.audit.registry import Subject
 from env.device_name import DeviceName
 from env.language import Message, _, altered, as_message
@@ -129,6 +130,8 @@ def facts(host: Host) -> HostFacts:
                 health=chip.health,
                 memory_used_mb=chip.hbm_used_mb,
                 memory_mb=chip.hbm_total_mb,
+                bus=chip.bus,
+                physical=physical(chip),
             )
             for chip in host.npu_smi.chips
         ],

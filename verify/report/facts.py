@@ -93,6 +93,17 @@ class Facts:
         record = self.record(check)
         return pick(record.data, *path) if record else None
 
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Which card of the machine the device check ran on; nothing where it says none."""
+        record = self.record("device")
+        return (record.card if record else None) or {}
+
+    @property
+    def cpu_fallback(self) -> list[str]:
+        """The operators that any check's worker ran on the host in place of the device."""
+        return sorted({name for record in self.evidence.records.values() for name in record.cpu_fallback})
+
     def rows(self, check: str, *path: str) -> list[Mapping[str, Any]]:
         """A list of mappings in a check's data; what else is in the list is left out."""
         value = self.of(check, *path)

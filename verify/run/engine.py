@@ -153,6 +153,7 @@ def record_of(check: Check, answer: Answer, started: str, rerun: str) -> Record:
         plog=answer.plog,
         cpu_fallback=answer.cpu_fallback,
         worker=answer.worker,
+        card=answer.card or None,
     )
 
 

@@ -86,6 +86,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     signature: dict[str, Any] = field(default_factory=dict)
     seconds: float
     emulated: bool | None = None  # None of a worker that died before it could tell
+    card: dict[str, Any] = field(default_factory=dict)
     spoiled: bool = False  # its process must run no other check
     log: tuple[str, ...] = ()
     plog: tuple[str, ...] = ()
@@ -111,6 +112,7 @@ class Record:
     plog: tuple[str, ...] = ()  # the errors in CANN's own log, kept where the check did not pass
     cpu_fallback: tuple[str, ...] = ()  # operators that torch-npu ran on the host, in this process up to this check
     worker: Positive | None = None  # which worker of the run it was, from 1: a new one follows an error of the device
+    card: Mapping[str, Any] | None = None  # which card of the machine, as Device.physical tells
     schema: Literal[1] = SCHEMA
 
     @property
@@ -125,7 +127,12 @@ class Record:
         return convert(own, kind, "data") if kind is not None and own else None
 
 
-LATER = ("plog", "cpu_fallback", "worker")  # of a record, written where there is something: earlier versions had none
+LATER = (
+    "plog",
+    "cpu_fallback",
+    "worker",
+    "card",
+)  # of a record, written where there is something: earlier versions had none
 
 
 @dataclass(frozen=True)

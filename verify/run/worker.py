@@ -16,8 +16,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
 
 import msgspec
 
@@ -25,6 +25,7 @@ from env import ending, npu_emulator
 from env.arguments import Parser
 from env.errors import BundleError, CheckpointError, UsageError
 from env.language import Message, _
+from model.device import Device
 from verify.run.context import Context
 from verify.run.damage import DamageError, convert, encode_message
 from verify.run.records import Answer, Outcome, Status
@@ -64,7 +65,16 @@ def _on_npu() -> bool:
     return sys.modules.get("torch_npu") is not None
 
 
-def answer(outcome: Outcome, seconds: float, *, spoiled: bool = False) -> str:
+def card(session: Verification) -> dict[str, Any]:
+    """Which card the session's device is, where it has one by now and that still answers."""
+    device: Device | None = vars(session).get("device")
+    try:
+        return (device.physical if device else None) or {}
+    except RuntimeError:  # its runtime has failed
+        return {}
+
+
+def answer(outcome: Outcome, seconds: float, *, spoiled: bool = False, card: Mapping[str, Any] | None = None) -> str:
     """One line of JSON for the parent. Figures that JSON cannot hold, or of another type, are a bug of the check."""
     reason = outcome.reason if isinstance(outcome.reason, Message) else Message(outcome.reason)
     emulated = npu_emulator.active()
@@ -82,6 +92,7 @@ def answer(outcome: Outcome, seconds: float, *, spoiled: bool = False) -> str:
                 seconds=seconds,
                 emulated=emulated,
                 spoiled=spoiled,
+                card=dict(card or {}),
             )
         )
     except (TypeError, ValueError) as error:
@@ -102,7 +113,7 @@ def serve(functions: TextIO, results: TextIO, session: Verification) -> None:
         start = time.perf_counter()
         outcome, spoiled = run_check(line.strip(), session)
         seconds = round(time.perf_counter() - start, 3)
-        print(answer(outcome, seconds, spoiled=spoiled), file=results, flush=True)
+        print(answer(outcome, seconds, spoiled=spoiled, card=card(session)), file=results, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,9 @@ from model.console import lines
 
 T = TypeVar("T")
 
-BACKENDS = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl"}
+# What is gathered are texts, which are on the host. HCCL ends what takes longer than HCCL_EXEC_TIMEOUT (1800 s) on the
+# device, whatever torch is told, and needs its links: a process half an hour behind would lose the run at its end.
+BACKENDS = {"cpu": "gloo", "cuda": "nccl", "npu": "gloo"}
 # A process that is done waits for the slowest. Longest first keeps that to one batch; a slow device may take longer.
 PATIENCE = timedelta(hours=6)
 SETTLE_SECONDS = 5.0  # a killed process closes its connections before it counts as ended

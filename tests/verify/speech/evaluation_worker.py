@@ -53,7 +53,7 @@ def main() -> int:
     source, output, *death = sys.argv[1:]
     where = shards.place()
     dies = bool(death) and where.rank == int(death[0])
-    with shards.joined(where, "cpu") as group:
+    with shards.joined(where, "npu") as group:
         evaluation.evaluate(
             HashReader(die_after=int(death[1]) if dies else None),
             manifest.read(Path(source)).utterances,

@@ -57,11 +57,16 @@ class DecodeFigures(Figures, frozen=True, kw_only=True):
 
 
 class MemoryFigures(Figures, frozen=True, kw_only=True):
-    """The peak: of tensors on the device since the benchmark began, or of the process."""
+    """The peak: of tensors on the device since the benchmark began, or of the process.
+
+    Tensors are not all of it: contexts, kernels and workspaces of CANN's own take some 3 GB beside them.
+    """
 
     kind: Literal["device", "rss"]
     peak_bytes: Count | None
     since: Literal["benchmark", "process start"] = "process start"
+    device_before_bytes: Count | None = None  # in use on the whole device, CANN and other programs too
+    device_after_bytes: Count | None = None
 
 
 class FloorsFigures(Figures, frozen=True, kw_only=True):

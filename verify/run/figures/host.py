@@ -54,6 +54,8 @@ class ChipFacts(Facts, frozen=True, kw_only=True):
     health: str | None
     memory_used_mb: int | None
     memory_mb: int | None
+    bus: str | None = None
+    physical: int | None = None  # the number of its node, /dev/davinciN
 
 
 class DeviceCounts(Facts, frozen=True, kw_only=True):
@@ -170,5 +172,6 @@ class DeviceFigures(Figures, frozen=True, kw_only=True):
     versions: Mapping[str, str | None]
     op: OperationFigures
     gelu: GeluFigures | None = None  # None in records of earlier versions
+    compiler_start_s: Size | None = None  # of an NPU: until its operator compiler was there
     operators: list[OperatorFigures] = field(default_factory=list)
     equal_maxima: Literal["first", "last", "other"] | None = None  # which of equal largest entries argmax takes

@@ -62,7 +62,9 @@ def on(device: str, model: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, dict[str, Any]]:
-    torch.npu.conv.allow_hf32 = False  # type: ignore[attr-defined]
+    import torch_npu
+
+    torch_npu.npu.conv.allow_hf32 = False
     model = small_model()
     return {device: on(device, model) for device in ("cpu", "npu:0")}
 

@@ -35,7 +35,7 @@ if importlib.util.find_spec("msgspec") is None:  # a nox of another environment 
 from env import builder
 from env.arguments import Parser
 from env.device_name import DeviceName
-from env.errors import BundleError, UsageError
+from env.errors import BundleError, UsageError, VerificationFailedError, VerificationIncompleteError
 from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
 from env.options import (
     APPENDIX,
@@ -45,13 +45,15 @@ from env.options import (
     MODEL_DIR,
     PROFILE,
     REPORT,
+    RUN,
+    STACK_OPTION,
     TARGET,
     Option,
     main_job_parser,
     run_folder,
     without,
 )
-from env.stack import load_stack
+from env.stack import DECLARED, environment_name, load_stack
 
 nox.needs_version = ">=2026.7.11"
 nox.options.sessions = ["setup", "verify", "report"]
@@ -95,11 +97,23 @@ def run_option(options: argparse.Namespace) -> list[str]:
     return [] if options.run else ["--run", RUN_ID]
 
 
-def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run a program of this project, and end the session with its exit code's meaning where it fails."""
+def call(
+    session: nox.Session,
+    python: str | Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    codes: Sequence[int] = (0,),
+) -> None:
+    """Run a program of this project, and end the session with its exit code's meaning where it is none of `codes`."""
     try:
         done = session.run(
-            str(python), "-m", *arguments, env=env, interrupt_timeout=INTERRUPT_S, terminate_timeout=TERMINATE_S
+            str(python),
+            "-m",
+            *arguments,
+            env=env,
+            success_codes=codes,
+            interrupt_timeout=INTERRUPT_S,
+            terminate_timeout=TERMINATE_S,
         )
     except CommandFailed as failure:
         session.error(
@@ -148,8 +162,9 @@ def emulated(session: nox.Session) -> None:
     """Try the NPU path without an NPU: verify, report, inference.py, eval.py on the real torch-npu, device emulated."""
     options = parse(session, EMULATED_JOB)
     shared = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
-    call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host")
-    python = str(builder.VENVS / "host" / "bin" / "python")
+    stack = STACK_OPTION.to_argv(options.stack)
+    call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host", *stack)
+    python = str(builder.VENVS / environment_name("host", options.stack) / "bin" / "python")
     device = options.device if DeviceName.parse(options.device).kind == "npu" else "npu:0"
     model_dir = options.model_dir or load_stack().stand_in
     shape = variables(options)
@@ -161,6 +176,21 @@ def emulated(session: nox.Session) -> None:
     recipe = ("--device", device, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
     for program in ("inference.py", "eval.py"):
         call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
+
+
+@nox.session(venv_backend="none", default=False)
+def stacks(session: nox.Session) -> None:
+    """Verify on every declared stack, and show what each came to side by side."""
+    options = parse(session)
+    shared = without(session.posargs, (STACK_OPTION, RUN))
+    judged = (0, VerificationFailedError.exit_code, VerificationIncompleteError.exit_code)
+    runs = {name: f"{RUN_ID}-{name}" for name in (DECLARED, *load_stack().others)}
+    for name, run in runs.items():
+        argv = [*shared, *STACK_OPTION.to_argv(name), "--run", run]
+        call(session, sys.executable, "env", "setup", *argv)
+        call(session, tools(session), "verify", *argv, codes=judged)
+    folders = (str(run_folder(options.results, run)) for run in runs.values())
+    call(session, tools(session), "verify.report.stacks", *folders)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -18,6 +18,7 @@ from model import variants
 Shape = tuple[int, ...]
 PartT = TypeVar("PartT", bound="Encoder | Projector | Text")
 
+MODEL_TYPE = "granite_speech"  # of config.json
 # Buffers are stored like weights but are no parameters: BatchNorm's statistics.
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -270,7 +271,7 @@ def _identity(config: Mapping[str, Any]) -> list[Message]:
     model_type = config.get("model_type")
     if refusal := variants.refused(model_type):
         return [refusal]
-    if model_type not in (variants.BASE, variants.PLUS):
+    if model_type not in (MODEL_TYPE, variants.PLUS):
         return [_("config.json: model_type {model_type}, granite_speech expected", model_type=repr(model_type))]
     problems = []
     for section, expected in {"text_config": "granite", "projector_config": "blip_2_qformer"}.items():

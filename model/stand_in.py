@@ -51,6 +51,24 @@ def is_stand_in(model_dir: str) -> bool:
     return model_dir.startswith(PREFIX)
 
 
+def config_file(model_dir: str) -> Path:
+    """The config.json that `--model-dir` names: the folder's, or the one that a stand-in is made by.
+
+    Raises:
+        UsageError: there is no stand-in of that name.
+    """
+    if not is_stand_in(model_dir):
+        return Path(model_dir) / "config.json"
+    name = model_dir.removeprefix(PREFIX)
+    if name not in CONFIGS:
+        known = ", ".join(PREFIX + known for known in CONFIGS)
+        raise UsageError(
+            _("no stand-in named {name}", name=repr(model_dir)),
+            next=_("--model-dir one of {known}, or a checkpoint folder", known=known),
+        )
+    return Path(__file__).parent / "data" / CONFIGS[name]
+
+
 def folder_of(
     model_dir: str, seed: int, *, parent: Path = FOLDER, progress: Callable[[str], None] = lambda line: None
 ) -> Path:
@@ -62,16 +80,10 @@ def folder_of(
     """
     if not is_stand_in(model_dir):
         return Path(model_dir)
+    config = json.loads(config_file(model_dir).read_text(encoding="utf-8"))
     name = model_dir.removeprefix(PREFIX)
-    if name not in CONFIGS:
-        known = ", ".join(PREFIX + known for known in CONFIGS)
-        raise UsageError(
-            _("no stand-in named {name}", name=repr(model_dir)),
-            next=_("--model-dir one of {known}, or a checkpoint folder", known=known),
-        )
     if name == "full":
         seed = FULL_SEED
-    config = json.loads((Path(__file__).parent / "data" / CONFIGS[name]).read_text(encoding="utf-8"))
     digest = hashlib.sha256(json.dumps([RECIPE, config], sort_keys=True).encode()).hexdigest()[:12]
     folder = parent / f"{name}-seed{seed}-{digest}"
     if not (folder / STAND_IN_FILE).exists():

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 from env.language import Message, _
 
-BASE = "granite_speech"
 PLUS = "granite_speech_plus"
 PLUS_SINCE, PLUS_STACK = "5.8.0", "t5"  # transformers' pull request 45695; requirements/stack.toml
 # Recognised, and refused: why, and what it would take.

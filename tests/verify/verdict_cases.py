@@ -223,6 +223,20 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
         "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · not on the checkpoint: parity",
         31,
     ),
+    "weights that were replaced between two checks are not one model's": (
+        (
+            with_record("shapes", signature={"device": "npu:0", "weights_name": "granite", "weights_sha256": "1"}),
+            with_record("parity", signature={"device": "npu:0", "weights_name": "granite", "weights_sha256": "2"}),
+        ),
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · not on the checkpoint: parity",
+        31,
+    ),
+    "times beyond the chip's reference weaken the verdict": (
+        (with_record("benchmark", data={"beyond_reference": "beyond the reference of 910B4"}),),
+        "verified · npu:0 · bfloat16 · level 2 · 19 pass · "
+        "other times than the reference: beyond the reference of 910B4",
+        0,
+    ),
     "the sharp check has weights of its own": (
         (with_record("sharp", signature={"device": "npu:0", "weights_kind": "stand-in"}),),
         "verified · npu:0 · bfloat16 · level 2 · 19 pass",

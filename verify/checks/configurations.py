@@ -25,6 +25,7 @@ from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
 from verify.reference.values import LOGITS_POINT, SPLICED, Expected
 from verify.run.figures.configurations import ConfigurationsFigures, Row
+from verify.run.judgement import of_configurations
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -282,15 +283,16 @@ def check(session: Verification) -> Outcome:
     """Every configuration agrees with the reference; what padding does to a shorter row is reported."""
     bundled = session.bundled
     loaded, checkpoint = bundled.model, bundled.checkpoint
-    others = [components.load(checkpoint, bundled.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
-    pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(bundled.device).form), session.seed, bundled.reference)
+    device = bundled.device
+    names = [name for name in DTYPES if name != loaded.dtype and not device.refusal(name)]
+    others = [components.load(checkpoint, device, name) for name in names]
+    pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(device).form), session.seed, bundled.reference)
     full = session.context.level >= FULL_FROM_LEVEL
     rows = measure(pair, others, bundled.reference, bundled.inputs, full=full)
     if full and not session.layer_by_layer:
         rows += siblings(session.model, session.reference, session.inputs)
     figures = ConfigurationsFigures(rows=rows)
-    problems = [row.summary for row in rows if row.passed is False]
-    if problems:
+    if problems := of_configurations(figures):
         return failed(problems, figures, bundled.signature())
     count = sum(row.passed is True for row in rows)
     reason = _("{count} configurations as the reference has them", count=count)

@@ -135,11 +135,18 @@ class Runner:
     """The jobs, the servers and the folders of one campaign."""
 
     def __init__(
-        self, folders: Folders, start: Callable[[str, Path], Server], profile: str, *, keep: bool = False
+        self,
+        folders: Folders,
+        start: Callable[[str, Path], Server],
+        profile: str,
+        *,
+        keep: bool = False,
+        made_with: Mapping[str, str] | None = None,
     ) -> None:
         self.folders = folders
         self._keep = keep  # the folders of runs that went as they should, too
         self.sources = sources_sha256()
+        self.made_with = dict(made_with or {})  # versions: what other libraries gave is measured again
         self._start = start
         self._profile = profile
         self._servers: list[Server] = []
@@ -148,10 +155,12 @@ class Runner:
         self._stopped = threading.Event()
 
     def key(self, job: Job) -> str:
-        return hashlib.sha256(f"{self.sources} {json.dumps(asdict(job), sort_keys=True)}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.sources} {json.dumps([self.made_with, asdict(job)], sort_keys=True)}".encode()
+        ).hexdigest()
 
     def known(self, job: Job) -> Row | None:
-        """What came of a job with this very code, where it was done before."""
+        """What came of a job with this very code and these versions, where it was done before."""
         kind: Any = FaultOutcome if isinstance(job, Case) else tuple[CleanOutcome, ...]
         try:
             kept = json.loads((self.folders.outcomes / f"{slug(job.id)}.json").read_text(encoding="utf-8"))

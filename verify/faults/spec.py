@@ -33,7 +33,7 @@ CORRUPTIONS = frozenset(
     {"nan", "inf", "bitflip", "multibit", "scale", "zero", "noise", "bf16_round", "fp16_round", "shift", "transpose",
      "swap_halves", "reseed", "stale"}
 )  # fmt: skip
-EVENTS = frozenset({"slow", "hang", "op_error", "oom", "device_lost", "segfault"})
+EVENTS = frozenset({"slow", "hang", "op_error", "late_error", "cpu_fallback", "oom", "device_lost", "segfault"})
 KINDS: Mapping[str, frozenset[str]] = {
     "op": CORRUPTIONS | EVENTS,
     "module": CORRUPTIONS | EVENTS,
@@ -69,6 +69,7 @@ class Fault:
     target: str  # fnmatch pattern of a whole name
     kind: str
     device: str = "npu"  # only tensors of this device type are touched, so that a CPU reference stays right
+    card: int | None = None  # and only of this one of several
     dtype: str | None = None  # and only of this dtype: on a plain CPU the reference is on the same device, but wider
     module: str | None = None  # at "op": only while a module whose name matches is running
     argument: int | str | None = None  # which argument is corrupted; None: the result

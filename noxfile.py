@@ -38,7 +38,7 @@ from env import builder
 from env.arguments import Parser
 from env.device_name import DeviceName
 from env.ending import ENDING_S, interrupt_once, interrupted, nothing_left
-from env.errors import BundleError, UsageError
+from env.errors import BundleError, UsageError, VerificationFailedError, VerificationIncompleteError
 from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
 from env.options import (
     APPENDIX,
@@ -48,13 +48,15 @@ from env.options import (
     MODEL_DIR,
     PROFILE,
     REPORT,
+    RUN,
+    STACK_OPTION,
     TARGET,
     Option,
     main_job_parser,
     run_folder,
     without,
 )
-from env.stack import load_stack
+from env.stack import DECLARED, environment_name, load_stack
 
 nox.needs_version = ">=2026.7.11"
 nox.options.sessions = ["setup", "verify", "report"]
@@ -107,12 +109,24 @@ def watch_over_children() -> None:
     PROCESSES.enter_context(nothing_left(ENDING_S))
 
 
-def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run a program of this project, and end the session with its exit code's meaning where it fails."""
+def call(
+    session: nox.Session,
+    python: str | Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    codes: Sequence[int] = (0,),
+) -> None:
+    """Run a program of this project, and end the session with its exit code's meaning where it is none of `codes`."""
     watch_over_children()
     try:
         done = session.run(
-            str(python), "-m", *arguments, env=env, interrupt_timeout=INTERRUPT_S, terminate_timeout=TERMINATE_S
+            str(python),
+            "-m",
+            *arguments,
+            env=env,
+            success_codes=codes,
+            interrupt_timeout=INTERRUPT_S,
+            terminate_timeout=TERMINATE_S,
         )
     except CommandFailed as failure:
         session.error(
@@ -163,8 +177,9 @@ def emulated(session: nox.Session) -> None:
     """Try the NPU path without an NPU: verify, report, inference.py, eval.py on the real torch-npu, device emulated."""
     options = parse(session, EMULATED_JOB)
     shared = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
-    call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host")
-    python = str(builder.VENVS / "host" / "bin" / "python")
+    stack = STACK_OPTION.to_argv(options.stack)
+    call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host", *stack)
+    python = str(builder.VENVS / environment_name("host", options.stack) / "bin" / "python")
     name = DeviceName.parse(options.device)
     device = options.device if name.kind == "npu" else "npu:0"
     one = name.card(name.index).label if name.several else device  # the programs run on one
@@ -178,6 +193,21 @@ def emulated(session: nox.Session) -> None:
     recipe = ("--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
     for program in ("inference.py", "eval.py"):
         call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
+
+
+@nox.session(venv_backend="none", default=False)
+def stacks(session: nox.Session) -> None:
+    """Verify on every declared stack, and show what each came to side by side."""
+    options = parse(session)
+    shared = without(session.posargs, (STACK_OPTION, RUN))
+    judged = (0, VerificationFailedError.exit_code, VerificationIncompleteError.exit_code)
+    runs = {name: f"{RUN_ID}-{name}" for name in (DECLARED, *load_stack().others)}
+    for name, run in runs.items():
+        argv = [*shared, *STACK_OPTION.to_argv(name), "--run", run]
+        call(session, sys.executable, "env", "setup", *argv)
+        call(session, tools(session), "verify", *argv, codes=judged)
+    folders = (str(run_folder(options.results, run)) for run in runs.values())
+    call(session, tools(session), "verify.report.stacks", *folders)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -36,7 +36,7 @@ from env.installer import Installer, Sources
 from env.language import _, translate
 from env.lock import pins
 from env.runner import run
-from env.stack import REQUIREMENTS, ROOT, load_stack, lock_path, this_machine
+from env.stack import REQUIREMENTS, ROOT, load_stack, lock_path, profile_and_stack, this_machine
 from env.unlocked_pins import Installed, Located
 
 BUILDER = 1  # raise it when the way environments are made changes: every one is then made anew
@@ -65,7 +65,7 @@ print(json.dumps(versions, sort_keys=True))
 class Plan:
     """One environment to be made: where, from which lock, what must import in it, which pins no lock holds."""
 
-    profile: str
+    profile: str  # with the stack, where it is not the declared one: env.stack.environment_name
     path: Path
     lock: Path
     imports: tuple[str, ...]
@@ -89,6 +89,7 @@ class Stamp(msgspec.Struct, frozen=True):
     digest: str = ""
     made: str = ""  # UTC, ISO 8601
     profile: str = "host"
+    stack: str = ""  # "" is the declared one
     python: str = ""
     machine: str = ""
     lock: str | None = None  # its file's name
@@ -111,10 +112,11 @@ def plan(profile: str, unlocked: Sequence[Located] = (), venvs: Path = VENVS) ->
     if profile == "tools":
         return Plan(profile, venvs / profile, REQUIREMENTS / "tools.txt", TOOLS_IMPORTS)
     lock = lock_path(profile)
-    imports = load_stack().profiles["host" if profile == "dev" else profile].imports
+    base = profile_and_stack(profile)[0]
+    imports = load_stack().profiles["host" if base == "dev" else base].imports
     if profile == "dev":
         return Plan(profile, venvs / profile, lock, (*imports, *DEV_IMPORTS))
-    if profile == "npu" and "ASCEND_HOME_PATH" in os.environ:
+    if base == "npu" and "ASCEND_HOME_PATH" in os.environ:
         imports = (*imports, "torch_npu")  # it loads CANN's libraries, so only where set_env.sh was sourced
     return Plan(profile, venvs / profile, lock, imports, tuple(unlocked))
 
@@ -136,7 +138,8 @@ def require(profile: str, venvs: Path = VENVS) -> tuple[Path, Stamp]:
     """
     path = venvs / profile
     stamp = read_stamp(path)
-    again = f"nox -s setup -- --profile {profile}"
+    base, stack = profile_and_stack(profile)
+    again = f"nox -s setup -- --profile {base}" + (f" --stack {stack}" if stack else "")
     if stamp is None:
         raise EnvironmentMissingError(
             _("the {profile} environment is not there", profile=profile),
@@ -157,8 +160,8 @@ def require(profile: str, venvs: Path = VENVS) -> tuple[Path, Stamp]:
 
 def is_built(profile: str, venvs: Path = VENVS) -> bool:
     """Whether the environment stands, made from today's lock."""
-    stamp = read_stamp(venvs / profile)
-    return stamp is not None and stamp.lock_sha256 == file_sha256(plan(profile, venvs=venvs).lock)
+    stamp, lock = read_stamp(venvs / profile), plan(profile, venvs=venvs).lock
+    return stamp is not None and lock.exists() and stamp.lock_sha256 == file_sha256(lock)
 
 
 def build(target: Plan, installer: Installer, sources: Sources, *, fresh: bool = False) -> Built:
@@ -188,7 +191,8 @@ def build(target: Plan, installer: Installer, sources: Sources, *, fresh: bool =
         stamp = Stamp(
             digest=target.digest(),
             made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            profile=target.profile,
+            profile=profile_and_stack(target.profile)[0],
+            stack=profile_and_stack(target.profile)[1],
             python=sys.version.split()[0],
             machine=this_machine(),
             lock=target.lock.name,

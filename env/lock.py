@@ -7,6 +7,7 @@ They hold no index address, so they work against any mirror.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,17 @@ from env.errors import InstallError, ResolutionError
 from env.installer import find_uv
 from env.language import _
 from env.runner import Runner, run
-from env.stack import MACHINES, REQUIREMENTS, Stack, load_stack, lock_path
+from env.stack import (
+    MACHINES,
+    REQUIREMENTS,
+    Stack,
+    environment_name,
+    load_stack,
+    lock_path,
+    profile_and_stack,
+    this_machine,
+    this_python,
+)
 
 LOCKED_PROFILES = ("host", "npu", "dev")
 UNIVERSAL = ("nox", "tools", "supply")  # small pure-Python sets: one file serves every machine and Python
@@ -97,6 +108,43 @@ def _compile(uv: str, source: Path, target: Path, options: Sequence[str], runner
         )
 
 
+def _lock(uv: str, environment: str, machine: str, python: str, options: Sequence[str], runner: Runner) -> Path:
+    """Write one lock. What another stack does not change stays at the declared one's version."""
+    profile, name = profile_and_stack(environment)
+    stack = load_stack()
+    target = lock_path(environment, machine, python)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists() and name:
+        shutil.copyfile(lock_path(profile, machine, python), target)  # uv keeps the versions of an earlier output
+    with tempfile.TemporaryDirectory() as folder:
+        constraint_file, override_file = Path(folder, "stack.txt"), Path(folder, "overrides.txt")
+        constraint_file.write_text(constraints(stack.named(name)), encoding="utf-8")
+        override_file.write_text(overrides(stack, profile, machine), encoding="utf-8")
+        resolved = ["--python-version", python, "--python-platform", PLATFORM.format(machine=machine)]
+        resolved += ["--constraint", str(constraint_file), "--override", str(override_file), *options]
+        _compile(uv, REQUIREMENTS / f"{profile}.in", target, resolved, runner)
+    return target
+
+
+def lock_here(environment: str, options: Sequence[str] = (), runner: Runner = run) -> Path:
+    """The lock of versions that a user named, for this machine and Python; `options` are uv's, for its sources.
+
+    Raises:
+        InstallError: uv is not installed.
+        ResolutionError: the versions do not go together. No lock is left.
+    """
+    uv = find_uv()
+    if uv is None:
+        raise InstallError(_("locking needs uv"), next="pip install -r requirements/nox.txt")
+    target = lock_path(environment)
+    target.unlink(missing_ok=True)
+    try:
+        return _lock(uv, environment, this_machine(), this_python(), options, runner)
+    except ResolutionError:
+        target.unlink(missing_ok=True)
+        raise
+
+
 def lock_all(*, upgrade: bool = False, runner: Runner = run) -> list[Path]:
     """Write every lock, and return their paths.
 
@@ -109,27 +157,18 @@ def lock_all(*, upgrade: bool = False, runner: Runner = run) -> list[Path]:
         raise InstallError(_("locking needs uv"), next="pip install -r requirements/nox.txt")
     stack = load_stack()
     written = []
+    locked_environments = [(profile, "") for profile in LOCKED_PROFILES]
+    locked_environments += [(profile, name) for name in stack.others for profile in stack.profiles]
     extra = ["--upgrade"] if upgrade else []
-    with tempfile.TemporaryDirectory() as folder:
-        constraint_file = Path(folder, "stack.txt")
-        constraint_file.write_text(constraints(stack), encoding="utf-8")
-        override_file = Path(folder, "overrides.txt")
-        for name in UNIVERSAL:
-            target = REQUIREMENTS / f"{name}.txt"
-            oldest = stack.pythons[0]
-            _compile(
-                uv, REQUIREMENTS / f"{name}.in", target, ["--universal", "--python-version", oldest, *extra], runner
-            )
-            written.append(target)
-        for profile in LOCKED_PROFILES:
-            for machine in MACHINES:
-                override_file.write_text(overrides(stack, profile, machine), encoding="utf-8")
-                for python in stack.pythons:
-                    target = lock_path(profile, machine, python)
-                    options = ["--python-version", python, "--python-platform", PLATFORM.format(machine=machine)]
-                    options += ["--constraint", str(constraint_file), "--override", str(override_file), *extra]
-                    _compile(uv, REQUIREMENTS / f"{profile}.in", target, options, runner)
-                    written.append(target)
+    for name in UNIVERSAL:
+        target = REQUIREMENTS / f"{name}.txt"
+        oldest = stack.pythons[0]
+        _compile(uv, REQUIREMENTS / f"{name}.in", target, ["--universal", "--python-version", oldest, *extra], runner)
+        written.append(target)
+    for profile, name in locked_environments:
+        for machine in MACHINES:
+            for python in stack.pythons:
+                written.append(_lock(uv, environment_name(profile, name), machine, python, extra, runner))
     return written
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from env.arguments import DefaultsFormatter, Parser, at_least
 from env.device_name import DeviceName
 from env.language import _, translate
-from env.stack import load_stack
+from env.stack import DECLARED, load_stack
 
 PROFILES = ("auto", "host", "npu")
 SERVICE = ("tools", "dev")  # environments of the bundle itself: what renders, and what tests
@@ -36,6 +36,17 @@ def device(text: str) -> str:
         return str(DeviceName.parse(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(translate(error.args[0])) from error
+
+
+def stack(text: str) -> str:
+    """An argparse type: the name of another stack, or a version in place of the declared one."""
+    try:
+        return text if text == DECLARED else load_stack().other(text).name
+    except KeyError:
+        known = ", ".join(load_stack().others)
+        raise argparse.ArgumentTypeError(
+            translate(_("no stack {name}: {known}, or PACKAGE=VERSION", name=repr(text), known=known))
+        ) from None
 
 
 def size_or_auto(text: str) -> int | str:
@@ -79,13 +90,22 @@ DEVICE = Option(
 PROFILE = Option(
     "--profile", _("the environment; auto: by device"), {"choices": (*PROFILES, *SERVICE), "default": AUTO}
 )
+STACK_OPTION = Option(
+    "--stack",
+    _(
+        "{names}, or a version in place of the declared one: {example} (default: the declared stack)",
+        names=", ".join(STACK.others),
+        example="transformers=5.24.0",
+    ),
+    {"metavar": "STACK", "type": stack, "default": DECLARED},
+)
 RUN = Option(
     "--run",
     _("a run's id or folder (default: a new one under --results; of a report alone, the newest there)"),
     {"metavar": "RUN", "type": place},
 )
 RESULTS = Option("--results", _("where runs are kept"), {"metavar": "DIR", "type": place, "default": "results"})
-TARGET = (DEVICE, PROFILE, RUN, RESULTS)  # what is set up and verified
+TARGET = (DEVICE, PROFILE, STACK_OPTION, RUN, RESULTS)  # what is set up and verified
 
 SOURCES = (
     Option("--index-url", _("the package index (default: what pip is configured with)"), {"metavar": "URL"}),
@@ -168,7 +188,7 @@ APPENDIX = Option(
 REPORT = (OUTPUT, STRICT, APPENDIX)
 
 MAIN_JOB: Mapping[str, Sequence[Option]] = {
-    _("target"): (DEVICE, PROFILE),
+    _("target"): (DEVICE, PROFILE, STACK_OPTION),
     _("run"): (RUN, RESULTS),
     "setup": SETUP,
     "verify": VERIFY,

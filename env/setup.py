@@ -21,9 +21,18 @@ from env.ending import nothing_left
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
 from env.installer import Installer, Sources, choose, configured, local_and_absent, without_credentials
 from env.language import Message, _, translate
+from env.lock import lock_here
 from env.options import NEAREST, SERVICE, SETUP_FILE, main_job_parser, repeating, run_folder
 from env.probe.host import Host
-from env.stack import UnlockedPin, load_stack, this_machine, this_python
+from env.stack import (
+    UnlockedPin,
+    environment_name,
+    load_stack,
+    lock_path,
+    profile_and_stack,
+    this_machine,
+    this_python,
+)
 from env.unlocked_pins import Located
 
 SCHEMA = 1
@@ -34,6 +43,7 @@ class SetupRequest:
     """What the options say is to be set up, and from where."""
 
     profile: str
+    stack: str
     device: str
     index_url: str | None
     extra_index_urls: tuple[str, ...]
@@ -48,6 +58,7 @@ class SetupRequest:
     def from_options(cls, options: argparse.Namespace) -> SetupRequest:
         return cls(
             profile=options.profile,
+            stack=options.stack,
             device=options.device,
             index_url=options.index_url,
             extra_index_urls=tuple(options.extra_index_url),
@@ -82,28 +93,41 @@ def prepare(request: SetupRequest) -> Iterator[Mapping[str, Any]]:
 
     host = probe()
     profile = profile_for(request.profile, request.device, host.ascend)
-    lock = builder.plan(profile).lock
+    environment = environment_name(profile, request.stack)
+    lock = builder.plan(environment).lock
     yield {
         "profile": profile,
+        "stack": profile_and_stack(environment)[1] or None,
         "device": request.device,
         "python": this_python(),
         "machine": this_machine(),
         "lock": lock.name,
     }
-    _require_lock(lock)
     _require_sense(request)
     _look_at(host, request, profile)
     installer = _installer(request.installer)
     sources = configured(request.sources)
+    if environment != profile and not load_stack().other(request.stack).locked:
+        _lock_named(environment, request, sources)
+    _require_lock(lock)
     _verify_wheelhouse(profile, request)
-    pins = _locate(profile, request, sources)
+    pins = _locate(environment, request, sources)
     if profile not in SERVICE:
         builder.build(builder.plan("tools"), installer, sources)
-    stamp, anew = builder.build(builder.plan(profile, pins), installer, sources, fresh=request.fresh)
+    stamp, anew = builder.build(builder.plan(environment, pins), installer, sources, fresh=request.fresh)
     names = ("lock_sha256", "installer", "packages", "apart", "python")
     yield {name: msgspec.to_builtins(getattr(stamp, name)) for name in names} | {"built": anew}
     outcome = _("built") if anew else _("up to date")
-    print(translate(_("{profile}: {outcome} (.venvs/{profile})", profile=profile, outcome=outcome)))
+    print(translate(_("{profile}: {outcome} (.venvs/{profile})", profile=environment, outcome=outcome)))
+
+
+def _lock_named(environment: str, request: SetupRequest, sources: Sources) -> None:
+    """Lock versions that a user named, unless they are locked already."""
+    path = lock_path(environment)
+    if path.exists() and not request.fresh:
+        return
+    print(translate(_("{profile}: locking versions that no lock of this bundle has", profile=environment)), flush=True)
+    lock_here(environment, ("--index-strategy", "unsafe-best-match", *sources.arguments()))
 
 
 def _require_lock(lock: Path) -> None:
@@ -157,9 +181,9 @@ def _look_at(host: Host, request: SetupRequest, profile: str) -> None:
         return
     torch_npu = None if request.substitute == NEAREST else request.substitute
     try:
-        preflight(host, load_stack(), request.device, profile, torch_npu=torch_npu)
+        preflight(host, load_stack().named(request.stack), request.device, profile, torch_npu=torch_npu)
     except StorageError:
-        if not builder.is_built(profile):  # what stands needs no more room
+        if not builder.is_built(environment_name(profile, request.stack)):  # what stands needs no more room
             raise
 
 
@@ -189,12 +213,13 @@ def canns(torch_npu: str) -> str:
     return f"(CANN {', '.join(pairs)})" if pairs else ""
 
 
-def _locate(profile: str, request: SetupRequest, sources: Sources) -> list[Located]:
+def _locate(environment: str, request: SetupRequest, sources: Sources) -> list[Located]:
     """The pins that no lock holds: as the environment has them, else wherever a source does."""
+    profile = profile_and_stack(environment)[0]
     if profile in SERVICE:
         return []
     pins = load_stack().profiles[profile].unlocked_on(this_machine())
-    return _standing(profile, pins, request, sources) or unlocked_pins.locate(
+    return _standing(environment, pins, request, sources) or unlocked_pins.locate(
         pins,
         sources,
         python=this_python(),
@@ -204,13 +229,13 @@ def _locate(profile: str, request: SetupRequest, sources: Sources) -> list[Locat
     )
 
 
-def _standing(profile: str, pins: Sequence[UnlockedPin], request: SetupRequest, sources: Sources) -> list[Located]:
+def _standing(environment: str, pins: Sequence[UnlockedPin], request: SetupRequest, sources: Sources) -> list[Located]:
     """The unlocked pins as the current environment has them, so that a second setup asks no index again.
 
     Nothing where it is to be made anew, where something nearer has appeared (the image's torch-npu was upgraded), or
     where it holds a substitute that is not allowed this time.
     """
-    standing = [] if request.fresh else list(builder.standing(profile))
+    standing = [] if request.fresh else list(builder.standing(environment))
     if [(have.name, have.pinned) for have in standing] != [(pin.name, pin.version) for pin in pins]:
         return []
     base = unlocked_pins.base_site_packages()

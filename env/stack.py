@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from env.toml import load_toml
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 MACHINES = ("x86_64", "aarch64")
+DECLARED = "declared"  # the name of the stack that [packages] declares
+UNSTACKED = ("tools", "dev")  # environments of the bundle itself
+MADE_LOCKS = ROOT / ".cache" / "locks"  # of versions that a user names
+VERSION = re.compile(r"[0-9][0-9A-Za-z.+]*")
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,20 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Other:
+    """A stack beside the declared one: which packages it has in another version."""
+
+    name: str  # as `--stack` takes it
+    packages: Mapping[str, str]
+    reason: str = ""  # what it is for; of versions that a user names, nothing
+
+    @property
+    def locked(self) -> bool:
+        """Whether its locks ship. Of versions that a user names one is made where they are set up."""
+        return bool(self.reason)
+
+
+@dataclass(frozen=True)
 class Stack:
     """requirements/stack.toml, typed."""
 
@@ -66,6 +86,28 @@ class Stack:
     checkpoint: str
     stand_in: str
     profiles: dict[str, Profile]
+    others: dict[str, Other] = field(default_factory=dict)
+
+    def other(self, name: str) -> Other:
+        """The stack that `name` names: one of `others`, or a version: "transformers=5.24.0".
+
+        Raises:
+            KeyError: there is no such.
+        """
+        if name in self.others:
+            return self.others[name]
+        package, equals, version = name.partition("=")
+        if not equals or package not in self.packages or not VERSION.fullmatch(version):
+            raise KeyError(name)
+        return Other(name, {package: version})
+
+    def named(self, name: str) -> Stack:
+        """The same with the packages of another one; "" is this one."""
+        return (
+            replace(self, packages=self.packages | dict(self.other(name).packages))
+            if name not in ("", DECLARED)
+            else self
+        )
 
 
 @cache
@@ -105,6 +147,7 @@ def load_stack(path: Path = REQUIREMENTS / "stack.toml") -> Stack:
         checkpoint=data["run"]["checkpoint"],
         stand_in=data["run"]["stand_in"],
         profiles=profiles,
+        others={name: Other(name, dict(table["packages"]), table["reason"]) for name, table in data["stacks"].items()},
     )
 
 
@@ -118,8 +161,21 @@ def this_machine() -> str:
     return platform.machine()
 
 
-def lock_path(profile: str, machine: str | None = None, python: str | None = None) -> Path:
-    """The hashed lock of a profile for one architecture and Python."""
+def environment_name(profile: str, stack: str = "") -> str:
+    """What the environment of a profile and a stack is called: "host", "host-t5", "host-transformers=5.24.0"."""
+    return profile if stack in ("", DECLARED) or profile in UNSTACKED else f"{profile}-{stack}"
+
+
+def profile_and_stack(environment: str) -> tuple[str, str]:
+    """The profile and the stack, "" for the declared one, of an environment's name."""
+    profile, _, stack = environment.partition("-")
+    return profile, stack
+
+
+def lock_path(environment: str, machine: str | None = None, python: str | None = None) -> Path:
+    """The hashed lock of an environment (`environment_name`) for one architecture and Python."""
     machine = machine or this_machine()
     python = (python or this_python()).replace(".", "")
-    return REQUIREMENTS / "locks" / f"{profile}-{machine}-py{python}.txt"
+    stack = profile_and_stack(environment)[1]
+    shipped = not stack or load_stack().other(stack).locked
+    return (REQUIREMENTS / "locks" if shipped else MADE_LOCKS) / f"{environment}-{machine}-py{python}.txt"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from env.language import Message, _
+from model import variants
 
 Shape = tuple[int, ...]
 PartT = TypeVar("PartT", bound="Encoder | Projector | Text")
@@ -87,11 +88,17 @@ class Architecture:
     downsample_rate: int = 5
     window_size: int = 15
     special_tokens: frozenset[int] = frozenset()  # bos, eos and pad of the language model
+    cat_hidden_layers: tuple[int, ...] = ()  # of -plus: whose outputs stand before the last one's; 0: the first's input
 
     @property
     def queries(self) -> int:
         """Projector outputs per window of `window_size` encoder frames: 15 // 5 = 3."""
         return self.window_size // self.downsample_rate
+
+    @property
+    def encoded_size(self) -> int:
+        """Of what the encoder gives: hidden_dim for the last layer, and as much for each of cat_hidden_layers."""
+        return self.encoder.hidden_dim * (1 + len(self.cat_hidden_layers))
 
     def audio_tokens(self, frames: int) -> int:
         """Positions that `frames` encoder frames take in the language model: queries * ceil(T / window)."""
@@ -100,7 +107,7 @@ class Architecture:
     def output_shapes(self, batch: int, frames: int, positions: int) -> dict[str, Shape]:
         """Shape of every component's output for `frames` encoder frames and `positions` of the language model."""
         return {
-            "encoder": (batch, frames, self.encoder.hidden_dim),
+            "encoder": (batch, frames, self.encoded_size),
             "ctc_head": (batch, frames, self.encoder.output_dim),
             "projector": (batch, self.audio_tokens(frames), self.text.hidden_size),
             "splice": (batch, positions, self.text.hidden_size),
@@ -236,6 +243,7 @@ def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[Message]
     encoder = _part(Encoder, config, "encoder_config", problems)
     projector = _part(Projector, config, "projector_config", problems)
     text = _part(Text, config, "text_config", problems)
+    chosen = _cat_hidden_layers(config, encoder, problems)
     top = {
         name: _whole(config.get(name, default), name, problems)
         for name, default in {"audio_token_index": 49155, "downsample_rate": 5, "window_size": 15}.items()
@@ -252,6 +260,7 @@ def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[Message]
         downsample_rate=top["downsample_rate"],
         window_size=top["window_size"],
         special_tokens=frozenset(token for token in special if isinstance(token, int)),
+        cat_hidden_layers=chosen,
     )
     problems = _consistency(architecture)
     return (None if problems else architecture), problems
@@ -260,9 +269,9 @@ def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[Message]
 def _identity(config: Mapping[str, Any]) -> list[Message]:
     """What says that this is another model than the one the stack runs."""
     model_type = config.get("model_type")
-    if model_type == "granite_speech_plus":
-        return [_("config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech")]
-    if model_type != MODEL_TYPE:
+    if refusal := variants.refused(model_type):
+        return [refusal]
+    if model_type not in (MODEL_TYPE, variants.PLUS):
         return [_("config.json: model_type {model_type}, granite_speech expected", model_type=repr(model_type))]
     problems = []
     for section, expected in {"text_config": "granite", "projector_config": "blip_2_qformer"}.items():
@@ -288,6 +297,25 @@ def _identity(config: Mapping[str, Any]) -> list[Message]:
     if isinstance(projector, Mapping) and projector.get("use_qformer_text_input"):
         problems.append(_("config.json: projector_config.use_qformer_text_input is true, which no Granite-Speech has"))
     return problems
+
+
+def _cat_hidden_layers(config: Mapping[str, Any], encoder: Encoder, problems: list[Message]) -> tuple[int, ...]:
+    """Of -plus (GraniteSpeechPlusConfig of transformers 5.8.0): layers below num_layers, in the order of the layers."""
+    section = config.get("encoder_config")
+    value = section.get("cat_hidden_layers") if isinstance(section, Mapping) else None
+    if value is None or config.get("model_type") != variants.PLUS:
+        return ()
+    numbers = value if isinstance(value, list) and all(type(one) is int for one in value) else None
+    if numbers is None or not all(0 <= number < encoder.num_layers for number in numbers):
+        problems.append(
+            _(
+                "config.json: encoder_config.cat_hidden_layers is {value}, numbers from 0 to {last} expected",
+                value=repr(value),
+                last=encoder.num_layers - 1,
+            )
+        )
+        return ()
+    return tuple(numbers)
 
 
 def _part(kind: type[PartT], config: Mapping[str, Any], section: str, problems: list[Message]) -> PartT:
@@ -331,12 +359,11 @@ def _consistency(a: Architecture) -> list[Message]:
             _("config.json: window_size is not a multiple of downsample_rate"),
         ),
         (
-            a.projector.encoder_hidden_size == a.encoder.hidden_dim,
+            a.projector.encoder_hidden_size == a.encoded_size,
             _(
-                "config.json: projector_config.encoder_hidden_size {projector} is not "
-                "encoder_config.hidden_dim {encoder}",
+                "config.json: projector_config.encoder_hidden_size {projector} is not the encoder's output, {encoder}",
                 projector=a.projector.encoder_hidden_size,
-                encoder=a.encoder.hidden_dim,
+                encoder=a.encoded_size,
             ),
         ),
         (

@@ -19,7 +19,7 @@ from env import digest
 from env.atomic import write_json
 from env.errors import CheckpointError, StorageError
 from env.language import Message, _
-from model import gate
+from model import gate, variants
 from model.architecture import MODEL_TYPE, Architecture, Shape, parse
 from model.console import lines
 from model.safetensors_format import DTYPE_NAMES, DamagedFileError, Entry, read_header
@@ -145,7 +145,9 @@ def _damaged(folder: Path, problems: list[Message], config: dict[str, Any] | Non
         else _("the checkpoint in {folder} has a problem:", folder=folder)
     )
     again = _("fetch the named files again into {folder}, or try --model-dir synthetic:tiny", folder=folder)
-    if config is not None and config.get("model_type") not in (None, MODEL_TYPE):
+    model_type = config.get("model_type") if config is not None else None
+    runs = model_type in (None, MODEL_TYPE) or (model_type == variants.PLUS and variants.refused(model_type) is None)
+    if not runs:
         # Fetched again, they would be the same files of the same other model.
         again = _("--model-dir of a folder with {model} 4.1, or --model-dir synthetic:tiny", model=MODEL_TYPE)
     elif (folder / STAND_IN_FILE).exists():

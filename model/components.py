@@ -233,8 +233,13 @@ def encode(model: Any, features: torch.Tensor) -> torch.Tensor:
 
 
 def ctc_head(model: Any, encoded: torch.Tensor) -> torch.Tensor:
-    """[B, T, hidden_dim] -> [B, T, output_dim]; inside the encoder the same layer feeds its middle back."""
-    return _tensor(layout.base(model).encoder.out(encoded))
+    """[B, T, hidden_dim] -> [B, T, output_dim]; inside the encoder the same layer feeds its middle back.
+
+    Of what -plus gives, layers side by side, the last layer is last.
+    """
+    out = layout.base(model).encoder.out
+    width = out.in_features
+    return _tensor(out(encoded if encoded.shape[-1] == width else encoded[..., -width:]))
 
 
 def project(model: Any, encoded: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Seeded stand-in checkpoints: `synthetic:tiny`, `:wide` and `:full`, for machines without the real weights.
+"""Seeded stand-in checkpoints: `synthetic:tiny`, `:tiny-plus`, `:wide`, `:full`, for machines without the real weights.
 
 They are ordinary checkpoint folders that the ordinary loader loads, marked by STAND_IN.json. `synthetic:full` has the
 real model's shapes (data/granite-speech-4.1-2b.json: ibm-granite/granite-speech-4.1-2b at revision 8f4bb5f3, rebuilt
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env.atomic import replacing, write_json
-from env.errors import StorageError, UsageError, storage_error
+from env.errors import CheckpointError, StorageError, UsageError, storage_error
 from env.language import _
 from model.architecture import Shape, parse
 from model.checkpoint import CONFIG_FILE, INDEX_FILE, SINGLE_FILE, STAND_IN_FILE
@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PREFIX = "synthetic:"
-CONFIGS = {"tiny": "tiny.json", "wide": "wide.json", "full": "granite-speech-4.1-2b.json"}  # under model/data
+CONFIGS = {  # under model/data
+    "tiny": "tiny.json",
+    "tiny-plus": "tiny-plus.json",
+    "wide": "wide.json",
+    "full": "granite-speech-4.1-2b.json",
+}
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".cache" / "stand-ins"
 FULL_SEED = 42  # synthetic:full has one set of weights whatever the run's seed: each takes 4.6 GB
@@ -95,7 +100,10 @@ def folder_of(
 def _make(folder: Path, config: Mapping[str, Any], seed: int, name: str, progress: Callable[[str], None]) -> None:
     """Write beside and rename, so that a folder of this name is whole or absent, also after Ctrl-C."""
     architecture, problems = parse(config)
-    assert architecture is not None, problems
+    if architecture is None:  # the installed library does not know the model
+        raise CheckpointError(
+            _("{name} cannot be made: {problems}", name=name, problems=problems), next="nox -s setup -- --help"
+        )
     shapes = architecture.tensors()
     needed = sum(_bytes(tensor, shape) for tensor, shape in shapes.items())
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def fill(folder: Path) -> None:
 
 
 def request(profile: str = "tools") -> SetupRequest:
-    return SetupRequest(profile, "cpu", None, (), (), False, None, "auto", None, False)
+    return SetupRequest(profile, "declared", "cpu", None, (), (), False, None, "auto", None, False)
 
 
 def environment(name: str, small: Path, spare: Path) -> object:

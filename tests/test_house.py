@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from env.stack import MACHINES, REQUIREMENTS, ROOT, load_stack, lock_path
+from env.stack import MACHINES, REQUIREMENTS, ROOT, load_stack, lock_path, profile_and_stack
 
 LIGHT = {"msgspec", "packaging", "tomli", "tomllib"}  # what env may import beside the standard library
 DECLARED = {  # what model may know of env: what is declared and said, nothing that looks at a machine
@@ -155,12 +155,16 @@ def test_locks_are_hashed_name_their_maker_and_hold_no_address(path: Path) -> No
     assert text.count("--hash=sha256:") >= len(pins)
 
 
+ENVIRONMENTS = ["host", "npu", "dev", *(f"{p}-{s}" for s in load_stack().others for p in load_stack().profiles)]
+
+
 @pytest.mark.parametrize("python", load_stack().pythons)
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("profile", ["host", "npu", "dev"])
-def test_every_lock_pins_what_the_stack_declares(profile: str, machine: str, python: str) -> None:
-    stack = load_stack()
-    text = lock_path(profile, machine, python).read_text(encoding="utf-8")
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_lock_pins_what_the_stack_declares(environment: str, machine: str, python: str) -> None:
+    profile, name = profile_and_stack(environment)
+    stack = load_stack().named(name)
+    text = lock_path(environment, machine, python).read_text(encoding="utf-8")
     apart = {pin.name for pin in stack.profiles[profile].unlocked_on(machine)} if profile in stack.profiles else set()
     for name, version in stack.packages.items():
         pinned = re.search(rf"^{re.escape(name)}==(\S+)", text, re.MULTILINE)

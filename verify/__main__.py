@@ -37,11 +37,13 @@ from env.options import (
     SEED,
     SEQ_LEN,
     SETUP_FILE,
+    STACK_OPTION,
     main_job_parser,
     nox_command,
     repeating,
     run_folder,
 )
+from env.stack import environment_name
 from model.location import resolve_model_dir
 from model.options import batch_size
 from verify.run import engine, plan
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from env.builder import Stamp
 
 # What a check was run with, in the order in which its rerun command names it.
-RERUN = (DEVICE, PROFILE, LEVEL, MINUTES, DTYPE, SEED, SEQ_LEN, BATCH_SIZE)
+RERUN = (DEVICE, PROFILE, STACK_OPTION, LEVEL, MINUTES, DTYPE, SEED, SEQ_LEN, BATCH_SIZE)
 
 
 def new_run_id() -> str:
@@ -92,7 +94,7 @@ def rerun_command(options: argparse.Namespace) -> Callable[[str], str]:
 
 def setup_from_stamp(stamp: Stamp) -> dict[str, Any]:
     """What setup.json says where the environment was built by an earlier command."""
-    names = ("profile", "python", "machine", "lock", "lock_sha256", "installer", "packages", "apart")
+    names = ("profile", "stack", "python", "machine", "lock", "lock_sha256", "installer", "packages", "apart")
     return {
         "schema": SCHEMA,
         "status": "pass",
@@ -216,7 +218,8 @@ def run_checks(options: argparse.Namespace, checks: Sequence[plan.Check], contex
     forget_records(folder, (check.name for check in checks))
     write_run(folder, engine.new_run(folder.name, context, plan.planned(options.level), options.device, command))
     ascend = DeviceName.parse(options.device).kind is None and probe().ascend
-    python, stamp = environment(profile_for(options.profile, options.device, ascend), folder)
+    name = environment_name(profile_for(options.profile, options.device, ascend), options.stack)
+    python, stamp = environment(name, folder)
     if not (folder / SETUP_FILE).exists():
         write_json(folder / SETUP_FILE, setup_from_stamp(stamp))
     records: list[Record] = []

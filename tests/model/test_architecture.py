@@ -91,7 +91,7 @@ def test_defaults_are_those_of_the_library_s_config_classes() -> None:
     top = GraniteSpeechConfig()
     assert bare is None  # the defaults of the library's parts do not fit together
     assert problems == [
-        "config.json: projector_config.encoder_hidden_size 1408 is not encoder_config.hidden_dim 1024",
+        "config.json: projector_config.encoder_hidden_size 1408 is not the encoder's output, 1024",
     ]
     assert (top.audio_token_index, top.downsample_rate, top.window_size) == (
         Architecture.audio_token,
@@ -137,7 +137,8 @@ def test_work_of_the_projector_counts_keys_and_values_once_a_frame_and_the_rest_
 PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "plus": (
         {"model_type": "granite_speech_plus"},
-        "config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech",
+        "config.json: model_type granite_speech_plus needs transformers 5.8.0 or later, 4.57.6 is installed: "
+        "nox -s setup verify report -- --stack t5",
     ),
     "another model": ({"model_type": "whisper"}, "config.json: model_type 'whisper', granite_speech expected"),
     "no model type": ({"model_type": None}, "config.json: model_type None, granite_speech expected"),
@@ -176,7 +177,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "joint": (
         {"projector_config": {"encoder_hidden_size": 2048}},
-        "config.json: projector_config.encoder_hidden_size 2048 is not encoder_config.hidden_dim 128",
+        "config.json: projector_config.encoder_hidden_size 2048 is not the encoder's output, 128",
     ),
     "blocks beyond the positions": (
         {"encoder_config": {"context_size": 64}},

@@ -72,7 +72,7 @@ SINGLE: dict[str, tuple[Damage, str]] = {
     "config a list": (lambda f: (f / "config.json").write_text("[]"), "config.json is no JSON object"),
     "plus model": (
         lambda f: edit_json(f / "config.json", lambda c: c.update(model_type="granite_speech_plus")),
-        "config.json: model_type granite_speech_plus needs transformers 5.x",
+        "config.json: model_type granite_speech_plus needs transformers 5.8.0",
     ),
     "weights missing": (
         lambda f: (f / "model.safetensors").unlink(),
@@ -190,7 +190,8 @@ def test_every_problem_is_reported_at_once(sharded_copy: Path) -> None:
     shard(sharded_copy, 3).write_bytes(b"")
     assert refusal(sharded_copy).what == (
         f"the checkpoint in {sharded_copy} has 3 problems:\n"
-        "  - config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech\n"
+        "  - config.json: model_type granite_speech_plus needs transformers 5.8.0 or later, 4.57.6 is installed: "
+        "nox -s setup verify report -- --stack t5\n"
         "  - shard model-00001-of-00003.safetensors is missing\n"
         "  - model-00003-of-00003.safetensors: 0 bytes long, not even a header"
     )

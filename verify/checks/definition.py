@@ -96,7 +96,8 @@ def bundled_figures(shipped: bundled.Shipped) -> BundledFigures:
         values = {}
     off = bundled.differences(shipped, values)
     errors = {name: error if math.isfinite(error) else None for name, error in off.items()}
-    return BundledFigures(made_with=dict(shipped.made), errors=errors, limit=bundled.LIMIT)
+    bits = {name: bundled.digest(value) for name, value in values.items()}
+    return BundledFigures(made_with=dict(shipped.made), errors=errors, limit=bundled.LIMIT, bits=bits)
 
 
 def problems_of(values: BundledFigures) -> Iterable[Message]:

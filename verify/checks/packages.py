@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from env import npu_emulator
 from env.builder import Stamp, missing_from, read_stamp
 from env.language import Message, _
-from env.stack import REQUIREMENTS, ROOT, Stack, load_stack, this_python
+from env.stack import MADE_LOCKS, REQUIREMENTS, ROOT, Stack, load_stack, this_python
 from env.unlocked_pins import same_release
 from verify.run.figures.host import LockFigures, PackageRow, PackagesFigures, PythonRow
 from verify.run.judgement import of_packages
@@ -59,17 +59,21 @@ def drifted(lock: Path) -> list[Message]:
 
 def check(session: Verification) -> Outcome:
     """Compare the running environment with the declared stack and with its lock, pin by pin."""
-    stack = load_stack()
     stamp = read_stamp(Path(sys.prefix)) or Stamp()
+    stack = load_stack().named(stamp.stack)
     allowed = {pin.name for pin in stamp.apart if pin.substituted}
     if npu_emulator.active():
         allowed.add("torch-npu")  # the emulator brings a published one
     rows = declared_rows(stack, stamp.profile, allowed)
-    lock = next((path for path in REQUIREMENTS.rglob("*.txt") if path.name == stamp.lock), None)
+    locks = (path for folder in (REQUIREMENTS, MADE_LOCKS) for path in folder.rglob("*.txt"))
+    lock = next((path for path in locks if path.name == stamp.lock), None)
     loose = drifted(lock) if lock else []
     name = lock.relative_to(ROOT).as_posix() if lock else None
     python = PythonRow(asked=list(stack.pythons), found=sys.version.split()[0], ok=this_python() in stack.pythons)
     figures = PackagesFigures(rows=rows, python=python, lock=LockFigures(name=name, drifted=list(loose)))
     if problems := of_packages(figures):
         return failed(problems, figures)
+    if stamp.stack:
+        text = _("not the declared stack but {stack}, and as {lock} pins it", stack=stamp.stack, lock=name)
+        return passed(text, figures)
     return passed(_("as declared, and as {lock} pins it", lock=name), figures)

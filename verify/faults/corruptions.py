@@ -73,6 +73,8 @@ def _whole(tensor: torch.Tensor, fault: Fault, call: int) -> torch.Tensor:
         wide = tensor.float()
         drawn = torch.randn(tensor.shape, generator=_generator(fault, 0))
         return (wide.mean() + wide.std(correction=0) * drawn).to(tensor.dtype)
+    if kind == "multibit":
+        return _several_bits(tensor, fault)
     return _one_element(tensor, fault)
 
 
@@ -107,6 +109,30 @@ def _one_element(tensor: torch.Tensor, fault: Fault) -> torch.Tensor:
             mask = torch.where(mask >= 1 << (width - 1), mask - (1 << width), mask)  # the sign bit, as a signed integer
         bits = flat.view(integer)
         bits[index] ^= mask.to(integer)
+    return result
+
+
+def _several_bits(tensor: torch.Tensor, fault: Fault) -> torch.Tensor:
+    """The same bits of a word flipped: in one element, in every `period`-th, or in a tile of rows and columns.
+
+    So silent corruption looks where it was measured: fewer than 40 % of bit-flip events are of a single bit, and
+    corrupt addresses are periodic (a gate-level study of 3 million simulator hours, arXiv 2605.04213).
+    """
+    assert fault.bits is not None
+    result = tensor.clone(memory_format=torch.contiguous_format)
+    integer, _, _ = _LAYOUT[tensor.dtype]
+    width = torch.iinfo(integer).bits
+    chosen = torch.randperm(width, generator=_generator(fault, 0))[: fault.bits]
+    mask = sum(1 << int(bit) for bit in chosen)
+    mask -= (1 << width) if mask >= 1 << (width - 1) else 0  # as a signed integer
+    hit = torch.zeros(result.shape, dtype=torch.bool)
+    if fault.tile is not None:
+        hit[..., : fault.tile, : fault.tile] = True
+    else:
+        first = (fault.element or 0) % hit.numel()
+        hit.view(-1)[first :: fault.period or hit.numel()] = True
+    words = result.view(integer)
+    words[hit] ^= mask
     return result
 
 

@@ -19,7 +19,7 @@ Change = Callable[[Any], None]  # of an instance that was just built
 
 def _built(kind: type, change: Change) -> None:
     """Let `change` be done to every instance of a class, as if its own code were so."""
-    build = kind.__init__
+    build: Any = vars(kind)["__init__"]
 
     @wraps(build)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -40,7 +40,7 @@ def _called(kind: Any, method: str, around: Callable[..., Any]) -> None:
     setattr(kind, method, wrong)
 
 
-def _epsilons(part: Any, kind: type, epsilon: float) -> None:
+def _epsilons(part: Any, kind: type[Any], epsilon: float) -> None:
     for module in part.modules():
         if isinstance(module, kind):
             module.eps = epsilon

@@ -30,7 +30,7 @@ VARIABLE = "NPU_EMU_FAULTS"  # a JSON list of faults, or the path of a file that
 LIBRARY = "library"
 
 CORRUPTIONS = frozenset(
-    {"nan", "inf", "bitflip", "scale", "zero", "noise", "bf16_round", "fp16_round", "shift", "transpose",
+    {"nan", "inf", "bitflip", "multibit", "scale", "zero", "noise", "bf16_round", "fp16_round", "shift", "transpose",
      "swap_halves", "reseed", "stale"}
 )  # fmt: skip
 EVENTS = frozenset({"slow", "hang", "op_error", "late_error", "cpu_fallback", "oom", "device_lost", "segfault"})
@@ -45,10 +45,11 @@ KINDS: Mapping[str, frozenset[str]] = {
 }
 # From the sign down: one of each class of bit, in any floating-point type.
 BITS = ("sign", "exponent_top", "exponent_middle", "exponent_low", "mantissa_top", "mantissa_middle", "mantissa_low")
+FEWEST_BITS = 16  # of the narrowest dtype
 DTYPES = ("float32", "float16", "bfloat16")
 ACTIVATIONS = ("gelu_tanh", "gelu_sigmoid", "relu", "hardswish", "silu_1.05", "identity")
 NEEDED = {
-    "scale": ("size",), "noise": ("size",), "slow": ("size",), "bitflip": ("bit",),
+    "scale": ("size",), "noise": ("size",), "slow": ("size",), "bitflip": ("bit",), "multibit": ("bits",),
     "set": ("attribute", "value"), "multiply": ("attribute", "size"), "activation": ("attribute", "value"),
     "error": ("code",),
 }  # fmt: skip
@@ -77,6 +78,9 @@ class Fault:
     every: int = 1  # only each n-th of them
     size: float | None = None  # factor of scale and multiply; relative size of noise; seconds of slow
     bit: str | None = None
+    bits: int | None = None  # of multibit: how many of a word, drawn from `seed`
+    period: int | None = None  # of multibit: every so many elements, from `element` on
+    tile: int | None = None  # of multibit: all of a square of so many rows and columns, in the last two dimensions
     element: int | None = None  # flat index of the one element that nan, inf and bitflip hit; None: drawn from `seed`
     dim: int = -1  # along which shift, transpose (with the dimension before) and swap_halves act
     start: int | None = None  # corrupt only [start, stop) along `dim`
@@ -158,6 +162,8 @@ def _check(fault: Fault, name: str) -> None:
         raise FaultError(f"{name}: {fault.kind} needs {', '.join(absent)}")
     if fault.kind == "bitflip" and fault.bit not in BITS:
         raise FaultError(f"{name}: unknown bit {fault.bit!r}, one of {', '.join(BITS)}")
+    if fault.kind == "multibit" and not (0 < (fault.bits or 0) <= FEWEST_BITS and (fault.period or 1) > 0):
+        raise FaultError(f"{name}: multibit flips 1 to {FEWEST_BITS} bits, every 1 or more elements")
     if fault.kind == "activation" and fault.value not in ACTIVATIONS:
         raise FaultError(f"{name}: unknown activation {fault.value!r}, one of {', '.join(ACTIVATIONS)}")
     if fault.nth < 1 or fault.every < 1 or fault.times < 0:

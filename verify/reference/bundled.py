@@ -8,6 +8,7 @@ Made in float64 on a CPU (model/reference.py); the inputs are in the file, so th
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,11 @@ def differences(shipped: Shipped, values: Mapping[str, torch.Tensor]) -> dict[st
         else:
             errors[name] = relative_l2(as_array(actual), as_array(expected))
     return errors
+
+
+def digest(value: torch.Tensor) -> str:
+    """Of every bit of a value: equal on one machine and torch where two libraries compute the same."""
+    return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def write() -> None:

@@ -167,6 +167,7 @@ class SetupData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the environment was built, as far as it came; setup may record more."""
 
     profile: str | None = None
+    stack: str | None = None  # None and "" are the declared one
     python: str | None = None
     machine: str | None = None
     lock: str | None = None

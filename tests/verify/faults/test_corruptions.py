@@ -23,7 +23,7 @@ EXAMPLES = {
     "scale": fault("scale", size=1.01), "noise": fault("noise", size=1e-2), "bitflip": fault("bitflip", bit="sign"),
     "bf16_round": fault("bf16_round"), "fp16_round": fault("fp16_round"), "nan": fault("nan"), "inf": fault("inf"),
     "zero": fault("zero"), "shift": fault("shift"), "transpose": fault("transpose"),
-    "swap_halves": fault("swap_halves"), "reseed": fault("reseed"),
+    "swap_halves": fault("swap_halves"), "multibit": fault("multibit", bits=3), "reseed": fault("reseed"),
 }  # fmt: skip
 
 
@@ -89,3 +89,25 @@ def test_positions_are_moved_but_not_made_into_fractions() -> None:
     assert corrupt(positions, fault("shift")).tolist() == [[2, 0, 1], [5, 3, 4]]
     assert corrupt(positions, fault("transpose")).tolist() == [[0, 3, 1], [4, 2, 5]]
     assert torch.equal(corrupt(positions, fault("scale", size=1.5)), positions)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("where", "hit"),
+    [
+        ({"element": 5}, [5]),
+        ({"element": 2, "period": 7}, [2, 9, 16, 23]),
+        ({"tile": 2}, [0, 1, 6, 7]),
+    ],
+    ids=["one word", "a period", "a tile"],
+)
+def test_the_same_bits_of_a_word_are_flipped_where_it_is_said(
+    dtype: torch.dtype, where: dict[str, int], hit: list[int]
+) -> None:
+    sample = SAMPLE.to(dtype)
+    integer = torch.int32 if dtype == torch.float32 else torch.int16
+    result = corrupt(sample, fault("multibit", bits=3, seed=4, **where))
+    flipped = (result.view(integer) ^ sample.view(integer)).flatten()
+    assert [i for i, bits in enumerate(flipped.tolist()) if bits] == hit
+    assert len(set(flipped[hit].tolist())) == 1
+    assert bin(int(flipped[hit[0]]) & (2 ** (8 * sample.element_size()) - 1)).count("1") == 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from env.language import Message, _
 from verify.reference.definition.miniature import Miniature
@@ -27,8 +26,7 @@ class Reading:
     computed: float | None = None
 
 
-class Measure(Protocol):
-    def __call__(self, mini: Miniature) -> Reading | None: ...
+Measure = Callable[[Miniature], "Reading | None"]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from env.language import Message
 from verify.reference.figures import Figures, Name, Size
@@ -29,6 +29,7 @@ class BundledFigures(Figures, frozen=True, kw_only=True):
     made_with: dict[str, str]  # transformers, torch, and the digest of the weights
     errors: Annotated[dict[str, Size | None], Meta(min_length=1)]
     limit: Annotated[float, Meta(gt=0)]
+    bits: dict[str, str] = field(default_factory=dict)  # a digest of each: what is equal between two stacks
 
 
 class DefinitionFigures(Figures, frozen=True, kw_only=True):

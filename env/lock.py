@@ -24,7 +24,7 @@ from env.runner import Runner, run
 from env.stack import MACHINES, REQUIREMENTS, Stack, load_stack, lock_path
 
 LOCKED_PROFILES = ("host", "npu", "dev")
-UNIVERSAL = ("nox", "tools")  # small pure-Python sets: one file serves every machine and Python
+UNIVERSAL = ("nox", "tools", "export")  # small pure-Python sets: one file serves every machine and Python
 # Every wheel of the stack is manylinux_2_28 or older, and CANN 8.5 supports no older glibc.
 PLATFORM = "{machine}-manylinux_2_28"
 

@@ -1,7 +1,7 @@
 """docs/ci: recipes whose commands are this bundle's, on the image and with the devices that the audit wants.
 
-Their form is held by the tools of each (actionlint, check-jsonschema's schemas of both CIs, hadolint), which are no part
-of the locks; here is held what those cannot know.
+Their form is held by the tools of each (actionlint, check-jsonschema's schemas of both CIs, hadolint), which are in no
+lock; here is held what those cannot know.
 """
 
 from __future__ import annotations

@@ -136,6 +136,11 @@ BATCH_SIZE = Option(
     _("rows of equal length; of speech: windows decoded together, or auto, halved where memory runs out"),
     {"metavar": "N", "type": size_or_auto, "default": 1},
 )
+ATTENTION = Option(
+    "--attention",
+    _("of the language model; auto is the library's own choice"),
+    {"choices": (AUTO, "sdpa", "eager"), "default": AUTO},
+)
 JSON = Option("--json", _("write every figure here too"), {"metavar": "FILE", "type": Path})
 
 CHECK = Option("--check", _("run only this check (repeatable)"), {"metavar": "NAME", "action": "append", "default": []})

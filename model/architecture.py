@@ -17,6 +17,7 @@ from env.language import Message, _
 Shape = tuple[int, ...]
 PartT = TypeVar("PartT", bound="Encoder | Projector | Text")
 
+MODEL_TYPE = "granite_speech"  # of config.json
 # Buffers are stored like weights but are no parameters: BatchNorm's statistics.
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -261,7 +262,7 @@ def _identity(config: Mapping[str, Any]) -> list[Message]:
     model_type = config.get("model_type")
     if model_type == "granite_speech_plus":
         return [_("config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech")]
-    if model_type != "granite_speech":
+    if model_type != MODEL_TYPE:
         return [_("config.json: model_type {model_type}, granite_speech expected", model_type=repr(model_type))]
     problems = []
     for section, expected in {"text_config": "granite", "projector_config": "blip_2_qformer"}.items():

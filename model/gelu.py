@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
-from model.device import Device, runtime_errors
-
 if TYPE_CHECKING:
     import torch
+
+    from model.device import Device
 
 Form = Literal["erf", "tanh", "neither"]
 
@@ -46,6 +46,8 @@ def of(device: Device) -> Gelu:
     """
     import torch
     from torch.nn import functional
+
+    from model.device import runtime_errors  # here: a reader of records takes the forms, and no device
 
     points = torch.linspace(FROM, TO, POINTS)
     with runtime_errors(device, "computing a GELU"), torch.inference_mode():

@@ -14,13 +14,11 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from verify.checks.benchmark import summary
+from verify.reference.limits import Limits, beyond, judge
 from verify.reference.numerics import (
     Comparison,
-    Limits,
-    beyond,
     compare,
     cosine,
-    judge,
     regret,
     relative_l2,
     worst_element,

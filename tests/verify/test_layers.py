@@ -16,6 +16,7 @@ from verify.checks import layers
 from verify.reference import points
 from verify.reference.make import make
 from verify.reference.values import Expected, describe
+from verify.run import judgement
 
 
 def wrong(loaded: Loaded, fault: Wrong) -> Loaded:
@@ -60,7 +61,7 @@ def test_a_clean_model_raises_no_alarm(tmp_path: Path, seed: int, dtype: str) ->
     inputs = components.make_inputs(found.architecture, batch=2, seq_len=33, seed=seed)
     values = make(found, inputs, replace(describe(found, "", inputs, dtype), tokens=1))
     data = layers.measure(load(found, dtype), inputs, values)
-    assert layers.problems(data) == []
+    assert judgement.of_layers(data) == []
 
 
 @pytest.mark.slow
@@ -72,7 +73,7 @@ def test_a_device_without_the_published_gelu_is_held_to_the_model_with_its_own(
     gelu.use_tanh(by_tanh.model)
     about = describe(tiny_checkpoint, "", tiny_inputs, "float32", gelu="tanh")
     values = make(tiny_checkpoint, tiny_inputs, replace(about, tokens=1))
-    assert layers.problems(layers.measure(by_tanh, tiny_inputs, values)) == []
+    assert judgement.of_layers(layers.measure(by_tanh, tiny_inputs, values)) == []
     fault = next(fault for fault in WRONG if fault.name == "a layer x1.001")
     assert {r.point.owner for r in departures(wrong(by_tanh, fault), tiny_inputs, values, "isolated")} == {fault.layer}
 
@@ -82,7 +83,7 @@ def test_the_message_names_layer_error_and_band(
 ) -> None:
     fault = next(fault for fault in WRONG if fault.name == "a layer x1.01")
     data = layers.measure(wrong(tiny_float32, fault), tiny_inputs, tiny_expected)
-    isolated, end_to_end = layers.problems(data)
+    isolated, end_to_end = judgement.of_layers(data)
     assert isolated.startswith(f"first departure of layers fed the reference's input: {UP_PROJ}, rel 1.0e-02, expected")
     assert end_to_end.startswith(f"first departure end to end: {UP_PROJ}, rel 1.0e-02, expected below ")
     assert data.isolated.first_departure is not None
@@ -95,7 +96,7 @@ def test_a_layer_that_never_ran_is_named(tiny_float32: Loaded, tiny_inputs: Inpu
     feed_forward.forward = lambda x: feed_forward.down_proj(feed_forward.up_proj(feed_forward.pre_norm(x)))
     data = layers.measure(replace(tiny_float32, model=model), tiny_inputs, tiny_expected)
     assert "encoder.layers.0.ff1.silu" in data.isolated.missing
-    assert any("never computed encoder.layers.0.ff1 > silu" in text for text in layers.problems(data))
+    assert any("never computed encoder.layers.0.ff1 > silu" in text for text in judgement.of_layers(data))
 
 
 def test_a_wrong_shape_is_a_departure(tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected) -> None:

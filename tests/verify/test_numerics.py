@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from verify.reference import numerics
-from verify.reference.numerics import Comparison, Limits, beyond, compare, judge
+from verify.reference.limits import Limits, beyond, judge
+from verify.reference.numerics import Comparison, compare
 
 
 def test_measures_agree_with_torch() -> None:

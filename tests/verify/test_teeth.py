@@ -24,9 +24,11 @@ from verify.checks import configurations, generate, layers, parity, repeatabilit
 from verify.checks import repeatability as repeats
 from verify.checks.configurations import Pair
 from verify.checks.repeatability import Repeats
-from verify.reference import bounds, numerics, pairs
+from verify.reference import bounds, pairs
 from verify.reference.figures import Bound
+from verify.reference.limits import Limits, cosine_of, judge
 from verify.reference.values import Expected
+from verify.run import judgement
 from verify.run.figures.repeats import ProcessFigures, RepeatabilityFigures, RepeatsFigures
 
 Patch = pytest.MonkeyPatch
@@ -70,7 +72,7 @@ def planted(loaded: Loaded, name: str) -> Loaded:
 
 
 def of_layers(loaded: Loaded, subjects: Subjects) -> list[str]:
-    return layers.problems(layers.measure(loaded, subjects.inputs, subjects.expected))
+    return judgement.of_layers(layers.measure(loaded, subjects.inputs, subjects.expected))
 
 
 def one_layer_in_bfloat16(subjects: Subjects) -> list[str]:
@@ -108,7 +110,7 @@ def the_last_bit_of_a_weight(subjects: Subjects) -> list[str]:
 
 
 def the_scores_of_decoding(subjects: Subjects) -> list[str]:
-    return tokens.problems(
+    return judgement.of_tokens(
         tokens.measure(scaled(subjects.float32, "language_model.lm_head", 1.0001), subjects.inputs, subjects.expected)
     )
 
@@ -123,7 +125,7 @@ def second_best_token(subjects: Subjects) -> list[str]:
         return taken, scores
 
     subjects.patch.setattr(generation, "decode", decode)
-    return tokens.problems(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
+    return judgement.of_tokens(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
 
 
 def second_best_token_where_forced(subjects: Subjects) -> list[str]:
@@ -136,7 +138,7 @@ def second_best_token_where_forced(subjects: Subjects) -> list[str]:
         return scores
 
     subjects.patch.setattr(generation, "score", score)
-    return tokens.problems(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
+    return judgement.of_tokens(tokens.measure(subjects.float32, subjects.inputs, subjects.expected))
 
 
 def noise(subjects: Subjects) -> list[str]:
@@ -165,7 +167,7 @@ def a_row_in_its_place(subjects: Subjects) -> list[str]:
     batch = Repeats(replace(subjects.float32, model=model), subjects.inputs, deep=True).at_every_place(limit)
     right = RepeatsFigures(runs=2, differing=0, first_difference=None)
     process = ProcessFigures(points=1, first_difference=None)
-    return repeatability.problems(
+    return judgement.of_repeatability(
         RepeatabilityFigures(repeats=right, warm={}, batch=batch, repeats_sharp=right, process=process)
     )
 
@@ -196,11 +198,11 @@ def a_cached_step(subjects: Subjects) -> list[str]:
     assert decoded.logits is not None
     logits = decoded.logits.clone()
     logits[:, 3] *= 1.0001
-    limits = generate.cached_limits(subjects.float32)
+    limits = Limits({"rel_l2": generate.cached_limit(subjects.float32)}, "limits.toml")
     return [
         problem
         for step in pairs.of_decoding(subjects.float32, subjects.inputs, replace(decoded, logits=logits))
-        for problem in numerics.judge(step, limits)
+        for problem in judge(step, limits)
     ]
 
 
@@ -228,8 +230,8 @@ def bound_without(measure: str) -> Callable[[Patch], None]:
 
 
 def only(mode: str) -> Callable[[Patch], None]:
-    other = {"isolated": "_end_to_end_problems", "end_to_end": "_isolated_problems"}[mode]
-    return lambda patch: patch.setattr(layers, other, lambda figures: [])
+    other = {"isolated": "of_end_to_end", "end_to_end": "of_isolated"}[mode]
+    return lambda patch: patch.setattr(judgement, other, lambda figures: [])
 
 
 def nothing_missing(patch: Patch) -> None:
@@ -269,10 +271,10 @@ def no_first_difference(patch: Patch) -> None:
 def limits_times_100(patch: Patch) -> None:
     right = bounds.limits
 
-    def limits(*arguments: Any, **options: Any) -> numerics.Limits:
+    def limits(*arguments: Any, **options: Any) -> Limits:
         tight = right(*arguments, **options)
         wide = {name: 100 * limit for name, limit in tight.values.items()}
-        return replace(tight, values=wide | {"cosine": numerics.cosine_of(wide["rel_l2"])})
+        return replace(tight, values=wide | {"cosine": cosine_of(wide["rel_l2"])})
 
     patch.setattr(bounds, "limits", limits)
 

@@ -14,6 +14,7 @@ from model.components import Inputs, Loaded
 from verify.checks import tokens
 from verify.reference.figures import Bound
 from verify.reference.values import Expected
+from verify.run import judgement
 
 BAND = Bound(rel_l2=0.01, worst_element=0.01)
 # Three steps over four tokens; the root mean square of every row is about 5.1, so that a tie is below about 0.3.
@@ -62,7 +63,7 @@ def test_a_right_model_takes_the_reference_s_tokens(
     dtype: str, request: pytest.FixtureRequest, tiny_inputs: Inputs, tiny_expected: Expected
 ) -> None:
     data = tokens.measure(request.getfixturevalue(dtype), tiny_inputs, tiny_expected)
-    assert tokens.problems(data) == []
+    assert judgement.of_tokens(data) == []
     assert data.free[0].same == data.forced[0].same == tiny_expected.tokens.shape[1]
 
 
@@ -95,4 +96,4 @@ def test_scores_that_are_not_finite_are_said_to_be(
     model = copy.deepcopy(tiny_float32.model)
     model.language_model.lm_head.register_forward_hook(lambda module, args, output: output * torch.nan)
     data = tokens.measure(replace(tiny_float32, model=model), tiny_inputs, tiny_expected)
-    assert "scores hold NaN or infinity" in tokens.problems(data)
+    assert "scores hold NaN or infinity" in judgement.of_tokens(data)

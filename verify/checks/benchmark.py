@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from model.generation import generate
 from model.size import FULL_SIZE
 from verify.reference import chips
 from verify.reference.chips import ReferenceTime
+from verify.run import card
+from verify.run.card import Watch
 from verify.run.figures.benchmark import (
     BenchmarkFigures,
     DecodeFigures,
@@ -27,6 +30,7 @@ from verify.run.figures.benchmark import (
     SummaryFigures,
     TimesFigures,
 )
+from verify.run.judgement import of_card
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -239,37 +243,43 @@ def floor_ms(machine: FloorsFigures, weights: int, operations: int, loaded: Load
     return max(reading, operations / machine.gemm_gflop_s / 1e6)
 
 
-LONG_FLOORS_FROM_LEVEL = 3
+FULL_LEVEL = 3  # from here on floors are measured at length, and the card is watched
 BUDGET_S = 20.0  # per component; a slow device takes fewer rounds, and the signature says how many
 
 
 def check(session: Verification) -> Outcome:
     """Times of every component, of the whole and of decoding, beside the machine's floors."""
-    long_floors = session.context.level >= LONG_FLOORS_FROM_LEVEL
-    figures = measure(
-        session.model,
-        session.inputs,
-        session.parts,
-        warmup=session.context.warmup,
-        rounds=session.context.rounds,
-        floors=True,
-        floor_s=None if long_floors else QUICK_FLOOR_SECONDS,
-        budget_s=BUDGET_S,
-    )
+    full = session.context.level >= FULL_LEVEL
+    loaded, inputs, parts = session.model, session.inputs, session.parts
+    with Watch(loaded.device) if full else contextlib.nullcontext() as watch:
+        figures = measure(
+            loaded,
+            inputs,
+            parts,
+            warmup=session.context.warmup,
+            rounds=session.context.rounds,
+            floors=True,
+            floor_s=None if full else QUICK_FLOOR_SECONDS,
+            budget_s=BUDGET_S,
+        )
     signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
     rows = references(session, figures)
     beyond = _beside([row for row in rows if row.beyond])
-    figures = structs.replace(figures, references=rows, beyond_reference=beyond)
+    figures = structs.replace(figures, card=watch.figures if watch else None, references=rows, beyond_reference=beyond)
+    problems = of_card(figures.card)
     if beyond and session.context.gate:
-        return failed([beyond], figures, signature)
+        problems.append(beyond)
+    if problems:
+        return failed(problems, figures, signature)
     reason = _(
         "{milliseconds:.1f} ms a pass, {rate:.1f} tokens/s",
         milliseconds=figures.total.p50_ms,
         rate=figures.decode.tokens_per_s,
     )
+    remarks = [slowdown] if (slowdown := card.slowed(figures.card)) else []
     if rows and not beyond:
-        reason = joined(reason, _("as the reference of {times}", times=chips.sentence(rows)))
-    return passed(reason, figures, signature)
+        remarks.append(_("as the reference of {times}", times=chips.sentence(rows)))
+    return passed(joined(reason, *remarks) if remarks else reason, figures, signature)
 
 
 def references(session: Verification, figures: BenchmarkFigures) -> list[ReferenceTime]:

@@ -12,6 +12,7 @@ from model.components import Step
 from model.device import Device, runtime_errors
 from verify.reference.numerics import as_array, compare
 from verify.run.figures.components import DeterminismFigures, RepeatFigures
+from verify.run.judgement import of_determinism
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -52,8 +53,6 @@ def check(session: Verification, runs: int = RUNS) -> Outcome:
     """The same inputs give the same bits in every run."""
     figures = measure(session.model.device, session.parts, runs)
     signature = session.signature(n=runs)
-    differing = [f"{name} ({entry.rel_l2})" for name, entry in figures.components.items() if not entry.identical]
-    if differing:
-        problem = _("not the same bits in {runs} runs: {names}", runs=runs, names=", ".join(differing))
-        return failed([problem], figures, signature)
+    if problems := of_determinism(figures):
+        return failed(problems, figures, signature)
     return passed(_("{runs} runs, the same bits", runs=runs), figures, signature)

@@ -1,18 +1,18 @@
-"""Level 1: does the device of the run answer, multiply right, and have the model's GELU?"""
+"""Level 1: does the device of the run answer, multiply right, and have the model's GELU? And its other operators?"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 
-from env.language import Message, _
+from env.language import _
 from model import gelu
 from model.device import Device, emulated, runtime_errors, versions
-from model.gelu import Gelu
+from verify.reference import operators
 from verify.reference.numerics import Comparison, as_array, compare
 from verify.run.figures.host import DeviceFigures, GeluFigures, OperationFigures
+from verify.run.judgement import of_device
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -24,7 +24,8 @@ def check(session: Verification) -> Outcome:
 
     The product of two matrices of small whole numbers is exact in every dtype that has 8 bits of mantissa and a
     float32 accumulator, so any difference at all is a fault. An NPU may have GELU by tanh alone: the reference then
-    takes it as well, and the verdict says so.
+    takes it as well, and the verdict says so. The other operators are measured and not judged: what a model owes to
+    them its layers show, and where they fail these rows say why.
     """
     device = session.device
     comparison = _product(device, session.seed)
@@ -44,8 +45,10 @@ def check(session: Verification) -> Outcome:
             erf_error=_finite(activation.erf_error),
             tanh_error=_finite(activation.tanh_error),
         ),
+        operators=session.operators,
+        equal_maxima=operators.equal_maxima(device),
     )
-    if problems := list(_problems(device, comparison, activation)):
+    if problems := list(of_device(figures)):
         return failed(problems, figures)
     return passed(_("{device}, {name}", device=device.label, name=device.name), figures)
 
@@ -59,22 +62,6 @@ def _product(device: Device, seed: int) -> Comparison:
         product = left.to(device.torch_device) @ right.to(device.torch_device)
         device.synchronize()
         return compare(as_array(product), as_array(left.double() @ right.double()))
-
-
-def _problems(device: Device, comparison: Comparison, activation: Gelu) -> Iterator[Message]:
-    if not comparison.identical:
-        yield _(
-            "a product of whole numbers on {device} is off by {difference}",
-            device=device.label,
-            difference=comparison.max_abs,
-        )
-    if activation.form == "neither" or (activation.form == "tanh" and device.kind != "npu"):
-        yield _(
-            "GELU on {device} is off by {erf:.1e} from the exact one and by {tanh:.1e} from its tanh form",
-            device=device.label,
-            erf=activation.erf_error,
-            tanh=activation.tanh_error,
-        )
 
 
 def _finite(value: float) -> float | None:

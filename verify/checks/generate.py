@@ -5,9 +5,10 @@ from __future__ import annotations
 from env.language import _
 from model import generation
 from model.components import Loaded
-from verify.reference import bounds, numerics, pairs
+from verify.reference import bounds, pairs
 from verify.reference.pairs import NEW_TOKENS
 from verify.run.figures.tokens import GenerateFigures
+from verify.run.judgement import of_generate
 from verify.run.records import Outcome, failed, passed, skipped
 from verify.run.verification import Verification
 
@@ -32,32 +33,21 @@ def check(session: Verification) -> Outcome:
     again = generation.generate(loaded, inputs, NEW_TOKENS)
     assert first.logits is not None
     steps = pairs.of_decoding(loaded, inputs, first)
-    limits = cached_limits(loaded)
-    wrong = [(step, problem) for step, one in enumerate(steps) for problem in numerics.judge(one, limits)]
     figures = GenerateFigures(
         prompt_tokens=inputs.positions,
         new_tokens=NEW_TOKENS,
         token_ids=first.tokens[0].tolist(),
         repeatable=bool((first.tokens == again.tokens).all()),
+        greedy=generation.is_greedy(loaded, first.logits, first.tokens),
         cached_rel_l2=[step.figures.rel_l2 for step in steps],
-        cached_rel_l2_limit=limits.values["rel_l2"],
+        cached_rel_l2_limit=cached_limit(loaded),
     )
-    problems = []
-    if not figures.repeatable:
-        problems.append(_("a second decoding gave other tokens"))
-    if not generation.is_greedy(loaded, first.logits, first.tokens):
-        problems.append(_("a token was taken that is not the largest of its logits"))
-    problems += [
-        _("cached decoding departs from an uncached pass at token {step}: {problem}", step=step, problem=problem)
-        for step, problem in wrong[:1]
-    ]
-    if problems:
+    if problems := of_generate(figures):
         return failed(problems, figures, session.signature())
     return passed(_("{tokens} tokens, repeatable", tokens=NEW_TOKENS), figures, session.signature())
 
 
-def cached_limits(loaded: Loaded) -> numerics.Limits:
+def cached_limit(loaded: Loaded) -> float:
     """How far the logits of one cached step may be, in rel_l2, from those of an uncached pass on the same device."""
     layers = loaded.architecture.text.num_hidden_layers
-    limit = bounds.cached_limit(bounds.arithmetic(loaded), loaded.dtype, layers)
-    return numerics.Limits({"rel_l2": limit}, "limits.toml, [cached]")
+    return bounds.cached_limit(bounds.arithmetic(loaded), loaded.dtype, layers)

@@ -15,11 +15,12 @@ from env.language import _
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 from model.hooks import Point
-from verify.reference import bounds
+from verify.reference import bounds, operators
 from verify.reference.figures import PointFigures, ScoresFigures
 from verify.reference.numerics import as_array
 from verify.reference.points import Reading, described, read_points, scores
 from verify.reference.values import LOGITS_POINT, Expected, Key
+from verify.run import judgement
 from verify.run.figures.layers import LayersFigures, PassFigures, StackFigures
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
@@ -81,46 +82,6 @@ def stack(points: Sequence[PointFigures]) -> StackFigures:
     )
 
 
-def problems(figures: LayersFigures) -> list[str]:
-    """Why the layers are not as expected, the name of the first departure before anything else."""
-    return [*_isolated_problems(figures.isolated), *_end_to_end_problems(figures.end_to_end)]
-
-
-def _isolated_problems(figures: PassFigures) -> list[str]:
-    first, more = figures.first_departure, figures.beyond - 1
-    texts = []
-    if first is not None and more:
-        texts.append(
-            _(
-                "first departure of layers fed the reference's input: {problem}, and {more} points after it",
-                problem=first.problem,
-                more=more,
-            )
-        )
-    elif first is not None:
-        texts.append(_("first departure of layers fed the reference's input: {problem}", problem=first.problem))
-    return texts + _missing(figures)
-
-
-def _end_to_end_problems(figures: PassFigures) -> list[str]:
-    first, more = figures.first_departure, figures.beyond - 1
-    texts = []
-    if first is not None and more:
-        texts.append(
-            _("first departure end to end: {problem}, and {more} points after it", problem=first.problem, more=more)
-        )
-    elif first is not None:
-        texts.append(_("first departure end to end: {problem}", problem=first.problem))
-    return texts + _missing(figures)
-
-
-def _missing(figures: PassFigures) -> list[str]:
-    if not figures.missing:
-        return []
-    count = len(figures.missing)
-    return [_("the device never computed {point} ({count} points)", point=figures.missing[0], count=count)]
-
-
 def logits(loaded: Loaded, inputs: Inputs, expected: Expected) -> ScoresFigures:
     """The model's output as a choice between tokens: top-1 agreement, top-5 overlap, KL divergence in nats.
 
@@ -139,8 +100,8 @@ def check(session: Verification) -> Outcome:
 
 def judged(session: Verification, figures: LayersFigures) -> Outcome:
     """The outcome of a measurement of layers."""
-    if wrong := problems(figures):
-        return failed(wrong, figures, session.signature())
+    if wrong := judgement.of_layers(figures):
+        return failed(wrong + operators.explanation(session.operators), figures, session.signature())
     closest = figures.isolated.closest[0]
     reason = _(
         "{points} points within their bounds, {point} at {share:.0%} of its",

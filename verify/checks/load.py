@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from env.language import _
 from verify.run.figures.weights import LoadFigures
+from verify.run.judgement import of_load
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -17,19 +18,16 @@ def check(session: Verification) -> Outcome:
         dtype=loaded.dtype,
         attention=loaded.attention,
         class_name=type(loaded.model).__name__,
+        adapted=list(loaded.adapted),
     )
-    stored = loaded.checkpoint.parameters
-    if figures.parameters != stored:
-        problem = _(
-            "{parameters:,} parameters loaded, {stored:,} in the checkpoint",
-            parameters=figures.parameters,
-            stored=stored,
-        )
-        return failed([problem], figures)
+    if problems := of_load(figures.parameters, loaded.checkpoint.parameters):
+        return failed(problems, figures)
     reason = _(
         "{class_name}, {dtype}, {seconds:.1f} s",
         class_name=figures.class_name,
         dtype=loaded.dtype,
         seconds=loaded.seconds,
     )
+    for change in loaded.adapted:
+        reason = _("{reason}; {change}", reason=reason, change=change)
     return passed(reason, figures, session.signature())

@@ -28,6 +28,7 @@ from verify.run.figures.host import (
     MachineFigures,
     NpuSmiFacts,
 )
+from verify.run.judgement import of_machine, wants_npu
 from verify.run.records import Outcome, failed, passed
 from verify.run.text import without_home
 from verify.run.verification import Verification
@@ -46,7 +47,7 @@ def check(session: Verification) -> Outcome:
 
 def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:
     """The outcome for `host`, however it was probed."""
-    npu = DeviceName.parse(context.device).kind == "npu" or (context.device == "auto" and host.ascend)
+    npu = wants_npu(host.ascend, context.device)
     profile = "npu" if npu and not emulated else "host"
     size = checkpoint_bytes(context.model_dir)
     if emulated:
@@ -59,8 +60,7 @@ def judged(host: Host, context: Context, *, emulated: bool = False) -> Outcome:
     reason = _reason(findings)
     if emulated and npu:
         reason = _("{reason}; the NPU is emulated, its host was not judged", reason=reason)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    return failed([reason], figures) if npu and errors else passed(reason, figures)
+    return failed([reason], figures) if of_machine(figures, context.device) else passed(reason, figures)
 
 
 def _reason(findings: Sequence[Finding]) -> Message:

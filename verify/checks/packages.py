@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from env.language import Message, _
 from env.stack import REQUIREMENTS, ROOT, Stack, load_stack, this_python
 from env.unlocked_pins import same_release
 from verify.run.figures.host import LockFigures, PackageRow, PackagesFigures, PythonRow
+from verify.run.judgement import of_packages
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -70,22 +70,6 @@ def check(session: Verification) -> Outcome:
     name = lock.relative_to(ROOT).as_posix() if lock else None
     python = PythonRow(asked=list(stack.pythons), found=sys.version.split()[0], ok=this_python() in stack.pythons)
     figures = PackagesFigures(rows=rows, python=python, lock=LockFigures(name=name, drifted=list(loose)))
-    problems = [
-        _(
-            "{package} {declared} asked, {version} found",
-            package=row.name,
-            declared=row.asked,
-            version=row.found or _("nothing"),
-        )
-        for row in rows
-        if not row.ok and not row.substituted
-    ]
-    if not python.ok:
-        releases = reduce(lambda one, other: _("{one} or {other}", one=one, other=other), stack.pythons)
-        problems.append(_("Python {releases} asked, {python} found", releases=releases, python=this_python()))
-    if lock is None:
-        problems.append(_("the environment has no stamp of its lock"))
-    problems += [_("not as locked: {pin}", pin=pin) for pin in loose]
-    if problems:
+    if problems := of_packages(figures):
         return failed(problems, figures)
     return passed(_("as declared, and as {lock} pins it", lock=name), figures)

@@ -36,6 +36,7 @@ from verify.run.figures.repeats import (
     RepeatabilityFigures,
     RepeatsFigures,
 )
+from verify.run.judgement import of_repeatability
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -200,52 +201,15 @@ def check(session: Verification) -> Outcome:
         digests = other.result()
     process = ProcessFigures(points=len(digests), first_difference=first_difference(first.digests(), digests))
     figures = RepeatabilityFigures(repeats=repeats, warm=steps, batch=batch, repeats_sharp=sharp, process=process)
-    if differences := problems(figures):
+    if differences := of_repeatability(figures):
         return failed(differences, figures, session.signature())
     reason = _(
-        "the same bits in {runs} runs, {sharp} in float32, and in another process", runs=repeats.runs, sharp=sharp.runs
+        "the same bits in {runs} runs, {sharp} in {dtype}, and in another process",
+        runs=repeats.runs,
+        sharp=sharp.runs,
+        dtype=bundled.dtype,
     )
     return passed(reason, figures, session.signature(n=repeats.runs))
-
-
-def problems(figures: RepeatabilityFigures) -> list[str]:
-    """What was not the same, the layer named."""
-    texts: list[str] = []
-    if first := figures.repeats.first_difference:
-        texts.append(
-            _(
-                "{differing} of {runs} runs differ, the first in run {run}: {point}",
-                differing=figures.repeats.differing,
-                runs=figures.repeats.runs,
-                run=first.run,
-                point=first.name,
-            )
-        )
-    if first := figures.repeats_sharp.first_difference:
-        texts.append(
-            _(
-                "{differing} of {runs} runs differ (float32), the first in run {run}: {point}",
-                differing=figures.repeats_sharp.differing,
-                runs=figures.repeats_sharp.runs,
-                run=first.run,
-                point=first.name,
-            )
-        )
-    cold = [name for name, identical in figures.warm.items() if not identical]
-    if cold:
-        texts.append(_("not the bits of the first run of this process: {names}", names=", ".join(cold)))
-    if figures.process.first_difference:
-        texts.append(_("another process gives other bits: {point}", point=figures.process.first_difference))
-    error, limit = figures.batch.logits_rel_l2, figures.batch.limit
-    if error is None or error > limit:
-        texts.append(
-            _(
-                "rows of one batch with the same inputs differ by {error}, beyond noise ({limit:.1e})",
-                error=error,
-                limit=limit,
-            )
-        )
-    return texts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from msgspec import structs
 
-from env.language import _
+from env.language import _, joined
 from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import Device
 from verify.checks.repeatability import Repeats
+from verify.run import card
+from verify.run.card import Watch
 from verify.run.figures.repeats import DriftFigures, MemoryDriftFigures, MismatchFigures, SoakFigures, SoakSeries
+from verify.run.judgement import of_soak
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -115,19 +118,12 @@ def check(session: Verification) -> Outcome:
     """Rounds for the run's --minutes: nothing may ever differ. Drift of time and memory is reported."""
     loaded, inputs = session.model, session.inputs
     wide = make_inputs(loaded.architecture, SOAK_BATCH, SOAK_LENGTH * inputs.frames, session.seed)
-    figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
+    with Watch(loaded.device) as watch:
+        figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
+    figures = structs.replace(figures, card=watch.figures)
     signature = session.signature(n=figures.rounds)
-    if figures.mismatches:
-        first = figures.listed[0]
-        problem = _(
-            "{mismatches} of {rounds} rounds in {minutes:.1f} minutes differ, the first in round {round}: {point}",
-            mismatches=figures.mismatches,
-            rounds=figures.rounds,
-            minutes=figures.seconds / 60,
-            round=first.round,
-            point=first.first,
-        )
-        return failed([problem], figures, signature)
+    if problems := of_soak(figures):
+        return failed(problems, figures, signature)
     reason = _(
         "{rounds} rounds in {minutes:.1f} minutes, the same bits; time {time:+.1%}, memory {memory:+.1%}",
         rounds=figures.rounds,
@@ -135,4 +131,5 @@ def check(session: Verification) -> Outcome:
         time=figures.time.drift,
         memory=figures.memory.drift,
     )
-    return passed(reason, figures, signature)
+    slowdown = card.slowed(figures.card)
+    return passed(joined(reason, slowdown) if slowdown else reason, figures, signature)

@@ -13,15 +13,14 @@ from msgspec import UNSET
 from env.errors import InputError, RecordError
 from env.language import Message, _
 from env.stack import ROOT
-from env.toml import load_toml
 from model.checkpoint import Checkpoint
 from model.decoding import PROCESSOR_FILES, Decoding
 from model.signature import Signature
+from verify.run import spoken
 from verify.run.damage import convert
 from verify.run.figures.speech import (
     CpuAgreement,
     HeldOutFigures,
-    ScoreFigures,
     SpeechFigures,
     SpeechLimits,
     TranscriptFigures,
@@ -64,7 +63,7 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     reference = _reference(folder, made["signature"])
     figures = convert(
         {
-            "transcripts": [_row(line, reference, spelled) for line in lines],
+            "transcripts": [row(line, reference, spelled) for line in lines],
             **{name: made[name] for name in ("transcription", "translation", "rtfx", "utterances", "failed", "notes")},
             "held_out": held_out,
             "agreement": _agreement(lines, reference),
@@ -73,7 +72,7 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
         SpeechFigures,
     )
     signature = Signature.from_json(made["signature"])
-    if problems := [*judge(figures), *([] if held_out else implausible(lines))]:
+    if problems := spoken.judge(figures):
         return failed(problems, figures, signature)
     return passed(_reason(figures), figures, signature)
 
@@ -83,57 +82,6 @@ def _without(name: str, missing: Sequence[str]) -> Message:
         return _("{name} has no {file}: it cannot hear", name=name, file=missing[0])
     one, other = missing
     return _("{name} has no {file} and no {other}: it cannot hear", name=name, file=one, other=other)
-
-
-def implausible(lines: Sequence[Line]) -> list[str]:
-    """What no trained model does with clear recordings, whatever its weights: most of them give no text, or one that
-    does not end.
-    """
-    most = len(lines) * _table()["plausible"]["at_most"]
-    silent = sum(line.hypothesis is not None and not line.hypothesis.strip() for line in lines)
-    endless = sum(line.endless for line in lines)
-    problems: list[str] = []
-    if silent > most:
-        problems.append(_("{count} of {all} recordings give no text", count=silent, all=len(lines)))
-    if endless > most:
-        problems.append(_("{count} of {all} recordings give a text that does not end", count=endless, all=len(lines)))
-    return problems
-
-
-def judge(figures: SpeechFigures) -> list[str]:
-    """What is wrong with the scores. A rate is too high when its whole 95 % interval is above the limit."""
-    problems: list[str] = [_("{clip}: {error}", clip=clip.key, error=clip.error) for clip in figures.failed]
-    wer = figures.transcription[scores.ALL].wer if scores.ALL in figures.transcription else None
-    english = f"{scores.ALL}-en"
-    bleu = figures.translation[english].bleu if english in figures.translation else None
-    ceiling, floor = figures.limits.wer_at_most, figures.limits.bleu_at_least
-    if wer is not None and ceiling is not UNSET and _end(wer, wer.low) > ceiling:
-        problems.append(_("WER {wer:.1f} % is above {limit:.1f} %", wer=wer.value, limit=ceiling))
-    if bleu is not None and floor is not UNSET and _end(bleu, bleu.high) < floor:
-        problems.append(_("BLEU {bleu:.1f} is below {limit:.1f}", bleu=bleu.value, limit=floor))
-    agreement, least = figures.agreement, figures.limits.agreement_at_least
-    if agreement is not None and least is not UNSET and agreement.same < least * agreement.of:
-        problems.append(
-            _(
-                "{same} of {all} texts are the CPU's, {share:.0%} needed",
-                same=agreement.same,
-                all=agreement.of,
-                share=least,
-            )
-        )
-    return problems
-
-
-def _end(score: ScoreFigures, end: float | None) -> float:
-    """An end of the score's interval; without one, of a single utterance, the score itself.
-
-    Raises:
-        ValueError: the score is undefined.
-    """
-    value = score.value if end is None else end
-    if value is None:
-        raise ValueError("an undefined score cannot be judged")
-    return value
 
 
 def _spelled(session: Verification, utterances: Sequence[Utterance]) -> dict[str, str | None]:
@@ -173,7 +121,7 @@ def _reference(folder: Path, signature: Mapping[str, Any]) -> dict[str, Line]:
 
 def _limits(held_out: HeldOutFigures | None, reference: Mapping[str, Line], dtype: str) -> SpeechLimits:
     """The limits that apply, with their sources; of a checkpoint without scores or texts of its own there are none."""
-    table = {name: row for name, row in _table().items() if name != "plausible"}
+    table = {name: row for name, row in spoken.table().items() if name != "plausible"}
     if not held_out and not reference:
         return SpeechLimits()
     return SpeechLimits(
@@ -184,10 +132,6 @@ def _limits(held_out: HeldOutFigures | None, reference: Mapping[str, Line], dtyp
     )
 
 
-def _table() -> dict[str, Any]:
-    return load_toml(Path(__file__).parents[1] / "speech" / "limits.toml")
-
-
 def _agreement(lines: Sequence[Line], reference: Mapping[str, Line]) -> CpuAgreement | None:
     if not reference:
         return None
@@ -195,17 +139,19 @@ def _agreement(lines: Sequence[Line], reference: Mapping[str, Line]) -> CpuAgree
     return CpuAgreement(same=len(lines) - len(differ), of=len(lines), differ=differ)
 
 
-def _row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | None]) -> TranscriptFigures:
+def row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | None]) -> TranscriptFigures:
+    """One recording's text beside its reference, the CPU's, and what the CTC head alone reads."""
     return TranscriptFigures(
         clip=line.audio,
         audio_sha256=line.audio_sha256,
         language=line.language,
         target=line.target,
-        reference=line.reference,
+        reference=line.reference or "",
         hypothesis=line.hypothesis,
         ctc=spelled[line.audio],
         cpu=reference[line.key].hypothesis if reference else None,
         correct=line.hypothesis == line.reference,
+        endless=line.endless,
     )
 
 

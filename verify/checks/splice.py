@@ -6,6 +6,7 @@ from env.language import _
 from model.reference import stored_rows
 from verify.reference.numerics import as_array, compare
 from verify.run.figures.components import SpliceFigures
+from verify.run.judgement import of_splice
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -33,11 +34,6 @@ def check(session: Verification) -> Outcome:
         max_abs_text=text.figures.max_abs,
         max_abs_audio=spliced.figures.max_abs,
     )
-    problems = []
-    if not text.identical:
-        problems.append(_("text embeddings differ by {difference}", difference=figures.max_abs_text))
-    if not spliced.identical:
-        problems.append(_("audio embeddings differ by {difference}", difference=figures.max_abs_audio))
-    if problems:
+    if problems := of_splice(figures):
         return failed(problems, figures, session.signature())
     return passed(_("{count} audio positions", count=replaced), figures, session.signature())

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from env.language import Message, _
+from env.language import _
 from model import generation
 from model.components import Inputs, Loaded
 from verify.reference import bounds, numerics
@@ -22,6 +22,7 @@ from verify.reference.numerics import as_array
 from verify.reference.points import described, scores
 from verify.reference.values import LOGITS_POINT, Expected
 from verify.run.figures.tokens import ChoiceFigures, ForcedRunFigures, FreeRunFigures, TokensFigures
+from verify.run.judgement import of_tokens
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -105,26 +106,10 @@ def forced_run(taken: Tokens, best: Tokens, scores: numerics.Array, bound: Bound
     return ForcedRunFigures(same=len(best) - len(differences), ties=len(differences) - len(wrong), wrong=wrong)
 
 
-def problems(figures: TokensFigures) -> list[str]:
-    """Every wrong token, every step whose scores are out of bound."""
-    texts: list[str] = []
-    for number, free in enumerate(figures.free):
-        texts += [_in_row(number, problem) for problem in free.problems(figures.expected.rel_l2)]
-    for number, forced in enumerate(figures.forced):
-        texts += [_in_row(number, problem) for problem in forced.problems()]
-    if not figures.forced_scores.finite:
-        texts.append(_("scores hold NaN or infinity"))
-    return texts
-
-
-def _in_row(number: int, problem: Message) -> Message:
-    return _("row {row}: {problem}", row=number, problem=problem)
-
-
 def check(session: Verification) -> Outcome:
     """Greedy tokens are the reference's, up to a tie; so is every choice along the reference's tokens."""
     figures = measure(session.model, session.inputs, session.reference)
-    if wrong := problems(figures):
+    if wrong := of_tokens(figures):
         return failed(wrong, figures, session.signature())
     same, tokens = min(row.same for row in figures.free), figures.tokens
     if same < tokens:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import torch
 
 from env.language import Message, _
+from model import layout
 from model.components import Loaded
 from model.device import runtime_errors
 from model.stored_tensors import StoredTensors
 from verify.reference.numerics import as_bytes, same_bits
 from verify.run.figures.weights import TensorFigures, WeightsFigures
+from verify.run.judgement import of_weights
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
-SHOWN = 3  # problems that the reason names
 LISTED = 20  # differing tensors that are written out; the rest are counted
 TIED = {"language_model.lm_head.weight": "language_model.model.embed_tokens.weight"}
 
@@ -29,7 +30,7 @@ def measure(loaded: Loaded) -> WeightsFigures:
         OutOfMemoryError, DeviceError: the device failed.
     """
     stored = StoredTensors(loaded.checkpoint, loaded.torch_dtype)
-    state = loaded.model.state_dict()
+    state = {layout.stored_name(loaded.model, name): value for name, value in loaded.model.state_dict().items()}
     differing: list[TensorFigures] = []
     tensors = values = 0
     for name, expected in stored.items():
@@ -98,17 +99,9 @@ def _flipped(actual: torch.Tensor, expected: torch.Tensor, index: int) -> str:
     return ", ".join(str(bit) for bit in range(8 * size) if flipped >> bit & 1)
 
 
-def problems(figures: WeightsFigures) -> list[str]:
-    """Every tensor that is listed, then how many more there are."""
-    texts: list[str] = [_("{name} {what}", name=tensor.name, what=tensor.what) for tensor in figures.differing]
-    texts += [_("{name} is on the device and not in the checkpoint", name=name) for name in figures.not_in_checkpoint]
-    count = figures.differing_count + len(figures.not_in_checkpoint)
-    return texts[:SHOWN] + ([_("and {count} more", count=count - SHOWN)] if count > SHOWN else [])
-
-
 def check(session: Verification) -> Outcome:
     """What the device holds is what the checkpoint's files hold, bit for bit."""
     figures = measure(session.model)
-    if wrong := problems(figures):
+    if wrong := of_weights(figures):
         return failed(wrong, figures, session.signature())
     return passed(_("{count} tensors, the same bits", count=figures.tensors), figures, session.signature())

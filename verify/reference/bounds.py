@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from env.language import _
 from env.toml import load_toml
-from model import device as devices
-from verify.reference import numerics
 from verify.reference.figures import Bound
-from verify.reference.values import Noise
+from verify.reference.limits import Limits, cosine_of
 
 if TYPE_CHECKING:
     from model.components import Loaded
     from model.hooks import Point
+    from verify.reference.values import Noise
 
 BOUNDS = Path(__file__).with_name("bounds.toml")
 LIMITS = Path(__file__).with_name("limits.toml")
@@ -83,7 +82,7 @@ def floor(device: str, mode: str, dtype: str) -> float:
     return float(chosen()["floor"].get(device, {}).get(mode, {}).get(dtype, 0.0))
 
 
-def limits(device: str, dtype: str, component: str, noise: Noise, *, classes: bool = False) -> numerics.Limits:
+def limits(device: str, dtype: str, component: str, noise: Noise, *, classes: bool = False) -> Limits:
     """The limits of a component, or of the logits of a whole pass ("end_to_end").
 
     cosine follows from rel_l2: an error of relative size e turns a vector by an angle whose cosine is at least
@@ -107,20 +106,22 @@ def cached_limit(device: str, dtype: str, layers: int) -> float:
     return max(error, floor(device, "cached", dtype))
 
 
-def one_rounding(dtype: str) -> numerics.Limits:
+def one_rounding(dtype: str) -> Limits:
     """The limits of what moves values and computes none: a value that the dtype does not hold is rounded once."""
     roundoff = UNIT_ROUNDOFF[dtype]
     source = _("one rounding of each value, u = {roundoff:g}", roundoff=roundoff)
     return _following(roundoff, source, classes=False)
 
 
-def _following(error: float, source: str, *, classes: bool) -> numerics.Limits:
-    values = {"rel_l2": error, "cosine": numerics.cosine_of(error)}
+def _following(error: float, source: str, *, classes: bool) -> Limits:
+    values = {"rel_l2": error, "cosine": cosine_of(error)}
     if classes:
         values["top1_regret"] = float(chosen()["regret"]["times"]) * error
-    return numerics.Limits(values, source)
+    return Limits(values, source)
 
 
 def arithmetic(loaded: Loaded) -> str:
     """Whose arithmetic it is: "cpu" also for an emulated NPU."""
-    return "cpu" if devices.emulated() else loaded.device.kind
+    from model import device
+
+    return "cpu" if device.emulated() else loaded.device.kind

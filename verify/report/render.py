@@ -27,8 +27,9 @@ ENUMERATION = {"en": ", ", "zh": "、"}
 FIGURES_SHOWN = 40  # of the host, and of a check that has no section of its own
 DOCUMENTS = ("report", "evidence")  # what is published, and what stands behind it
 SECTIONS = (  # of the evidence, templates/sections/<name>.md.j2, in their order
-    *("summary", "model", "environment", "preparation", "inference", "accuracy", "layers", "configurations"),
-    *("stability", "frontend", "speech", "performance", "audit", "checks", "figures", "signatures", "notes", "faults"),
+    *("summary", "model", "environment", "preparation", "inference", "definition", "accuracy", "layers"),
+    *("configurations", "stability", "frontend", "speech", "performance", "audit", "checks", "figures"),
+    *("signatures", "notes", "faults"),
 )
 
 
@@ -48,7 +49,7 @@ def render(
 
 def rendered(template: str, language: Language, fields: Mapping[str, Any]) -> str:
     """A Markdown template with these fields, no line ending in spaces."""
-    text = _environment(language).get_template(template).render(fields)
+    text = environment(language).get_template(template).render(fields)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
 
 
@@ -69,7 +70,7 @@ def context(evidence: Evidence, campaign: Campaign | Damaged | None = None) -> d
 
 
 @cache
-def _environment(language: Language) -> Environment:
+def environment(language: Language) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,

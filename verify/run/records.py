@@ -23,8 +23,10 @@ from env.language import Message, _, joined
 from env.options import SETUP_FILE
 from model.signature import Signature
 from verify.reference.figures import Figures, Name, Positive, Size
+from verify.run import contradiction
 from verify.run.damage import DamageError, convert, encode_message
 from verify.run.figures import FIGURES, DiagnosisFigures
+from verify.run.figures.weights import CheckpointFigures
 
 SCHEMA: Literal[1] = 1
 RECORDS = "records"  # the folder of a run that holds its records
@@ -84,7 +86,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     signature: dict[str, Any] = field(default_factory=dict)
     seconds: float
     emulated: bool | None = None  # None of a worker that died before it could tell
+    spoiled: bool = False  # its process must run no other check
     log: tuple[str, ...] = ()
+    plog: tuple[str, ...] = ()
+    cpu_fallback: tuple[str, ...] = ()
+    worker: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,9 @@ class Record:
     rerun: Name  # the exact command that runs this check again
     log: tuple[str, ...] = ()  # the last lines of the child's output, kept where the check did not pass
     emulated: bool = False
+    plog: tuple[str, ...] = ()  # the errors in CANN's own log, kept where the check did not pass
+    cpu_fallback: tuple[str, ...] = ()  # operators that torch-npu ran on the host, in this process up to this check
+    worker: Positive | None = None  # which worker of the run it was, from 1: a new one follows an error of the device
     schema: Literal[1] = SCHEMA
 
     @property
@@ -114,6 +123,9 @@ class Record:
         own = {name: value for name, value in self.data.items() if name != DOCTOR}
         kind = FIGURES.get(self.check)
         return convert(own, kind, "data") if kind is not None and own else None
+
+
+LATER = ("plog", "cpu_fallback", "worker")  # of a record, written where there is something: earlier versions had none
 
 
 @dataclass(frozen=True)
@@ -197,6 +209,7 @@ def write_run(folder: Path, run: Run) -> None:
 def write_record(folder: Path, record: Record) -> None:
     """Write one record under `folder`, a run's folder. Floats in `data` must be finite: JSON has no NaN."""
     value = msgspec.to_builtins(record, enc_hook=encode_message)
+    value = {name: each for name, each in value.items() if each or name not in LATER}
     write_json(folder / RECORDS / f"{record.check}.json", value)
 
 
@@ -297,4 +310,29 @@ def read_evidence(folder: Path) -> Evidence:
     setup = readable(folder / SETUP_FILE, _read_setup)
     paths = sorted((folder / RECORDS).glob("*.json"))
     records = {record.check: record for path in paths if (record := readable(path, _read_record)) is not None}
+    for name, why in _contradicted(run, records):
+        damaged[f"{name}.json"] = why
+        del records[name]
     return Evidence(run, setup, records, damaged)
+
+
+def _contradicted(run: Run | None, records: Mapping[str, Record]) -> list[tuple[str, Message]]:
+    """The records that claim what their own figures deny, each with the first of those."""
+    checkpoint = records["checkpoint"].figures if "checkpoint" in records else None
+    contradicted = []
+    for name, record in records.items():
+        figures = record.figures
+        if figures is None or record.status not in (Status.PASS, Status.SKIP):
+            continue
+        if record.status is Status.SKIP:
+            contradicted.append((name, _("a check that was skipped leaves no figures")))
+            continue
+        around = contradiction.Around(
+            device=run.device if run else "auto",
+            signature=record.signature,
+            emulated=record.emulated,
+            checkpoint=checkpoint if isinstance(checkpoint, CheckpointFigures) else None,
+        )
+        if problems := contradiction.problems(name, figures, around):
+            contradicted.append((name, _("its status is pass, its figures say: {problem}", problem=problems[0])))
+    return contradicted

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from env.language import Message, _
-from verify.reference.figures import Count, Figures, Several, Share, Size
+from verify.reference.figures import Count, Figures, Positive, Several, Share, Size
 
 
 class ShapeFigures(Figures, frozen=True, kw_only=True):
@@ -25,9 +25,10 @@ class ShapeFigures(Figures, frozen=True, kw_only=True):
 
 
 class ShapesFigures(Figures, frozen=True, kw_only=True):
-    """Of `shapes`."""
+    """Of `shapes`. `overflow`: whether an operator did, of a chip that gives the largest number instead of infinity."""
 
     components: Annotated[dict[str, ShapeFigures], Meta(min_length=1)]
+    overflow: bool | None = None
 
 
 class SpliceFigures(Figures, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ class AgreementFigures(Figures, frozen=True, kw_only=True):
     worst_element: Size | None = None
     top1: Share | None
     top1_regret: Size | None = None
+    noise: Size | None = None  # rel_l2 of ideal devices, that the limits are made of
     limits: Annotated[dict[str, float], Meta(min_length=1)]  # by measure
     limit_source: Annotated[Message, Meta(extra_json_schema={"minLength": 1})]
     problems: list[str] = field(default_factory=list)
@@ -84,6 +86,8 @@ class ParityReference(Figures, frozen=True, kw_only=True):
 
     device: str
     dtype: str
+    threads: Positive | UnsetType = UNSET  # CPU threads that it computed with; an earlier version did not write it
+    omp_num_threads: str | UnsetType = UNSET  # OMP_NUM_THREADS, where it says another number
 
 
 class ParityFigures(Figures, frozen=True, kw_only=True):

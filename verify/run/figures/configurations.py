@@ -31,8 +31,13 @@ class Row(Figures, frozen=True, kw_only=True):
             measure=measure,
             value=value,
             limit=limit,
-            passed=None if limit is None else value is not None and value <= limit,
+            passed=None if limit is None else _within(value, limit),
         )
+
+    @property
+    def within(self) -> bool:
+        """Whether the value is within the limit; without one whatever came of it is."""
+        return self.limit is None or _within(self.value, self.limit)
 
     @property
     def summary(self) -> Message:
@@ -46,6 +51,10 @@ class Row(Figures, frozen=True, kw_only=True):
         if self.value is None:
             return _("{group}, {name}: {measure} is no number, at most {limit:.2g} allowed", **about)
         return _("{group}, {name}: {measure} {value:.2g}, at most {limit:.2g} allowed", **about, value=self.value)
+
+
+def _within(value: float | None, limit: float) -> bool:
+    return value is not None and value <= limit
 
 
 class ConfigurationsFigures(Figures, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from verify.reference.figures import Count, Figures, Positive, Several, Size
+from verify.run.figures.card import CardFigures
 
 
 class DifferenceFigures(Figures, frozen=True, kw_only=True):
@@ -98,4 +99,5 @@ class SoakFigures(Figures, frozen=True, kw_only=True):
     listed: list[MismatchFigures]
     time: DriftFigures  # seconds a round
     memory: MemoryDriftFigures
+    card: CardFigures | None = None  # None on a CPU
     series: SoakSeries | None = None  # None in records of earlier versions

@@ -24,6 +24,7 @@ class TranscriptFigures(Figures, frozen=True, kw_only=True):
     ctc: str | None = None  # what the CTC head alone reads
     cpu: str | None  # the text of the same weights on a CPU, where it is known
     correct: bool
+    endless: bool = False  # the model did not end it
 
 
 class ScoreFigures(Figures, frozen=True, kw_only=True):

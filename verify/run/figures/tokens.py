@@ -17,6 +17,7 @@ class GenerateFigures(Figures, frozen=True, kw_only=True):
     new_tokens: Count
     token_ids: list[Count]  # of the first row
     repeatable: bool
+    greedy: bool = True  # every token is the largest of its logits
     cached_rel_l2: list[Size | None]  # by step
     cached_rel_l2_limit: Size
 

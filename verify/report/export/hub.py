@@ -125,7 +125,7 @@ def _graded(run: Exported) -> tuple[list[tuple[str, object]], list[str]]:
         "relative_l2_error": relative,
         "top1_match": pick(whole, "top1"),
         "top5_match": run.facts.of("layers", "logits", "top5"),
-        "match_within_1_percent": relative <= SAME_PERCENT if usable(relative) else None,  # type: ignore[operator]
+        "match_within_1_percent": relative <= SAME_PERCENT if usable(relative) else None,
         "latency_ms": run.facts.of("benchmark", "total", "mean_ms"),
         "weight_path": run.evidence.run.model_dir if run.evidence.run else None,
         "real_weights_loaded": "yes" if run.facts.of("checkpoint", "kind") == "checkpoint" else None,

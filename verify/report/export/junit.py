@@ -37,7 +37,9 @@ def text(run: Exported) -> str:
         seconds += taken
         case = ElementTree.SubElement(suite, "testcase", classname=group, name=_safe(judged.check), time=f"{taken:.3f}")
         if record:
-            listed = [(name, value) for name, value in figures(record.data) if isinstance(value, (int, float, str))]
+            listed: list[tuple[str, object]] = [
+                (name, value) for name, value in figures(record.data) if isinstance(value, (int, float, str))
+            ]
             _properties(case, listed[:PROPERTIES])
         if judged.status in OUTCOMES:
             tag, kind = OUTCOMES[judged.status]

@@ -53,7 +53,7 @@ def text(run: Exported, site_packages: Path | None = None) -> str:
     bom.metadata.component = whole
     bom.register_dependency(whole, list(bom.components))
     bom.metadata.properties.add(Property(name="granite-speech:verdict", value=run.verdict.line()))
-    made = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
+    made: str = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
     return made.rstrip() + "\n"
 
 
@@ -115,8 +115,8 @@ def _licences(site_packages: Path | None) -> dict[str, str]:
     if site_packages is None:
         return found
     for distribution in importlib.metadata.distributions(path=[str(site_packages)]):
-        stated = distribution.metadata.get("License-Expression") or distribution.metadata.get("License")
-        name = distribution.metadata.get("Name")
+        fields = distribution.metadata.json
+        stated, name = str(fields.get("license_expression") or fields.get("license") or ""), str(fields.get("name", ""))
         if name and stated and len(stated) < 100:
             found[canonicalize_name(name)] = " ".join(stated.split())
     return found

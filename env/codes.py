@@ -176,6 +176,10 @@ def _management(match: re.Match[bytes]) -> Code | None:
     return load_codes()["dcmi"].get(match[0].decode())
 
 
+def _system(match: re.Match[bytes]) -> Code | None:
+    return load_codes()["os"].get(match[1].decode())
+
+
 def _follows_failure(match: re.Match[bytes]) -> bool:
     before = match.string[max(0, match.start() - _BEFORE_REACH) : match.start()]
     return _BEFORE.search(before[before.rfind(b"\n") + 1 :]) is not None
@@ -187,6 +191,12 @@ def _of_management(match: re.Match[bytes]) -> bool:
 
 def _of_hccl(match: re.Match[bytes]) -> bool:
     return len(match[1] or match[2]) > 2 or _HCCL.search(line_at(match.string, match.start())) is not None
+
+
+def _of_runtime(match: re.Match[bytes]) -> bool:
+    """Not an exception of Python's, which says by itself what it is: what CANN writes."""
+    at = match.start()
+    return match.string[at - 1 : at] == b"e" or b"Standard function" in line_at(match.string, at)
 
 
 def _certain(_match: re.Match[bytes]) -> bool:
@@ -203,6 +213,7 @@ _SHAPES: tuple[tuple[bytes, Callable[[re.Match[bytes]], Code | None], Callable[[
     (rb"3(?<![\w.]3)(?:00|61)\d{3}" + _ALONE, _number, _follows_failure),
     (rb"5(?<![\w.]5)(?:0[07]|61)\d{3}" + _ALONE, _number, _follows_failure),
     (rb"err(?:or code is[ :]{0,4}(\d{1,6})(?!\w|\.\d)|No\[0x\w{8}05\w\w([0-9a-fA-F]{4})\])", _stated, _of_hccl),
+    (rb"rrno[ \[:=]{1,3}(\d{1,3})(?!\w)", _system, _of_runtime),
     (rb"0x0?7[01][0-9A-Fa-f]{5}(?![0-9A-Fa-f])", _inner, _follows_failure),
     (rb"drv(?:_?[Rr]et|_?[Ee]rr)\w{0,12}\s?[:=]\s?\(?(\d{1,5})(?!\w)", _driver, _certain),
     (rb"-8\d{3}(?!\d)", _management, _of_management),

@@ -29,6 +29,7 @@ RARE_ENOUGH = (8, 6)  # by _rarity, first choice and second: "C_2." is 9, "devic
 _ANSI = re.compile(rb"\x1b\[[0-9;]{0,20}[A-Za-z]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
 _SHOWN = 200  # characters of a line in an answer
+_HEAD, _BEFORE = 70, 30  # of them from the head, and before the place that matters, in a line that is longer
 
 # A piece of an expression that holds no literal, or one character that is one.
 _CLASS = r"\[\^?\]?(?:\\.|[^\]])*\]"
@@ -135,8 +136,15 @@ class _Search:
 
 
 def hit_at(buffer: bytes, position: int, lines: int) -> Hit:
-    """The line around a position, with its number; `lines` newlines stand before the buffer."""
-    return Hit(lines + buffer.count(b"\n", 0, position) + 1, _shown(line_at(buffer, position)))
+    """The line around a position, with its number; `lines` newlines stand before the buffer.
+
+    Of a long line its head is shown (a log's time stands there) and what stands around the position.
+    """
+    line = line_at(buffer, position)
+    start = buffer.rfind(b"\n", max(0, position - REACH), position) + 1
+    if (start or position < REACH) and position - start > _HEAD + _SHOWN // 2:
+        line = line[:_HEAD] + b" ... " + line[position - start - _BEFORE :]
+    return Hit(lines + buffer.count(b"\n", 0, position) + 1, _shown(line))
 
 
 def line_at(buffer: bytes, position: int) -> bytes:

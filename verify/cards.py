@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -20,13 +21,16 @@ from typing import IO
 
 import msgspec
 
+from env import npu_emulator
 from env.atomic import write_json
 from env.device_name import DeviceName
 from env.errors import INTERRUPTED, DeviceError
 from env.language import _, translate, user_language
 from env.options import DEVICE, RUN, without
 from env.stack import ROOT
-from verify.run.cards import CARDS_FILE, Cards, evidence_of, machine
+from verify import links
+from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, Links, evidence_of, machine
+from verify.run.plan import FULL_LEVEL
 from verify.run.verdict import exit_code, judge
 
 COUNTING_S = 300.0  # torch and torch_npu from a cold disk
@@ -62,12 +66,21 @@ def verify(options: argparse.Namespace, arguments: Sequence[str], folder: Path, 
             for label, run in cards.cards.items()
         }
     )
+    if options.level >= FULL_LEVEL and not options.check and len(names) > 1 and not interrupted:
+        write_json(folder / LINKS_FILE, msgspec.to_builtins(_links(list(cards.cards), python, folder)))
     print()
     for label, evidence in evidence_of(folder, cards):
         print(translate(_("{card}: {verdict}", card=label, verdict=judge(evidence).line(user_language()))))
     word, line = machine(folder, cards)
     print(translate(_("machine: {line}", line=line)))
     return INTERRUPTED if interrupted else exit_code(word)
+
+
+def _links(labels: list[str], python: Path, folder: Path) -> Links:
+    """The cards joined; emulated ones have no links, only the host's memory."""
+    if os.environ.get(npu_emulator.VARIABLE):
+        return Links(backend="", cards=labels, rows=[], problem=None, skipped=_("emulated cards have no links"))
+    return links.measure(labels, python, folder)
 
 
 def count(name: DeviceName, python: Path) -> int:

@@ -124,6 +124,15 @@ def test_shown_line_is_short_and_printable() -> None:
     assert diagnosis.text.isprintable()
 
 
+@pytest.mark.parametrize("before", ["", "fine\n"])
+def test_of_a_long_line_what_matters_is_shown(before: str) -> None:
+    message = "failed to mount src: /usr/local/bin/npu-smi."
+    [diagnosis] = diagnose(before + "docker: " + "runc create failed: " * 30 + message + "z" * 300)
+    assert diagnosis.text.startswith("docker: runc create failed: ")
+    assert message in diagnosis.text
+    assert len(diagnosis.text) <= 203
+
+
 def test_tree_finds_each_literal_with_its_rest() -> None:
     expression = any_of({"ret is -8": [r"\d{3}", "x"], "ret is -8005": [""], "is.": ["$"]})
     assert expression == r"(?:is\.$|ret\ is\ \-8(?:005|\d{3}|x))"

@@ -17,9 +17,10 @@ from env.language import LANGUAGES, translate
 from model.device import resolve
 from tests.verify.report_runs import DATA
 from verify import cards as several
+from verify import links
 from verify.report import cards as comparison
 from verify.report.__main__ import latest_run, main
-from verify.run.cards import CARDS_FILE, Cards, machine, read_cards
+from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, machine, read_cards
 from verify.run.verdict import Word
 
 
@@ -154,3 +155,55 @@ def test_an_interruption_reaches_every_card(monkeypatch: pytest.MonkeyPatch) -> 
 
     threading.Thread(target=interrupt, daemon=True).start()
     assert several.run_all({f"npu:{index}": [sys.executable, "-c", WAITS] for index in range(2)})
+
+
+PYTHON = Path(sys.executable)
+CPUS = ["cpu", "cpu"]
+ROW = {"bytes": 1024, "seconds": 1e-4, "gb_s": 0.01, "exact": True}
+
+
+@pytest.mark.slow
+def test_two_processes_are_joined_and_their_sums_are_exact(tmp_path: Path) -> None:
+    """Over gloo, which is what CPUs have; the code is that of HCCL and NCCL but for the name."""
+    figures = links.measure(CPUS, PYTHON, tmp_path)
+    assert figures.problem is None, (tmp_path / "logs" / "links.log").read_text()
+    assert [row.bytes for row in figures.rows] == list(links.SIZES)
+    assert all(row.exact and row.gb_s > 0 for row in figures.rows)
+    assert figures.backend == "gloo"
+
+
+def test_cards_that_do_not_answer_are_told(tmp_path: Path) -> None:
+    silent = tmp_path / "python"
+    silent.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    silent.chmod(0o755)
+    figures = links.measure(CPUS, silent, tmp_path, limit_s=0.2)
+    assert figures.problem == "the cards did not answer each other in 0 s (logs/links.log)"
+
+
+def test_a_card_that_leaves_is_named(tmp_path: Path) -> None:
+    leaving = tmp_path / "python"
+    leaving.write_text('#!/bin/sh\ncase "$*" in *"--rank 1"*) exit 1;; esac\nexec tail -f /dev/null\n')
+    leaving.chmod(0o755)
+    figures = links.measure(["npu:0", "npu:3"], leaving, tmp_path)
+    assert figures.problem == "npu:3 left while the cards were joined (logs/links.log)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"problem": "sums over the links are wrong, from 1024 bytes on", "rows": [ROW]}, Word.FAILED),
+        ({"problem": "the cards did not answer each other in 600 s (logs/links.log)", "rows": []}, Word.INCOMPLETE),
+        ({"problem": None, "rows": [ROW]}, Word.VERIFIED),
+        ({"problem": None, "rows": [], "skipped": "emulated cards have no links"}, Word.VERIFIED),
+    ],
+)
+def test_wrong_links_fail_a_machine_whose_cards_are_right(
+    tmp_path: Path, changes: dict[str, object], word: Word
+) -> None:
+    folder, cards = machine_of(tmp_path, "npu-verified", "npu-verified")
+    (folder / LINKS_FILE).write_text(json.dumps({"backend": "hccl", "cards": ["npu:0", "npu:1"], **changes}))
+    worst, line = machine(folder, cards)
+    assert worst is word
+    text = comparison.render(folder, cards, "en")
+    assert "## Links between the cards" in text
+    assert ("links: " in translate(line, "en")) is (word is not Word.VERIFIED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 from env.atomic import write_text
 from env.language import LANGUAGES, Language
 from verify.report.facts import Facts
-from verify.report.render import environment
-from verify.run.cards import Cards, evidence_of, machine
-from verify.run.verdict import Verdict, Word, judge
+from verify.report.render import rendered
+from verify.run.cards import Cards, evidence_of, machine, read_links
+from verify.run.verdict import Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,9 @@ def rows(folder: Path, cards: Cards) -> Iterator[Row]:
 
 def render(folder: Path, cards: Cards, language: Language) -> str:
     """The comparison in one language."""
-    word, line = machine(folder, cards)
-    text = (
-        environment(language)
-        .get_template("cards.md.j2")
-        .render(cards=cards, rows=list(rows(folder, cards)), line=line, verified=word is Word.VERIFIED)
-    )
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
+    _word, line = machine(folder, cards)
+    fields = {"cards": cards, "rows": list(rows(folder, cards)), "line": line, "links": read_links(folder)}
+    return rendered("cards.md.j2", language, fields)
 
 
 def write_comparison(folder: Path, cards: Cards, output: Path) -> list[Path]:

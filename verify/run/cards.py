@@ -13,6 +13,7 @@ from verify.run.records import Evidence, read_evidence
 from verify.run.verdict import Word, judge, remarked
 
 CARDS_FILE = "cards.json"
+LINKS_FILE = "links.json"
 
 
 class Cards(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +24,33 @@ class Cards(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     device: str  # as it was asked for: "npu:all"
     cards: dict[str, str]  # the card's device: the folder of its run, beside cards.json
     command: str
+
+
+class LinkRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All-reduces of one size: the fastest, its bus bandwidth, and whether every sum was exact on every card."""
+
+    bytes: int
+    seconds: float
+    gb_s: float
+    exact: bool
+
+
+class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What links.json holds: the cards joined once. `problem` is why they are not proven, where they are not."""
+
+    backend: str
+    cards: list[str]
+    rows: list[LinkRow]
+    problem: str | None
+    skipped: str | None = None
+
+
+def read_links(folder: Path) -> Links | None:
+    """The links of a machine; None where they were not looked at, or cannot be read."""
+    try:
+        return msgspec.json.decode((folder / LINKS_FILE).read_bytes(), type=Links)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def read_cards(folder: Path) -> Cards:
@@ -62,5 +90,9 @@ def machine(folder: Path, cards: Cards) -> tuple[Word, str]:
         for label, verdict in verdicts.items()
         if verdict.word is not Word.VERIFIED
     ]
+    links = read_links(folder)
+    if links is not None and links.problem is not None:
+        words.append(Word.FAILED if links.rows else Word.INCOMPLETE)
+        others.append(_("links: {problem}", problem=links.problem))
     whole = joined(remarked(line, list(weaker.values())), *others)
     return min(words, key=list(Word).index, default=Word.NOT_VERIFIED), whole

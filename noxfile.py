@@ -56,7 +56,7 @@ from env.options import (
     run_folder,
     without,
 )
-from env.stack import DECLARED, environment_name, load_stack
+from env.stack import DECLARED, REQUIREMENTS, environment_name, load_stack
 
 nox.needs_version = ">=2026.7.11"
 nox.options.sessions = ["setup", "verify", "report"]
@@ -312,11 +312,12 @@ def reference(session: nox.Session) -> None:
     call(session, tools(session), "verify.report.references", *session.posargs)
 
 
-@nox.session(venv_backend="none", default=False)
+@nox.session(venv_backend="venv", reuse_venv=True, default=False)
 def export(session: nox.Session) -> None:
     """Write a run in the formats that others take: --run RUN [--format NAME ...]."""
     os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
-    call(session, tools(session), "verify.report.export", *session.posargs)
+    session.install("--require-hashes", "-r", str(REQUIREMENTS / "export.txt"))  # pip's own sources, as configured
+    call(session, Path(session.bin, "python"), "verify.report.export", *session.posargs)
 
 
 def development(session: nox.Session) -> Path:

@@ -35,7 +35,7 @@ from env.stack import (
 )
 
 LOCKED_PROFILES = ("host", "npu", "dev")
-UNIVERSAL = ("nox", "tools", "supply")  # small pure-Python sets: one file serves every machine and Python
+UNIVERSAL = ("nox", "tools", "supply", "export")  # small pure-Python sets: one file serves every machine and Python
 # Every wheel of the stack is manylinux_2_28 or older, and CANN 8.5 supports no older glibc.
 PLATFORM = "{machine}-manylinux_2_28"
 

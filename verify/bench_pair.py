@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise VerificationIncompleteError(
                 _("a run of side {side} left no times", side=name.upper()), next=shlex.join(argv)
             )
-    comparison = Comparison(*(compare.side([str(output / name)], str(output)) for name in sides), {})
+    first, second = (compare.side([str(output / name)], str(output)) for name in sides)
+    comparison = Comparison(first, second, {})
     for path in compare.write(comparison, output):
         print(path)
     for line in compare.lines(comparison):

@@ -17,8 +17,8 @@ from model.components import Inputs, Loaded, Step, torch_dtype
 from model.device import Device, emulated, runtime_errors
 from model.generation import generate
 from model.size import FULL_SIZE
-from verify.reference import chips
-from verify.reference.chips import ReferenceTime
+from verify.reference import chip_times
+from verify.reference.chip_times import ReferenceTime
 from verify.run import card
 from verify.run.card import Watch
 from verify.run.figures.benchmark import (
@@ -285,20 +285,20 @@ def check(session: Verification) -> Outcome:
     )
     remarks = [slowdown] if (slowdown := card.slowed(figures.card)) else []
     if rows and not beyond:
-        remarks.append(_("as the reference of {times}", times=chips.sentence(rows)))
+        remarks.append(_("as the reference of {times}", times=chip_times.sentence(rows)))
     return passed(joined(reason, *remarks) if remarks else reason, figures, signature)
 
 
 def references(session: Verification, figures: BenchmarkFigures) -> list[ReferenceTime]:
     """The times beside those of the chip's own file: of full-size weights, whatever their values, on a real device."""
     device = session.device
-    chip = chips.of(device.name) if device.kind != "cpu" and not emulated() else None
+    chip = chip_times.of(device.name) if device.kind != "cpu" and not emulated() else None
     if chip is None or session.checkpoint.parameters < FULL_SIZE:
         return []
     times = {name: entry.mean_ms for name, entry in figures.components.items()} | {"total": figures.total.mean_ms}
     inputs = session.inputs
-    return list(chips.held(chip, times, dtype=session.dtype, batch=inputs.batch, seq_len=session.context.seq_len))
+    return list(chip_times.held(chip, times, dtype=session.dtype, batch=inputs.batch, seq_len=session.context.seq_len))
 
 
 def _beside(beyond: list[ReferenceTime]) -> Message | None:
-    return _("beyond the reference of {times}", times=chips.sentence(beyond)) if beyond else None
+    return _("beyond the reference of {times}", times=chip_times.sentence(beyond)) if beyond else None

@@ -13,7 +13,7 @@ from env.errors import RecordError, VerificationIncompleteError, run_main
 from env.language import Message, _
 from env.options import RESULTS, place, run_folder
 from env.stack import ROOT
-from verify.reference.chips import LOWER, UPPER
+from verify.reference.chip_times import LOWER, UPPER
 from verify.report.facts import Facts
 from verify.report.scales import usable
 from verify.run.records import RECORDS, Evidence, read_evidence

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from env.language import Message
-from verify.reference.chips import ReferenceTime
+from verify.reference.chip_times import ReferenceTime
 from verify.reference.figures import Count, Figures, Size
 from verify.run.figures.card import CardFigures
 

@@ -17,8 +17,8 @@ from model.components import Loaded
 from tests.verify.report_runs import DATA, data_of, with_record
 from tests.verify.test_checks import session_of
 from verify.checks import benchmark
-from verify.reference import chips
-from verify.reference.chips import Chip, ReferenceTime, Row, held
+from verify.reference import chip_times
+from verify.reference.chip_times import Chip, ReferenceTime, Row, held
 from verify.report.references import main
 from verify.report.render import render
 from verify.run.records import Status
@@ -73,7 +73,7 @@ def test_a_row_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
 
 def test_the_shipped_rows_are_the_published_ones() -> None:
     """The public recipe: encoder ~45 ms, projector ~12, language model ~38, and ~12 steps/s of the first and last."""
-    chip = chips.of("Ascend910B4")
+    chip = chip_times.of("Ascend910B4")
     assert chip is not None
     values = {row.component: row.value for row in chip.rows if row.seq_len == 32}
     assert values == {"encoder": 45.0, "projector": 12.0, "language_model": 38.0, "text_pass": 134.0}
@@ -94,7 +94,7 @@ def test_a_row_holds_for_its_conditions_alone() -> None:
 def test_a_damaged_file_names_itself(tmp_path: Path) -> None:
     (tmp_path / "X.toml").write_text("schema = 2\n")
     with pytest.raises(BundleError, match=r"X\.toml: "):
-        chips.chips(tmp_path)
+        chip_times.chips(tmp_path)
 
 
 def beyond(**changes: Any) -> ReferenceTime:

@@ -1,0 +1,1 @@
+"""A run in the formats that others take. What would claim more than the run shows is refused, with the reason."""

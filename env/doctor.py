@@ -10,9 +10,9 @@ import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
+from env import elsewhere
 from env.arguments import Parser
 from env.errors import InputError
 from env.failures import Failure, load_failures
@@ -101,7 +101,7 @@ def _scan_file(file: str) -> list[Diagnosis]:
     try:
         if file == "-":
             return scan(_decoded(sys.stdin.buffer))
-        with Path(file).open("rb") as stream:
+        with elsewhere.opened(file) as stream:
             return scan(_decoded(stream))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(

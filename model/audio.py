@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from env import elsewhere
 from env.errors import InputError
 from env.language import Message, _
 from env.toml import load_toml
@@ -106,7 +107,7 @@ def _foreign_files() -> tuple[dict[str, Any], ...]:
 
 def _not_audio(path: Path, detail: str) -> InputError:
     """The error for a file that libsndfile refuses, by what the file begins with."""
-    with path.open("rb") as file:
+    with elsewhere.opened(path) as file:
         head = file.read(512)
     for row in _foreign_files():
         magic = bytes.fromhex(row["magic"])
@@ -131,7 +132,7 @@ def _open_regular(path: Path) -> int:
                 else _("{path}: is not a regular file", path=path)
             )
             raise InputError(what, why=_("an audio file is needed"), next=f"ls -l {path}")
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = elsewhere.descriptor(path)
     except FileNotFoundError as error:
         raise InputError(_("{path}: no such file", path=path), next=f"ls -l {path.parent}") from error
     except PermissionError as error:

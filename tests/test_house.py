@@ -21,6 +21,7 @@ DECLARED = {  # what model may know of env: what is declared and said, nothing t
     "env.atomic",
     "env.device_name",
     "env.digest",
+    "env.elsewhere",
     "env.errors",
     "env.language",
     "env.npu_emulator",

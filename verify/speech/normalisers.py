@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
+from env import elsewhere
 from env.errors import EnvironmentMissingError, InputError
 from env.language import _
 from model.signature import Signature
@@ -116,7 +117,7 @@ def load(name: str, spelling: Path | None = None) -> Normaliser:
     if spelling is None:
         return Normaliser(name, {})
     try:
-        mapping = json.loads(spelling.read_text(encoding="utf-8"))
+        mapping = elsewhere.read_json(spelling, "settings")
     except (OSError, ValueError) as error:
         raise InputError(_("{path}: cannot be read as a spelling map", path=spelling), why=str(error)) from error
     if not isinstance(mapping, dict) or not all(isinstance(word, str) for word in mapping.values()):

@@ -51,6 +51,7 @@ from env.options import (
     run_folder,
     without,
 )
+from env.redaction import apart
 from env.stack import load_stack
 
 nox.needs_version = ">=2026.7.11"
@@ -97,9 +98,15 @@ def run_option(options: argparse.Namespace) -> list[str]:
 
 def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Run a program of this project, and end the session with its exit code's meaning where it fails."""
+    shown, variables = apart(arguments)  # nox prints the command
     try:
         done = session.run(
-            str(python), "-m", *arguments, env=env, interrupt_timeout=INTERRUPT_S, terminate_timeout=TERMINATE_S
+            str(python),
+            "-m",
+            *shown,
+            env={**(env or {}), **variables},
+            interrupt_timeout=INTERRUPT_S,
+            terminate_timeout=TERMINATE_S,
         )
     except CommandFailed as failure:
         session.error(

@@ -19,10 +19,11 @@ from env.atomic import write_json
 from env.device_name import DeviceName
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
 from env.installer import Installer, Sources, choose, configured, local_and_absent, without_credentials
-from env.language import Message, _, translate
+from env.language import Message, _, altered, as_message, translate
 from env.options import NEAREST, SERVICE, SETUP_FILE, main_job_parser, repeating, run_folder
 from env.probe.host import Host
-from env.stack import UnlockedPin, load_stack, this_machine, this_python
+from env.redaction import redacted, without_home
+from env.stack import ROOT, UnlockedPin, load_stack, this_machine, this_python
 from env.unlocked_pins import Located
 
 SCHEMA = 1
@@ -246,7 +247,7 @@ def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
             record = {
                 "schema": SCHEMA,
                 "status": status,
-                "reason": reason.as_json(),
+                "reason": as_message(altered(reason, without_whose)).as_json(),
                 "started": started,
                 "seconds": round(time.monotonic() - clock, 3),
                 "command": command,
@@ -267,6 +268,11 @@ def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
         raise
     finally:
         keep()
+
+
+def without_whose(text: str) -> str:
+    """A reason without credentials, and without the folders of whoever ran setup."""
+    return without_home(redacted(text).replace(str(ROOT), "<bundle>"))
 
 
 def make_parser() -> Parser:

@@ -33,7 +33,7 @@ if importlib.util.find_spec("msgspec") is None:  # a nox of another environment 
     sys.exit(translate(_("  next: {next}", next="pip install -r requirements/nox.txt")))
 
 from env import builder
-from env.arguments import Parser
+from env.arguments import Parser, at_least
 from env.device_name import DeviceName
 from env.errors import BundleError, UsageError
 from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
@@ -63,6 +63,7 @@ nox.options.download_python = "never"
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 INTERRUPT_S, TERMINATE_S = 30.0, 15.0  # nox's own 0.3 s would cut off a check that is being recorded
 
+HOSTILE_READERS = 26  # of tests/property/test_hostile.py
 RUN_ID = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)  # of all sessions of this call
 # `nox -s emulated` shapes the device with --faults; the report's option of that name is left out there.
 EMULATED_JOB = {
@@ -230,6 +231,19 @@ def bench_setup(session: nox.Session) -> None:
 def bench_doctor(session: nox.Session) -> None:
     """Time the doctor on a log of 200 MiB."""
     call(session, sys.executable, "env", "bench-doctor", *session.posargs)
+
+
+@nox.session(name="bench-hostile", venv_backend="none", default=False)
+def bench_hostile(session: nox.Session) -> None:
+    """Bent files to every reader of what comes from elsewhere; `-- --n 10000` is how many in all."""
+    parser = RaisingParser(prog="nox -s bench-hostile --")
+    parser.add_argument("--n", type=at_least(100), default=10_000, help=_("how many inputs, over all readers"))
+    try:
+        options = parser.parse_args(session.posargs)
+    except UsageError as error:
+        session.error(translate(error.what))
+    examples = {"BUNDLE_HOSTILE_EXAMPLES": str(options.n // HOSTILE_READERS)}
+    call(session, development(session), "pytest", "-q", "tests/property/test_hostile.py", env=examples)
 
 
 def development(session: nox.Session) -> Path:

@@ -7,7 +7,7 @@ host's name, the user's name and home, addresses and serial numbers are replaced
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
 import ipaddress
 import json
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from env.arguments import Parser
+from env.atomic import replacing
 from env.errors import storage_error
 from env.language import _, translate
 from env.probe import collect, packages
@@ -86,7 +87,7 @@ def _hide(match: re.Match[str]) -> str:
 
 
 def folders_of(environ: Mapping[str, str], home: str) -> dict[str, str]:
-    """Folders that variables name outside the system's own: they tell of users, projects and servers. The longest first.
+    """Folders that variables name outside the system's own: they tell of users and servers. The longest first.
 
     The same stand-in takes a folder's place wherever it is written, so that a variable still leads to its files.
     """
@@ -143,16 +144,11 @@ def capture(
     host = collect(tree, snapshot, commands)
     clean = scrubber(tree, snapshot.home, _user(), socket.gethostname(), snapshot.environ)
     members = dict(_members(tree, replace(snapshot, unread=host.unread), commands.done, clean))
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with tarfile.open(temporary, "w:gz", format=tarfile.PAX_FORMAT) as archive:
-            for name in sorted(members):
-                _add(archive, name, members[name])
-        temporary.replace(out)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise storage_error(error, out) from error
+    if not out.parent.is_dir():  # a mistyped folder is not made
+        raise storage_error(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), out)
+    with replacing(out) as temporary, tarfile.open(temporary, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(members):
+            _add(archive, name, members[name])
     return _summary(out, tree, snapshot, commands.done, clean)
 
 

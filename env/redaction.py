@@ -1,6 +1,6 @@
 """Credentials out of what is written or shown: addresses with a user or a query, tokens by their prefix, named secrets.
 
-`apart` hands them to a child program by its environment, since nox prints every command that it runs, twice where it fails.
+`apart` hands them to a child program by its environment: nox prints every command that it runs, a failed one twice.
 """
 
 from __future__ import annotations

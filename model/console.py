@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
+from env import terminal
 from env.language import Message, _, translate
 
 
@@ -33,7 +34,7 @@ class Bar:
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f} s") if in_seconds else MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=terminal.raw(sys.stderr)),
             redirect_stdout=sys.stdout.isatty(),  # else a pipe's text would land on the terminal
             disable=not (visible and sys.stderr.isatty()),
         )

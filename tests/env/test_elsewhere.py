@@ -119,7 +119,7 @@ OWN = {
     "env/bench_doctor.py": "a log of its own making",
     "env/lock.py": "locks that ship",
     "env/builder.py": "the environment that it built, its lock file and what its installer answers",
-    "env/errors.py": "the null device",
+    "env/terminal.py": "the null device",
     "env/probe/packages.py": "by way of the tree",
     "env/unlocked_pins.py": "metadata of the running interpreter; wheels by way of the reader",
     "env/doctor.py": "gzip of a stream that the reader opened",

@@ -18,12 +18,18 @@ SUMMARY = _(
     "Transcribe or translate recordings with Granite-Speech (--audio),\n"
     "or run it part by part on raw tensors, decode greedily, and measure how fast."
 )
-RAW_OPTIONS = ("seq_len", "warmup", "benchmark")
+RAW_OPTIONS = ("seq_len", "benchmark")
+WARMUP = 2  # untimed rounds of the raw-tensor path: the public recipe's
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = programs.parser("inference.py", SUMMARY)
-    parser.add_argument("--warmup", type=at_least(0), default=2, metavar="N", help=_("untimed rounds"))
+    parser.add_argument(
+        "--warmup",
+        type=at_least(0),
+        metavar="N",
+        help=_("untimed rounds first (default: {rounds}; of recordings 0)", rounds=WARMUP),
+    )
     parser.add_argument("--benchmark", type=at_least(0), default=10, metavar="N", help=_("timed rounds; 0 for none"))
     add_recording_options(parser)
     options = parser.parse_args(arguments)
@@ -48,7 +54,8 @@ def run_raw(options: argparse.Namespace) -> int:
 
     session = programs.verification(options)
     loaded = session.model
-    signature = session.signature(warmup=options.warmup, n=options.benchmark)
+    warmup = WARMUP if options.warmup is None else options.warmup
+    signature = session.signature(warmup=warmup, n=options.benchmark)
     print(programs.heading(signature, loaded.checkpoint.parameters, loaded.seconds), end="\n\n", flush=True)
 
     outcomes = {"shapes": shapes.check(session), "splice": splice.check(session), "generate": generate.check(session)}
@@ -64,7 +71,7 @@ def run_raw(options: argparse.Namespace) -> int:
             loaded,
             session.inputs,
             session.parts,
-            warmup=options.warmup,
+            warmup=warmup,
             rounds=options.benchmark,
             floors=True,
         )

@@ -11,10 +11,12 @@ Wiring only: each session calls a program of env/ or verify/, which works withou
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
+import functools
 import importlib.util
 import os
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +37,7 @@ if importlib.util.find_spec("msgspec") is None:  # a nox of another environment 
 from env import builder
 from env.arguments import Parser, at_least
 from env.device_name import DeviceName
+from env.ending import ENDING_S, interrupt_once, interrupted, nothing_left
 from env.errors import BundleError, UsageError
 from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
 from env.options import (
@@ -59,9 +62,12 @@ nox.options.sessions = ["setup", "verify", "report"]
 nox.options.error_on_missing_interpreters = True
 nox.options.download_python = "never"
 
-# SIGTERM kills nox alone and would leave a child that holds the device; as Ctrl-C it reaches the child first.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
-INTERRUPT_S, TERMINATE_S = 30.0, 15.0  # nox's own 0.3 s would cut off a check that is being recorded
+# A signal to nox alone (docker stop, timeout, the cancel of a CI) reaches no child of it. Nox, interrupted, sends its
+# child a SIGTERM after INTERRUPT_S and waits; our programs take the first signal that reaches them and no other.
+INTERRUPT_S, TERMINATE_S = 0.3, ENDING_S + 0.5
+interrupt_once(ENDING_S + 2)
+PROCESSES = contextlib.ExitStack()  # what ends with nox, by SIGKILL too
+atexit.register(PROCESSES.close)
 
 HOSTILE_READERS = 26  # of tests/property/test_hostile.py
 RUN_ID = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)  # of all sessions of this call
@@ -97,8 +103,15 @@ def run_option(options: argparse.Namespace) -> list[str]:
     return [] if options.run else ["--run", RUN_ID]
 
 
+@functools.cache
+def watch_over_children() -> None:
+    """From the first program that is called on: nothing of it outlives nox by more than it takes to end in order."""
+    PROCESSES.enter_context(nothing_left(ENDING_S))
+
+
 def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Run a program of this project, and end the session with its exit code's meaning where it fails."""
+    watch_over_children()
     shown, variables = apart(arguments)  # nox prints the command
     try:
         done = session.run(
@@ -115,6 +128,8 @@ def call(session: nox.Session, python: str | Path, *arguments: str, env: dict[st
                 _("python -m {program} ended with exit code {code}", program=arguments[0], code=failure.return_code)
             )
         )
+    if interrupted():  # by a signal that came as the program was ending by itself
+        raise KeyboardInterrupt
     if done is None:
         session.error(translate(_("nothing ran: --install-only has no meaning here")))
 
@@ -158,7 +173,9 @@ def emulated(session: nox.Session) -> None:
     shared = without(session.posargs, (TORCH_NPU, *EMULATED_DEVICE))
     call(session, sys.executable, "env", "setup", *without(shared, TARGET), "--profile", "host")
     python = str(builder.VENVS / "host" / "bin" / "python")
-    device = options.device if DeviceName.parse(options.device).kind == "npu" else "npu:0"
+    name = DeviceName.parse(options.device)
+    device = options.device if name.kind == "npu" else "npu:0"
+    one = name.card(name.index).label if name.several else device  # the programs run on one
     model_dir = options.model_dir or load_stack().stand_in
     shape = variables(options)
     on_device = ("env.npu_emulator", "run", "--python", python, "--torch-npu", options.torch_npu, "--")
@@ -166,7 +183,7 @@ def emulated(session: nox.Session) -> None:
     job += [*without(shared, (DEVICE, PROFILE, MODEL_DIR)), *run_option(options)]
     nox_job = (sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
     call(session, sys.executable, *on_device, *nox_job, env=shape)
-    recipe = ("--device", device, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
+    recipe = ("--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
     for program in ("inference.py", "eval.py"):
         call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
 
@@ -191,10 +208,24 @@ def compat_check(session: nox.Session) -> None:
     call(session, sys.executable, "env", "compat-check", *files)
 
 
+@nox.session(name="codes-check", venv_backend="none", default=False)
+def codes_check(session: nox.Session) -> None:
+    """Compare env/codes.toml with the vendor's own files of error codes: `-- FILE...`."""
+    here = Path(session.invoked_from)
+    files = [str(here / file) if (here / file).exists() else file for file in session.posargs]
+    call(session, sys.executable, "env", "codes-check", *files)
+
+
 @nox.session(venv_backend="none", default=False)
 def lock(session: nox.Session) -> None:
     """Write the hashed locks anew from requirements/*.in and stack.toml."""
     call(session, sys.executable, "env", "lock", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def supply(session: nox.Session) -> None:
+    """Known vulnerabilities and licences of every pin of the locks, and what could not be looked up."""
+    call(session, sys.executable, "env", "supply", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -244,6 +275,39 @@ def bench_hostile(session: nox.Session) -> None:
         session.error(translate(error.what))
     examples = {"BUNDLE_HOSTILE_EXAMPLES": str(options.n // HOSTILE_READERS)}
     call(session, development(session), "pytest", "-q", "tests/property/test_hostile.py", env=examples)
+
+
+@nox.session(name="bench-kills", venv_backend="none", default=False)
+def bench_kills(session: nox.Session) -> None:
+    """End the main job at random moments (`-- --n 200`), and look at what is left of it."""
+    call(session, sys.executable, "verify.bench_kills", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def compare(session: nox.Session) -> None:
+    """Hold two runs, or two sides of several, beside each other: RUN_A RUN_B."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, tools(session), "verify.report.compare", *session.posargs)
+
+
+@nox.session(name="bench-pair", venv_backend="none", default=False)
+def bench_pair(session: nox.Session) -> None:
+    """Time two sides in turn, A B A B, and compare them: --a OPTIONS --b OPTIONS."""
+    call(session, host(session), "verify.bench_pair", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def reference(session: nox.Session) -> None:
+    """Propose a chip's rows of reference times from a run: --run RUN."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, tools(session), "verify.report.references", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def export(session: nox.Session) -> None:
+    """Write a run in the formats that others take: --run RUN [--format NAME ...]."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, tools(session), "verify.report.export", *session.posargs)
 
 
 def development(session: nox.Session) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from env.arguments import speak
+from env.ending import interrupt_once
 from env.errors import UsageError, run_main
 from env.language import _, translate
 
@@ -20,9 +20,12 @@ COMMANDS = {
     "lock": ("env.lock", _("write the hashed locks anew")),
     "bench-setup": ("env.bench_setup", _("time our setup beside venv and pip")),
     "bench-doctor": ("env.bench_doctor", _("time the doctor on a long log")),
+    "supply": ("env.supply", _("known vulnerabilities and licences of every pin of the locks")),
     "probe": ("env.probe.command", _("the facts of this machine, or of a captured one")),
     "capture": ("env.capture", _("all that the probe looks at, in a file, without secrets")),
+    "memory": ("model.memory", _("what a checkpoint takes of a device's memory at least")),
     "audit": ("env.audit.command", _("what is wrong with this machine, why, and how to fix it")),
+    "codes-check": ("env.codes_check", _("which of the vendor's codes the doctor's table does not list")),
     "compat-check": ("env.audit.compat_check", _("where compat.toml differs from the vendor's published tables")),
 }
 
@@ -56,5 +59,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is ended and recorded
+    interrupt_once()  # what was begun is ended and recorded
     run_main(lambda: main(sys.argv[1:]))

@@ -45,7 +45,7 @@ VENVS = ROOT / ".venvs"
 TOOLS_IMPORTS = ("jinja2", "msgspec", "packaging", "rich")
 DEV_IMPORTS = ("pytest", "hypothesis", "mypy")  # beside the host profile's
 LAST_LINES = 30
-LAST_WORDS_S = 10.0  # how long an installer may take to end after SIGTERM
+LAST_WORDS_S = 4.0  # how long an installer may take to end after SIGTERM: less than env/ending.py leaves us
 IMPORTS_S = 900.0  # torch and transformers take 15 s on a warm disk; a network file system minutes
 
 # Run in the new interpreter: import everything, print name -> version of all that is installed.
@@ -182,11 +182,7 @@ def build(target: Plan, installer: Installer, sources: Sources, *, fresh: bool =
                 installer=installer.name,
             )
         )
-        _stream(
-            installer.venv_command(target.path, target.base_python),
-            installer.variables(sources),
-            _("cannot make the environment"),
-        )
+        _make_venv(target, installer, sources)
         _install_locked(target, installer, sources)
         pins_installed = [_install_unlocked(pin, target, installer, sources) for pin in target.unlocked]
         stamp = Stamp(
@@ -204,6 +200,18 @@ def build(target: Plan, installer: Installer, sources: Sources, *, fresh: bool =
         )
         write_json(target.path / STAMP, msgspec.to_builtins(stamp))
         return Built(stamp, anew=True)
+
+
+def _make_venv(target: Plan, installer: Installer, sources: Sources) -> None:
+    variables, failure = installer.variables(sources), _("cannot make the environment")
+    try:
+        _stream(installer.venv_command(target.path, target.base_python), variables, failure, target.path)
+    except InstallError:
+        # python -m venv keeps to itself what ensurepip said (CPython, Lib/venv/__init__.py, _setup_pip): a full disk.
+        if installer.name == "pip" and target.python.exists():
+            command = [str(target.python), "-m", "ensurepip", "--upgrade", "--default-pip"]
+            _stream(command, variables, failure, target.path)
+        raise
 
 
 def _remove(target: Plan) -> None:
@@ -283,8 +291,10 @@ def _only_one(path: Path) -> Iterator[None]:
         yield
 
 
-def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str) -> None:
-    """Run an installer command, showing its output as it comes and keeping its last lines for the message."""
+def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str, path: Path) -> None:
+    """Run an installer command that writes below `path`, showing its output as it comes and keeping its last lines for
+    the message.
+    """
     last: deque[str] = deque(maxlen=LAST_LINES)
     environ = {**variables, **os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -303,7 +313,7 @@ def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str) 
         text = "\n".join(last)
         for number in (errno.ENOSPC, errno.EDQUOT):
             if os.strerror(number) in text or f"os error {number}" in text:
-                raise storage_error(OSError(number, os.strerror(number)), VENVS)
+                raise storage_error(OSError(number, os.strerror(number)), path)
         program = Path(command[0]).name
         what = _("{failure}: {program} exited with {code}", failure=failure, program=program, code=child.returncode)
         raise InstallError(what, why=_cause(text), next=_remedy(text))
@@ -338,7 +348,7 @@ def _install_locked(target: Plan, installer: Installer, sources: Sources) -> Non
 
     def install(attempt: Sources) -> None:
         command = installer.install_command(target.python, requirements, attempt)
-        _stream(command, installer.variables(attempt), _("the installation failed"))
+        _stream(command, installer.variables(attempt), _("the installation failed"), target.path)
 
     *attempts, last = installer.attempts(sources)
     for attempt in attempts:
@@ -369,7 +379,7 @@ def _install_unlocked(pin: Located, target: Plan, installer: Installer, sources:
         if pin.source == "index":
             pin = unlocked_pins.fetch(pin, Path(folder), sources)
         command = installer.install_command(target.python, ["--no-deps", pin.place], sources)
-        _stream(command, installer.variables(sources), _("cannot install {name}", name=pin.name))
+        _stream(command, installer.variables(sources), _("cannot install {name}", name=pin.name), target.path)
     return pin
 
 

@@ -30,6 +30,7 @@ DATE = datetime(
 TABLES: Mapping[str, tuple[str, ...]] = {
     "env/audit/rules.toml": ("what", "why", "show", "fix"),
     "env/failures.toml": ("cause", "confirm", "fix"),
+    "env/codes.toml": ("name", "look", "meaning"),
     "requirements/stack.toml": ("reason",),
     "model/foreign_files.toml": ("name",),
     "model/prompts.toml": ("name",),

@@ -93,3 +93,8 @@ def load_chips() -> tuple[ChipKind, ...]:
 def chip_named(name: str | None) -> ChipKind | None:
     """The family that a name alone tells."""
     return find_chip(load_chips(), name, None)
+
+
+def chip_of_soc(soc: str | None) -> ChipKind | None:
+    """The family of a chip by the runtime's own name for it: "Ascend910B" is of the first generation there."""
+    return next((row for row in load_chips() if soc and any(fnmatchcase(soc, name) for name in row.soc)), None)

@@ -14,17 +14,25 @@ KINDS: tuple[Kind, ...] = ("npu", "cuda", "cpu")  # in the order in which `auto`
 
 @dataclass(frozen=True)
 class DeviceName:
-    """`auto` (no kind), or a kind with the index of a card: "npu" is "npu:0"."""
+    """`auto` (no kind), or a kind with the index of a card: "npu" is "npu:0".
+
+    Several cards of one kind are a name too, for what runs on each of them: "npu:0,1", "npu:all".
+    """
 
     kind: Kind | None
     index: int = 0
     text: str = ""  # as the user spelled it
+    indexes: tuple[int, ...] | None = ()  # where several are named; None is all there are
 
     @classmethod
     def parse(cls, text: str) -> DeviceName:
         """Raises: ValueError, where it names no device; its argument is a message."""
         if text == "auto":
             return cls(None, text=text)
+        several = re.fullmatch(r"(npu|cuda):(?:(all)|([0-9]{1,4}(?:,[0-9]{1,4})+))", text)
+        if several is not None:
+            indexes = None if several[2] else tuple(dict.fromkeys(map(int, several[3].split(","))))
+            return cls("npu" if several[1] == "npu" else "cuda", (indexes or (0,))[0], text, indexes)
         match = re.fullmatch(r"(npu|cuda|cpu)(?::([0-9]{1,4}))?", text)
         if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
             raise ValueError(_("no device {name}: npu:N, cuda:N, cpu or auto", name=repr(text)))
@@ -48,6 +56,11 @@ class DeviceName:
         if self.kind is None:
             return "auto"
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+    @property
+    def several(self) -> bool:
+        """Whether it names a set of cards, each to be taken by itself."""
+        return self.indexes is None or len(self.indexes) > 0
 
     @property
     def has_index(self) -> bool:

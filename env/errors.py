@@ -2,7 +2,7 @@
 
 A message says what happened, the likely cause, and the next command to type. Code raises;
 `run_main` catches once, prints, and exits. Exit codes 3 and 4 are left to the single commands
-that document them (`python -m env npu-smi`, `python -m env doctor`, `python -m env compat-check`).
+that document them (`python -m env npu-smi`, `doctor`, `compat-check`, `codes-check`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, NoReturn
 
 from env import terminal
@@ -111,9 +112,13 @@ class InputError(BundleError):
 
 
 class OutOfMemoryError(BundleError):
-    """The device or the host ran out of memory."""
+    """The device or the host ran out of memory. `again`: the process may try once more, with less."""
 
     exit_code = 23
+
+    def __init__(self, what: str, *, why: str = "", next: str = "", again: bool = True) -> None:
+        super().__init__(what, why=why, next=next)
+        self.again = again
 
 
 class ReferenceFileError(BundleError):
@@ -148,7 +153,9 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     """The StorageError that tells a user about `error`, raised while writing `path`."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        next_step: str = _("free some space (df -h {path}), then run the same command again", path=os.fspath(path))
+        # df of what is not there yet says no more than that it is not there.
+        there = next(folder for folder in Path(path).absolute().parents if folder.exists())
+        next_step: str = _("free some space (df -h {path}), then run the same command again", path=str(there))
     else:
         next_step = f"ls -ld {os.fspath(path)}"
     return StorageError(

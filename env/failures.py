@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from env.codes import API, BETWEEN, FAILING
 from env.language import Message
 from env.log_search import Sign, sign
 from env.toml import load_toml
 
 CATALOGUE = Path(__file__).with_name("failures.toml")
 
-# A bare number is a code only where the log says so: step 107001 of a training run is none. So it has to follow a word
-# of failure or the name of an API call, with nothing but "code is", "ret =" and the like between.
-_FAILING = r"(?i:err(?:or|no)?|fail(?:ed|ure)?|exception|code)|[rR]et|return|错误|失败|错误码|返回码|返回值"
-_API = r"\b(?:acl|rt|hal|drv|hccl|Hccl|dcmi)\w{0,40}[A-Z]\w{0,40}"
-_BETWEEN = (
-    r"(?:[\s:=.()\[\]\"'_-]|：|is|code|Code|ret|with|num|number|returns?|value|status|fail(?:ed|ure)?|error){0,16}"
-)
-
 
 def _code(number: str) -> str:
-    return rf"(?:{_FAILING}|{_API}){_BETWEEN}\b{number}\b(?!\.\d)"
+    return rf"(?:{FAILING}|{API}){BETWEEN}\b{number}\b(?!\.\d)"
+
+
+_NAMED = re.compile(r"E[A-Z]\d{4}|E\d{5}|\d{6}|0x7\d{6}|-8\d{3}")
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,19 @@ class Failure:
     confirm: Message
     fix: Message
     source: str
-    loose: bool  # the symptom is known, its exact wording is not
-    after: tuple[str, ...]
-    signs: tuple[Sign, ...]
+    loose: bool = False  # the symptom is known, its exact wording is not
+    open: bool = False  # seen with this cause, which nobody established
+    echo: bool = False  # what is printed because of something else
+    after: tuple[str, ...] = ()
+    covers: frozenset[str] = frozenset()  # the vendor's codes that this row explains better than the table of codes
+    signs: tuple[Sign, ...] = ()  # what a line is searched for
+    codes: tuple[str, ...] = ()  # and the vendor's numbers, which env/codes.py finds
+
+    @property
+    def expressions(self) -> tuple[re.Pattern[bytes], ...]:
+        """All that a line of this row may match."""
+        numbers = (re.compile(_code(code).encode()) for code in self.codes)
+        return (*(sign.pattern for sign in self.signs), *numbers)
 
 
 @cache
@@ -58,11 +65,14 @@ def load_failures(path: Path = CATALOGUE) -> tuple[Failure, ...]:
             fix=Message(row["fix"]),
             source=row["source"],
             loose=row.get("wording") == "loose",
+            open=row.get("cause-is") == "open",
+            echo=row.get("echo", False),
             after=tuple(row.get("after", ())),
-            signs=(
-                *(sign(expression) for expression in row.get("match", ())),
-                *(sign(_code(code), code) for code in row.get("codes", ())),
+            covers=frozenset(
+                (*row.get("codes", ()), *row.get("covers", ()), *_NAMED.findall(" ".join(row.get("match", ()))))
             ),
+            signs=tuple(sign(expression) for expression in row.get("match", ())),
+            codes=tuple(row.get("codes", ())),
         )
         for row in rows
     )

@@ -24,7 +24,7 @@ from env.runner import Runner, run
 from env.stack import MACHINES, REQUIREMENTS, Stack, load_stack, lock_path
 
 LOCKED_PROFILES = ("host", "npu", "dev")
-UNIVERSAL = ("nox", "tools")  # small pure-Python sets: one file serves every machine and Python
+UNIVERSAL = ("nox", "tools", "supply")  # small pure-Python sets: one file serves every machine and Python
 # Every wheel of the stack is manylinux_2_28 or older, and CANN 8.5 supports no older glibc.
 PLATFORM = "{machine}-manylinux_2_28"
 
@@ -64,6 +64,13 @@ def _requirements(lock: Path) -> Iterator[tuple[Requirement, frozenset[str]]]:
 def pins(lock: Path) -> list[Requirement]:
     """The pins of a hashed lock that apply to the running interpreter, in its order."""
     return [one for one, _hashes in _requirements(lock) if one.marker is None or one.marker.evaluate()]
+
+
+def every_pin(lock: Path) -> list[tuple[str, str]]:
+    """Canonical name and version of every pin of a hashed lock, whatever interpreter it is for."""
+    return [
+        (str(canonicalize_name(one.name)), next(iter(one.specifier)).version) for one, _hashes in _requirements(lock)
+    ]
 
 
 def locked(lock: Path, environment: Mapping[str, str]) -> list[Locked]:

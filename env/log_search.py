@@ -29,6 +29,7 @@ RARE_ENOUGH = (8, 6)  # by _rarity, first choice and second: "C_2." is 9, "devic
 _ANSI = re.compile(rb"\x1b\[[0-9;]{0,20}[A-Za-z]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
 _SHOWN = 200  # characters of a line in an answer
+_HEAD, _BEFORE = 70, 30  # of them from the head, and before the place that matters, in a line that is longer
 
 # A piece of an expression that holds no literal, or one character that is one.
 _CLASS = r"\[\^?\]?(?:\\.|[^\]])*\]"
@@ -60,24 +61,34 @@ class Sign:
         return re.compile(self.expression.encode())
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """The first line (from 1) that a name's signs match, and its text, printable and shortened."""
 
     line: int
     text: str
 
 
-def first_lines(stream: Readable, signs: Mapping[str, Sequence[Sign]]) -> dict[str, Hit]:
+class Scanner(Protocol):
+    """What else looks at a log while it is read, block by block."""
+
+    def examine(self, buffer: bytes, begin: int, end: int, lines: int) -> None: ...
+
+
+def first_lines(
+    stream: Readable, signs: Mapping[str, Sequence[Sign]], scanners: Sequence[Scanner] = ()
+) -> dict[str, Hit]:
     """Read a log to its end; for each name one of whose signs matches, the first line where one does."""
     search = _Search(signs)
     buffer, begin, lines = b"", 0, 0  # begin: what stands before it was looked at; lines: newlines before the buffer
     while True:
         block = stream.read(BLOCK)
+        if b"\\n" in block:  # a log inside JSON: its lines are one, its words whole
+            block = block.replace(b"\\n", b"  ")
         buffer += _ANSI.sub(b"", block)
         # What is too near the end waits for the next block, so that every literal has its whole line around it.
         end = max(begin, len(buffer) - REACH) if block else len(buffer)
-        search.examine(buffer, begin, end, lines)
+        for scanner in (search, *scanners):
+            scanner.examine(buffer, begin, end, lines)
         if not block:
             return search.hits
         keep = max(0, end - REACH)
@@ -91,7 +102,7 @@ class _Search:
     def __init__(self, signs: Mapping[str, Sequence[Sign]]) -> None:
         self.signs = signs
         self.hits: dict[str, Hit] = {}
-        self._build()
+        self.stale = True  # the searches look for what was found, or are not made yet
 
     def _build(self) -> None:
         """One search for each first character of the literals that remain."""
@@ -107,24 +118,36 @@ class _Search:
     def examine(self, buffer: bytes, begin: int, end: int, lines: int) -> None:
         """Look at every sign whose literal starts in buffer[begin:end]; `lines` newlines stand before the buffer."""
         first: dict[str, int] = {}
+        if self.stale:
+            self._build()
         for search in self.searches:
             hit = search.search(buffer, begin)
             while hit and (position := hit.start()) < end:
                 text = b""
                 for literal, name, sign in self.literals[buffer[position]]:
                     if first.get(name, end) > position and buffer.startswith(literal, position):
-                        text = text or _line(buffer, position)
+                        text = text or line_at(buffer, position)
                         if sign.pattern.search(text):
                             first[name] = position
                 hit = search.search(buffer, position + 1)  # not hit.end(): another literal may begin inside this one
         for name, position in first.items():
-            number = lines + buffer.count(b"\n", 0, position) + 1
-            self.hits[name] = Hit(number, _shown(_line(buffer, position)))
-        if first:
-            self._build()
+            self.hits[name] = hit_at(buffer, position, lines)
+        self.stale = bool(first)
 
 
-def _line(buffer: bytes, position: int) -> bytes:
+def hit_at(buffer: bytes, position: int, lines: int) -> Hit:
+    """The line around a position, with its number; `lines` newlines stand before the buffer.
+
+    Of a long line its head is shown (a log's time stands there) and what stands around the position.
+    """
+    line = line_at(buffer, position)
+    start = buffer.rfind(b"\n", max(0, position - REACH), position) + 1
+    if (start or position < REACH) and position - start > _HEAD + _SHOWN // 2:
+        line = line[:_HEAD] + b" ... " + line[position - start - _BEFORE :]
+    return Hit(lines + buffer.count(b"\n", 0, position) + 1, _shown(line))
+
+
+def line_at(buffer: bytes, position: int) -> bytes:
     """The line around `position`; one longer than REACH on a side is cut there, so as not to look whole."""
     start = buffer.rfind(b"\n", max(0, position - REACH), position) + 1
     stop = buffer.find(b"\n", position, position + REACH)

@@ -136,17 +136,27 @@ BATCH_SIZE = Option(
     _("rows of equal length; of speech: windows decoded together, or auto, halved where memory runs out"),
     {"metavar": "N", "type": size_or_auto, "default": 1},
 )
+ATTENTION = Option(
+    "--attention",
+    _("of the language model; auto is the library's own choice"),
+    {"choices": (AUTO, "sdpa", "eager"), "default": AUTO},
+)
 JSON = Option("--json", _("write every figure here too"), {"metavar": "FILE", "type": Path})
 
 CHECK = Option("--check", _("run only this check (repeatable)"), {"metavar": "NAME", "action": "append", "default": []})
 LEVEL = Option("--level", _("1 readiness, 2 function, 3 full, 4 soak"), {"type": int, "choices": LEVELS, "default": 2})
 MINUTES = Option("--minutes", _("how long level 4 repeats itself"), {"type": float, "default": 10.0})
+GATE = Option(
+    "--gate",
+    _("fail where a time is beyond the reference of its chip (default: a caveat of the verdict)"),
+    {"action": "store_true", "default": False},
+)
 REFERENCE = Option(
     "--reference",
     _("reference values made elsewhere (default: made here once and kept)"),
     {"metavar": "FILE", "type": place},
 )
-VERIFY = (LEVEL, MODEL_DIR, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, CHECK)
+VERIFY = (LEVEL, MODEL_DIR, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, GATE, CHECK)
 
 OUTPUT = Option("--output", _("where the documents go (default: the run's folder)"), {"metavar": "DIR", "type": place})
 STRICT = Option("--strict", _("exit with the verdict's code"), {"action": "store_true"})

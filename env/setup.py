@@ -17,6 +17,7 @@ from env import builder, unlocked_pins, wheelhouse
 from env.arguments import Parser
 from env.atomic import write_json
 from env.device_name import DeviceName
+from env.ending import nothing_left
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
 from env.installer import Installer, Sources, choose, configured, local_and_absent, without_credentials
 from env.language import Message, _, altered, as_message, translate
@@ -286,7 +287,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     folder = run_folder(options.results, options.run) if options.run else None
     command = repeating("setup", map(_without_secrets, arguments))
-    setup(SetupRequest.from_options(options), folder, command)
+    with nothing_left():
+        setup(SetupRequest.from_options(options), folder, command)
     return 0
 
 

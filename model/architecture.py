@@ -17,6 +17,7 @@ from env.language import Message, _
 Shape = tuple[int, ...]
 PartT = TypeVar("PartT", bound="Encoder | Projector | Text")
 
+MODEL_TYPE = "granite_speech"  # of config.json
 # Buffers are stored like weights but are no parameters: BatchNorm's statistics.
 MOST_LAYERS, MOST = 512, 1 << 24  # what config.json may ask for: Llama 3.1 405B has 126 layers, and 2**17 positions
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -262,7 +263,7 @@ def _identity(config: Mapping[str, Any]) -> list[Message]:
     model_type = config.get("model_type")
     if model_type == "granite_speech_plus":
         return [_("config.json: model_type granite_speech_plus needs transformers 5.x; this stack runs granite_speech")]
-    if model_type != "granite_speech":
+    if model_type != MODEL_TYPE:
         return [_("config.json: model_type {model_type}, granite_speech expected", model_type=repr(model_type))]
     problems = []
     for section, expected in {"text_config": "granite", "projector_config": "blip_2_qformer"}.items():

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from env import elsewhere
 from env.errors import InputError
-from env.language import Message, _
-from env.toml import load_toml
+from env.language import _
+from model.codecs import CodecError, guarded
+from model.foreign import shell
+from model.levels import SILENCE_DBFS
+from model.opening import open_decoder
+from model.pieces import WHOLE, Cutter, Piece
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +32,10 @@ SAMPLE_RATE = 16_000  # Hz, the rate of GraniteSpeechFeatureExtractor's mel filt
 MIN_SAMPLES = 257  # n_fft 512 is padded by reflection with 256 samples on each side, which needs one more
 MIN_RATE = 4_000  # Hz: below it, the voice band itself is missing
 TELEPHONE_RATE = 8_000  # Hz
-SILENCE = 1 / 32_768  # peak of one 16-bit step (-90 dBFS): nothing was recorded
+NOTHING = 1 / 32_768  # peak of one 16-bit step (-90 dBFS)
+FAINT = 10 ** (SILENCE_DBFS / 20)  # a peak under it is silence, which is no fault of a file
 QUIET = 0.001  # -60 dBFS
+OFFSET = 0.01  # of full scale, from which on a constant part is told
 FULL_SCALE = 0.9999
 CLIPPED_SHARE = 0.001  # of samples at full scale, above which a recording is called clipped
 OVER_RANGE = 8.0  # +18 dBFS: no float recording goes there, so its samples are integers stored as floats
@@ -40,7 +43,7 @@ BLOCK_SECONDS = 1  # a decoder that gives up loses at most the block it was in
 RESAMPLER_QUALITY = "HQ"  # librosa's default, soxr_hq
 STREAMED_LENGTH = 0x7FFF_0000  # writers to a pipe put a length about here or above, since they do not know it
 
-_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE", "pcm_f")  # how libsndfile's and FFmpeg's names of them begin
 _FORMATS_OF_SUFFIX = {
     ".wav": ("WAV", "WAVEX", "RF64", "W64"),
     ".mp3": ("MP3", "MPEG"),
@@ -62,6 +65,7 @@ class Provenance:
     channels: int
     frames: int
     resampler: str | None
+    decoder: str | None = None  # None: libsndfile
 
     @property
     def seconds(self) -> float:
@@ -89,6 +93,7 @@ class _Levels:
     clipped: int = 0
     peak: float = 0.0
     mixed_peak: float = 0.0
+    total: float = 0.0
 
     def add(self, frames: NDArray[np.float32], mixed: Samples) -> None:
         import numpy as np
@@ -98,57 +103,7 @@ class _Levels:
         self.clipped += int(np.count_nonzero(size.max(axis=1) >= FULL_SCALE))
         self.peak = max(self.peak, float(size.max()))
         self.mixed_peak = max(self.mixed_peak, float(np.abs(mixed).max()))
-
-
-@cache
-def _foreign_files() -> tuple[dict[str, Any], ...]:
-    return tuple(load_toml(Path(__file__).parent / "foreign_files.toml")["file"])
-
-
-def _not_audio(path: Path, detail: str) -> InputError:
-    """The error for a file that libsndfile refuses, by what the file begins with."""
-    with elsewhere.opened(path) as file:
-        head = file.read(512)
-    for row in _foreign_files():
-        magic = bytes.fromhex(row["magic"])
-        if head[row["offset"] :].startswith(magic):
-            why = _("it is {kind}", kind=Message(row["name"]))
-            next_step = row["next"].format(path=path, stem=path.stem)
-            return InputError(_("{path}: cannot be read as audio", path=path), why=why, next=next_step)
-    if b"\0" not in head:
-        why = _("it holds text, beginning {text}", text=repr(head[:40].decode("utf-8", "replace")))
-    else:
-        why = _("no format that libsndfile knows ({detail}); headerless PCM needs a WAV header", detail=detail)
-    return InputError(_("{path}: cannot be read as audio", path=path), why=why, next=f"file {path}")
-
-
-def _open_regular(path: Path) -> int:
-    """A descriptor of the regular, non-empty file `path`."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # before opening: to open a pipe would wait for its writer
-            what = (
-                _("{path}: is a directory", path=path)
-                if path.is_dir()
-                else _("{path}: is not a regular file", path=path)
-            )
-            raise InputError(what, why=_("an audio file is needed"), next=f"ls -l {path}")
-        descriptor = elsewhere.descriptor(path)
-    except FileNotFoundError as error:
-        raise InputError(_("{path}: no such file", path=path), next=f"ls -l {path.parent}") from error
-    except PermissionError as error:
-        raise InputError(_("{path}: permission denied", path=path), next=f"ls -l {path}") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        raise InputError(
-            _("{path}: cannot be opened: {error}", path=path, error=str(error)), next=f"ls -l {path}"
-        ) from error
-    if os.fstat(descriptor).st_size == 0:
-        os.close(descriptor)
-        raise InputError(
-            _("{path}: is empty (0 bytes)", path=path),
-            why=_("a copy or recording did not finish"),
-            next=f"ls -l {path}",
-        )
-    return descriptor
+        self.total += float(mixed.sum(dtype=np.float64))
 
 
 class AudioFile:
@@ -158,17 +113,11 @@ class AudioFile:
         InputError: the file cannot be opened or is no audio.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        import soundfile
-
+    def __init__(self, path: str | os.PathLike[str], piece: Piece = WHOLE) -> None:
         self.path = Path(path)
-        descriptor = _open_regular(self.path)
-        try:
-            # By descriptor, not by name: soundfile would guess from a name that ends in .raw and refuse it.
-            self._file = soundfile.SoundFile(descriptor, closefd=True)
-        except (soundfile.SoundFileError, TypeError, ValueError) as error:
-            raise _not_audio(self.path, str(error).rpartition(": ")[2]) from error
-        self.notes: list[str] = []
+        self.piece = piece
+        self._file, notes = open_decoder(self.path)
+        self.notes: list[str] = [*notes]
         self.damage: InputError | None = None
         self._scale = 1.0
         try:
@@ -192,7 +141,14 @@ class AudioFile:
         file = self._file
         resampler = None if file.samplerate == SAMPLE_RATE else f"soxr {soxr.__version__} {RESAMPLER_QUALITY}"
         return Provenance(
-            str(self.path), file.format, file.subtype, file.samplerate, file.channels, file.frames, resampler
+            str(self.path),
+            file.format,
+            file.subtype,
+            file.samplerate,
+            file.channels,
+            file.frames,
+            resampler,
+            file.library,
         )
 
     def _check_header(self) -> None:
@@ -201,7 +157,7 @@ class AudioFile:
             raise InputError(
                 _("{path}: is sampled at {rate} Hz", path=self.path, rate=rate),
                 why=_("below {least} Hz there is no speech band left; the header may be wrong", least=MIN_RATE),
-                next=f"file {self.path}",
+                next=f"file {shell(self.path)}",
             )
         expected = _FORMATS_OF_SUFFIX.get(self.path.suffix.lower())
         if expected and self.provenance.format not in expected:
@@ -210,8 +166,7 @@ class AudioFile:
             )
         if rate <= TELEPHONE_RATE:
             self.notes.append(_("telephone band: sampled at {rate} Hz, the model was trained on 16 kHz", rate=rate))
-        if channels > 1:
-            self.notes.append(_("{channels} channels mixed down to one by their mean", channels=channels))
+        self.notes += self.piece.mixing(self.path, channels)
 
     def blocks(self) -> Iterator[Samples]:
         """Decode, mix down and resample: float32 arrays of shape [n], n > 0, at 16 kHz, in order.
@@ -219,28 +174,29 @@ class AudioFile:
         What can be decoded of a damaged file is yielded, and `damage` then holds the error to report.
 
         Raises:
-            InputError: a NaN or infinite sample, fewer than 257 samples at 16 kHz, or nothing but silence.
+            InputError: a NaN or infinite sample, or fewer than 257 samples at 16 kHz.
         """
         levels = _Levels()
+        cutter = Cutter(self.piece, self.provenance.rate)
         produced = 0
-        self._file.seek(0)
-        if self.provenance.subtype in _FLOAT_SUBTYPES:
+        if self.provenance.subtype.startswith(_FLOAT_SUBTYPES):
             self._scale = self._scale_of_floats()
-        for block in self._resampled(levels):
+        cutter.skip(self._file)
+        for block in self._resampled(levels, cutter):
             produced += len(block)
             yield block
-        self._check_end(levels)
+        if not cutter.done:
+            self._check_end(cutter.seen)
+        self.notes += cutter.ended(self.path, self.damage)
         self._check_levels(levels, produced)
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
-        """Frames [n, channels] as libsndfile scales them. A decoder that gives up sets `damage`."""
-        import soundfile
-
+        """Frames [n, channels] as the decoder scales them. One that gives up sets `damage`."""
         count = self.provenance.rate * BLOCK_SECONDS
         while True:
             try:
-                frames = self._file.read(count, dtype="float32", always_2d=True)
-            except soundfile.SoundFileError as error:
+                frames = self._file.read(count)
+            except CodecError as error:
                 self.damage = self._damaged(_("the decoder stops: {error}", error=str(error)))
                 return
             if not len(frames):
@@ -264,7 +220,8 @@ class AudioFile:
                 )
             position += len(frames)
             peak = max(peak, float(np.abs(frames).max()))
-        self._file.seek(0)
+        self._file.close()
+        self._file, _notes = open_decoder(self.path)  # again from its beginning: not every codec can seek
         if peak <= OVER_RANGE:
             if peak > 1:
                 self.notes.append(_("samples reach {peak:.2f}, over full scale; used as they are", peak=peak))
@@ -285,16 +242,20 @@ class AudioFile:
         )
         return float(2.0 ** -(bits - 1))
 
-    def _resampled(self, levels: _Levels) -> Iterator[Samples]:
+    def _resampled(self, levels: _Levels, cutter: Cutter) -> Iterator[Samples]:
         import numpy as np
         import soxr
 
-        stream = None
-        if self.provenance.rate != SAMPLE_RATE:
-            stream = soxr.ResampleStream(
-                self.provenance.rate, SAMPLE_RATE, 1, dtype="float32", quality=RESAMPLER_QUALITY
-            )
-        for raw in self._decoded():
+        rate, stream = self.provenance.rate, None
+        if rate != SAMPLE_RATE:
+            try:
+                with guarded():
+                    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=RESAMPLER_QUALITY)
+            except CodecError as error:
+                raise InputError(
+                    _("{path}: cannot be resampled from {rate} Hz", path=self.path, rate=rate), why=str(error)
+                ) from error
+        for raw in cutter.frames(self._decoded()):
             frames = raw if self._scale == 1 else raw * np.float32(self._scale)
             mixed = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
             levels.add(frames, mixed)
@@ -310,11 +271,11 @@ class AudioFile:
         return InputError(
             _("{path}: is damaged or cut off", path=self.path),
             why=why,
-            next=_("copy it again from its source; ls -l {path}", path=self.path),
+            next=_("copy it again from its source; ls -l {path}", path=shell(self.path)),
         )
 
-    def _check_end(self, levels: _Levels) -> None:
-        """Set `damage` where less was decoded than the container promises."""
+    def _check_end(self, decoded: int) -> None:
+        """Set `damage` where fewer frames were decoded than the container promises."""
         if self.damage is not None:
             return
         info = self._file.extra_info
@@ -329,12 +290,12 @@ class AudioFile:
             )
         elif _OGG_CUT in info:
             self.damage = self._damaged(_("its last Ogg page does not end the stream"))
-        elif levels.frames < self.provenance.frames - self.provenance.rate // 10:
+        elif decoded < self.provenance.frames - self.provenance.rate // 10:
             # A tenth of a second is allowed for: MP3 headers count to a frame or two.
             self.damage = self._damaged(
                 _(
                     "{decoded:.2f} s of {promised:.2f} s could be decoded",
-                    decoded=levels.frames / self.provenance.rate,
+                    decoded=decoded / self.provenance.rate,
                     promised=self.provenance.seconds,
                 )
             )
@@ -346,22 +307,19 @@ class AudioFile:
             raise InputError(
                 _("{path}: is too short ({samples} samples at 16 kHz)", path=self.path, samples=produced),
                 why=_("the front end needs at least {least} samples (16 ms)", least=MIN_SAMPLES),
-                next=f"ls -l {self.path}",
+                next=f"ls -l {shell(self.path)}",
             )
-        if levels.mixed_peak <= SILENCE < levels.peak:
+        if levels.mixed_peak <= NOTHING and levels.peak >= QUIET:
             raise InputError(
                 _("{path}: its channels cancel each other out when mixed", path=self.path),
                 why=_("one channel is the other with its sign turned"),
-                next=f"sox {self.path} one-channel.wav remix 1",
+                next=f"sox {shell(self.path)} one-channel.wav remix 1",
             )
-        if levels.mixed_peak <= SILENCE:
-            raise InputError(
-                _("{path}: is silent (peak {peak:.1e} of full scale)", path=self.path, peak=levels.mixed_peak),
-                why=_("nothing was recorded: a muted or wrong input"),
-                next=f"sox {self.path} -n stat",
-            )
-        if levels.mixed_peak < QUIET:
+        if FAINT < levels.mixed_peak < QUIET:
             self.notes.append(_("very quiet: peak {peak:.1e} of full scale", peak=levels.mixed_peak))
+        offset = levels.total / levels.frames
+        if abs(offset) > OFFSET:
+            self.notes.append(_("has a constant part (DC) of {offset:+.1%} of full scale", offset=offset))
         if levels.clipped > CLIPPED_SHARE * levels.frames:
             share = levels.clipped / levels.frames
             self.notes.append(_("clipped: {share:.1%} of the samples are at full scale", share=share))

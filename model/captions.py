@@ -1,19 +1,30 @@
-"""Transcripts as txt, json, srt or vtt: pure functions from segments with times to text."""
+"""Transcripts as txt, json, srt, vtt or tsv: pure functions from segments with times to text."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
-from model.windows import join
+from model.alignment import Word
+from model.windows import UNSPACED_LANGUAGES, join
+
+LINE_WIDTH = 42  # columns of a caption's line, and two lines a caption, a caption at least 5/6 s:
+LINES = 2  # Netflix, Timed Text Style Guide: General Requirements and English
+SHORTEST_CUE = 5 / 6
+LONG_PAUSE = 3.0  # seconds of it begin another caption: openai/whisper, whisper/utils.py, SubtitlesWriter
+ALIGNED = "aligned to the CTC head"
+SHARED_OUT = "shared out by length of text"
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The text of a window. `start` and `end` are seconds from the beginning of the recording; `ended` is decoding's
-    word for what ended the text, None where nothing was decoded.
+    """The text of a window. `start` and `end` are seconds from the beginning of the recording, where its speech is;
+    `window` is what was read for it. `ended` is decoding's word for what ended the text, None where nothing was
+    decoded. `words` have times where they were aligned.
     """
 
     start: float
@@ -21,11 +32,27 @@ class Segment:
     text: str
     notes: tuple[str, ...] = ()
     ended: str | None = None
+    window: tuple[float, float] | None = None
+    words: tuple[Word, ...] = ()
+
+    @property
+    def read_seconds(self) -> float:
+        """How much of the recording was read for it."""
+        first, last = self.window or (self.start, self.end)
+        return last - first
+
+    @property
+    def heard_seconds(self) -> float:
+        """How much of the recording was decoded: nothing of silence."""
+        return self.read_seconds if self.ended is not None else 0.0
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was understood of one recording. `provenance` says what the recording was, `notes` what to know of it."""
+    """What was understood of one recording. `provenance` says what the recording was, `notes` what to know of it.
+
+    `language` is that of the text; of a translation it is the `target`.
+    """
 
     path: str
     segments: tuple[Segment, ...]
@@ -33,10 +60,21 @@ class Transcript:
     provenance: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None  # why the recording could not be read to its end
+    task: str = "transcribe"
+    target: str | None = None
 
     @property
     def text(self) -> str:
         return join([segment.text for segment in self.segments], self.language)
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A caption: its lines and when they are shown, in seconds."""
+
+    start: float
+    end: float
+    lines: tuple[str, ...]
 
 
 def timestamp(seconds: float, decimal: str) -> str:
@@ -47,12 +85,83 @@ def timestamp(seconds: float, decimal: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{decimal}{milliseconds % 1000:03d}"
 
 
-def _cues(transcript: Transcript, decimal: str) -> list[str]:
-    """`start --> end` and text of each segment that has text."""
+def columns(text: str) -> int:
+    """Columns of a terminal or a caption that `text` fills: East Asian wide characters two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(mark) else 2 if unicodedata.east_asian_width(mark) in "WF" else 1 for mark in text
+    )
+
+
+def _pieces(word: str, width: int) -> Iterator[str]:
+    """A word in pieces that fit a line: few are longer."""
+    piece = ""
+    for mark in word:
+        if piece and columns(piece + mark) > width:
+            yield piece
+            piece = ""
+        piece += mark
+    yield piece
+
+
+def _words(segment: Segment, *, spaced: bool) -> list[Word]:
+    """The words of a segment with their times; where they were not aligned, its time is shared out by their width.
+
+    Without spaces, each character counts as a word.
+    """
+    if segment.words:
+        return list(segment.words)
+    words = _caption(segment.text).split()
+    if not spaced:
+        words = [mark for word in words for mark in word]
+    each = (segment.end - segment.start) / max(1, sum(columns(word) + spaced for word in words))
+    timed, at = [], segment.start
+    for word in words:
+        end = at + each * (columns(word) + spaced)
+        timed.append(Word(at, end, word))
+        at = end
+    return timed
+
+
+def cues(transcript: Transcript, width: int = LINE_WIDTH) -> list[Cue]:
+    """Captions of at most LINES lines of at most `width` columns; one holds the text of one window only."""
+    spaced = transcript.language not in UNSPACED_LANGUAGES
+    between = " " if spaced else ""
+    made: list[Cue] = []
+    for segment in transcript.segments:
+        lines: list[str] = []
+        start = end = segment.start
+        for word in _words(segment, spaced=spaced):
+            for piece in _pieces(_caption(word.text), width):
+                fits = bool(lines) and columns(lines[-1] + between + piece) <= width
+                pause = bool(lines) and word.start - end > LONG_PAUSE
+                if lines and (pause or (not fits and len(lines) == LINES)):
+                    made.append(Cue(start, end, tuple(lines)))
+                    lines = []
+                if not lines:
+                    start = word.start
+                if fits and lines:
+                    lines[-1] += between + piece
+                else:
+                    lines.append(piece)
+            end = max(end, word.end)
+        if lines and any(lines):
+            made.append(Cue(start, end if segment.words else segment.end, tuple(lines)))
+    return [_long_enough(cue, following) for cue, following in zip_longest(made, made[1:])]
+
+
+def _long_enough(cue: Cue, following: Cue | None) -> Cue:
+    """A caption that can be read: it stays a little, but not into the next one."""
+    end = max(cue.end, cue.start + SHORTEST_CUE)
+    if following is not None:
+        end = max(min(end, following.start), cue.start)
+    return Cue(cue.start, end, cue.lines)
+
+
+def _cues(transcript: Transcript, width: int, decimal: str) -> list[str]:
+    """`start --> end` and the lines of each caption."""
     return [
-        f"{timestamp(segment.start, decimal)} --> {timestamp(segment.end, decimal)}\n{_caption(segment.text)}\n"
-        for segment in transcript.segments
-        if segment.text.strip()
+        f"{timestamp(cue.start, decimal)} --> {timestamp(cue.end, decimal)}\n" + "\n".join(cue.lines) + "\n"
+        for cue in cues(transcript, width)
     ]
 
 
@@ -61,24 +170,41 @@ def _caption(text: str) -> str:
     return " ".join(text.split()).replace("-->", "->")
 
 
-def txt(transcript: Transcript) -> str:
+def txt(transcript: Transcript, width: int = LINE_WIDTH) -> str:
     return f"{transcript.text}\n"
 
 
-def srt(transcript: Transcript) -> str:
-    return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(_cues(transcript, ","), start=1))
+def srt(transcript: Transcript, width: int = LINE_WIDTH) -> str:
+    return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(_cues(transcript, width, ","), start=1))
 
 
-def vtt(transcript: Transcript) -> str:
-    escaped = [cue.replace("&", "&amp;").replace("<", "&lt;") for cue in _cues(transcript, ".")]
+def vtt(transcript: Transcript, width: int = LINE_WIDTH) -> str:
+    escaped = [cue.replace("&", "&amp;").replace("<", "&lt;") for cue in _cues(transcript, width, ".")]
     return "\n".join(["WEBVTT\n", *escaped])
 
 
-def as_json(transcript: Transcript) -> str:
+def tsv(transcript: Transcript, width: int = LINE_WIDTH) -> str:
+    """A row for each window, its times in whole milliseconds, as openai/whisper writes them."""
+    rows = [
+        f"{round(1000 * segment.start)}\t{round(1000 * segment.end)}\t{' '.join(segment.text.split())}\n"
+        for segment in transcript.segments
+        if segment.text.strip()
+    ]
+    return "".join(["start\tend\ttext\n", *rows])
+
+
+def data(transcript: Transcript) -> dict[str, Any]:
+    """A transcript as JSON; `word_times` says what the times of words and captions are."""
+    aligned = any(segment.words for segment in transcript.segments)
+    return {"text": transcript.text, **asdict(transcript), "word_times": ALIGNED if aligned else SHARED_OUT}
+
+
+def as_json(transcript: Transcript, width: int = LINE_WIDTH) -> str:
     """One JSON object on one line, so that the transcripts of several files make a JSONL stream."""
-    value = {"text": transcript.text, **asdict(transcript)}
-    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(data(transcript), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-WRITERS: Mapping[str, Callable[[Transcript], str]] = {"txt": txt, "json": as_json, "srt": srt, "vtt": vtt}
+WRITERS: Mapping[str, Callable[..., str]] = {"txt": txt, "json": as_json, "srt": srt, "vtt": vtt, "tsv": tsv}
 FORMATS: Sequence[str] = tuple(WRITERS)
+ALL = "all"
+TIMED = ("json", "srt", "vtt", "tsv")  # formats with times in them

@@ -20,7 +20,7 @@ from env.atomic import write_json
 from env.errors import CheckpointError, StorageError
 from env.language import Message, _
 from model import gate
-from model.architecture import Architecture, Shape, parse
+from model.architecture import MODEL_TYPE, Architecture, Shape, parse
 from model.console import lines
 from model.safetensors_format import DTYPE_NAMES, DamagedFileError, Entry, read_header
 
@@ -111,7 +111,7 @@ def inspect(folder: Path) -> Checkpoint:
     stand_in, of_mark = _stand_in(folder)
     problems += of_mark
     if problems or architecture is None or config is None:
-        raise _damaged(folder, problems)
+        raise _damaged(folder, problems, config)
     dtypes = Counter(entry.dtype for _, entry in entries.values() if entry.dtype != "I64")
     return Checkpoint(
         folder=folder,
@@ -125,14 +125,30 @@ def inspect(folder: Path) -> Checkpoint:
     )
 
 
-def _damaged(folder: Path, problems: list[Message]) -> CheckpointError:
+def read_architecture(file: Path) -> tuple[Mapping[str, Any], Architecture]:
+    """A config.json and what it describes, whether or not weights lie beside it.
+
+    Raises:
+        CheckpointError: there is none, or it describes another model.
+    """
+    config, problems = _read_object(file)
+    architecture, of_config = (None, []) if config is None else parse(config)
+    if config is None or architecture is None:
+        raise _damaged(file.parent, problems + of_config, config)
+    return config, architecture
+
+
+def _damaged(folder: Path, problems: list[Message], config: dict[str, Any] | None) -> CheckpointError:
     head = (
         _("the checkpoint in {folder} has {count} problems:", folder=folder, count=len(problems))
         if len(problems) > 1
         else _("the checkpoint in {folder} has a problem:", folder=folder)
     )
     again = _("fetch the named files again into {folder}, or try --model-dir synthetic:tiny", folder=folder)
-    if (folder / STAND_IN_FILE).exists():
+    if config is not None and config.get("model_type") not in (None, MODEL_TYPE):
+        # Fetched again, they would be the same files of the same other model.
+        again = _("--model-dir of a folder with {model} 4.1, or --model-dir synthetic:tiny", model=MODEL_TYPE)
+    elif (folder / STAND_IN_FILE).exists():
         again = _("rm -r {folder}, then the same command: a stand-in is made again", folder=folder)
     return CheckpointError(lines(head, *problems, before="\n  - "), next=again)
 
@@ -335,7 +351,8 @@ def weights_sha256(checkpoint: Checkpoint, cache: Path | None = None) -> str:
 def file_sha256(path: Path, cache: Path | None = None) -> str:
     """SHA-256 of one file; `cache` as for `weights_sha256`."""
     state = path.stat()
-    key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}"
+    # The time of change too: rsync --inplace --times and touch -r put other bytes under the old size, time and inode.
+    key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}:{state.st_ctime_ns}:{state.st_ino}"
     known: dict[str, str] = {}
     if cache is not None:
         with contextlib.suppress(OSError, ValueError, TypeError):

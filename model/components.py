@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from env import options
 from env.errors import CheckpointError, UsageError
-from env.language import _
-from model import gate
+from env.language import Message, _
+from model import gate, layout, rotary
 from model.architecture import Architecture
 from model.checkpoint import Checkpoint
 from model.device import Device, runtime_errors, set_threads
@@ -41,6 +41,7 @@ class Loaded:
     attention: str
     seconds: float  # from_pretrained and the move to the device
     threads: int
+    adapted: tuple[Message, ...] = ()  # what of the library's model computes otherwise here, for the chip's sake
     first_ms: dict[str, float] = field(default_factory=dict)  # each component's first call in this process
 
     @property
@@ -86,21 +87,23 @@ def torch_dtype(name: str) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
-def choose_dtype(name: str, checkpoint: Checkpoint) -> str:
-    """`auto` is the checkpoint's own dtype: what ships is what is verified.
+def choose_dtype(name: str, checkpoint: Checkpoint, device: Device) -> str:
+    """`auto` is the checkpoint's own dtype: what ships is what is verified. On a chip that lacks it, float16 is.
 
     Raises:
-        UsageError: no such dtype.
+        UsageError: no such dtype, or none that the chip computes in.
     """
     if name == "auto":
-        return checkpoint.dtype
+        return "float16" if device.refusal(checkpoint.dtype) else checkpoint.dtype
     if name not in DTYPES:
         raise UsageError(_("no dtype {name}", name=repr(name)), next=f"--dtype auto, {', '.join(DTYPES)}")
+    if why := device.refusal(name):
+        raise UsageError(why, next="--dtype float16")
     return name
 
 
-def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
-    """Load an inspected checkpoint with the library's own loader.
+def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | None = None) -> Loaded:
+    """Load an inspected checkpoint with the library's own loader; `attention` None is the library's own choice.
 
     Raises:
         CheckpointError: the loader left a tensor out or met another one, whatever the headers declare.
@@ -111,7 +114,8 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
     # The class is imported before the clock starts: its 10 s are the process's, not the checkpoint's.
     from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
 
-    full_precision(device, dtype)
+    with runtime_errors(device, _("starting CANN's operator compiler")):
+        full_precision(device, dtype)
     started = time.perf_counter()
     with runtime_errors(device, _("loading {name}", name=checkpoint.name)):
         try:
@@ -122,6 +126,7 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
                 next=_("run it again"),
             ) from error
         model = model.to(device.torch_device).eval()
+        adapted = _adapt(model, device)
         device.synchronize()
     seconds = time.perf_counter() - started
     left = {kind: sorted(map(str, names)) for kind, names in info.items() if names}
@@ -130,7 +135,17 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str) -> Loaded:
             _("{folder} was not loaded whole: {left}", folder=checkpoint.folder, left=str(left)),
             next="nox -s verify -- --level 1",
         )
-    return Loaded(model, device, checkpoint, dtype, str(model.config._attn_implementation), seconds, threads)
+    if attention is not None:
+        model.language_model.set_attn_implementation(attention)  # the encoder's own is torch's, the projector's eager
+    implementation = attention or str(model.config._attn_implementation)
+    return Loaded(model, device, checkpoint, dtype, implementation, seconds, threads, adapted)
+
+
+def _adapt(model: Any, device: Device) -> tuple[Message, ...]:
+    """Keep the model's numbers where the chip would change them; what was done, as sentences."""
+    if device.refusal("float32") and rotary.multiply_one_by_one(model):
+        return (_("rotary angles multiplied one by one in float32"),)
+    return ()
 
 
 def full_precision(device: Device, dtype: str) -> None:
@@ -157,6 +172,11 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module=r"(torch|transformers|torch_npu)(\.|$)")
 
 
+def prompt_positions(architecture: Architecture, seq_len: int) -> int:
+    """How many positions of the language model go with `seq_len` encoder frames."""
+    return max(seq_len, PREFIX_TOKENS + architecture.audio_tokens(seq_len) + SUFFIX_TOKENS)
+
+
 def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int) -> Inputs:
     """Seeded inputs: `seq_len` encoder frames, and as many language-model positions.
 
@@ -169,7 +189,7 @@ def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int)
     import torch
 
     audio = architecture.audio_tokens(seq_len)
-    positions = max(seq_len, PREFIX_TOKENS + audio + SUFFIX_TOKENS)
+    positions = prompt_positions(architecture, seq_len)
     limit = architecture.text.max_position_embeddings
     if positions > limit:
         raise UsageError(
@@ -192,33 +212,30 @@ def make_inputs(architecture: Architecture, batch: int, seq_len: int, seed: int)
 
 def encode(model: Any, features: torch.Tensor) -> torch.Tensor:
     """[B, T, input_dim] -> [B, T, hidden_dim]."""
-    return _tensor(model.encoder(features))
+    return _tensor(layout.base(model).encoder(features))
 
 
 def ctc_head(model: Any, encoded: torch.Tensor) -> torch.Tensor:
     """[B, T, hidden_dim] -> [B, T, output_dim]; inside the encoder the same layer feeds its middle back."""
-    return _tensor(model.encoder.out(encoded))
+    return _tensor(layout.base(model).encoder.out(encoded))
 
 
 def project(model: Any, encoded: torch.Tensor) -> torch.Tensor:
     """[B, T, hidden_dim] -> [B, queries * ceil(T / window), text hidden_size]."""
-    return _tensor(model.projector(encoded))
+    return _tensor(layout.base(model).projector(encoded))
 
 
 def splice(model: Any, input_ids: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
     """Text embeddings [B, S, hidden] with `audio` put, in order, where the ids hold the audio token."""
-    return _tensor(model.get_merged_audio_embeddings(input_ids=input_ids, audio_features=audio))
+    return _tensor(layout.base(model).get_merged_audio_embeddings(input_ids=input_ids, audio_features=audio))
 
 
 def language_model(
     model: Any, embeddings: torch.Tensor, mask: torch.Tensor | None = None, positions: torch.Tensor | None = None
 ) -> torch.Tensor:
     """[B, S, hidden] -> logits [B, S, vocab_size]. `mask` and `positions` [B, S] are those of a padded batch."""
-    return _tensor(
-        model.language_model(
-            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
-        ).logits
-    )
+    whole = model if layout.is_nested(model) else model.language_model  # the head is the whole model's own there
+    return _tensor(whole(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False).logits)
 
 
 def forward(model: Any, features: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:

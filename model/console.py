@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from types import TracebackType
 
 from env import terminal
@@ -20,8 +22,13 @@ def lines(*parts: str, before: str = "\n") -> Message:
     return Message(before.join(f"{{{name}}}" for name in names), **dict(zip(names, parts, strict=True)))
 
 
+TELL_EVERY = 30.0  # seconds between lines of progress where no bar can be drawn: a log shows that a run is alive
+
+
 class Bar:
-    """A progress bar on stderr, where that is a terminal; `in_seconds`: its total is seconds of audio, else a count."""
+    """A progress bar on stderr; where that is no terminal, a line now and then. `in_seconds`: its total is seconds of
+    audio, else a count.
+    """
 
     def __init__(
         self, label: str, total: float | None = None, *, in_seconds: bool = False, visible: bool = True
@@ -29,6 +36,11 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        drawn = sys.stderr.isatty()
+        self._in_seconds = in_seconds
+        self._tells = visible and not drawn
+        self._ended = threading.Event()
+        self._started = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -36,18 +48,40 @@ class Bar:
             TimeRemainingColumn(),
             console=Console(file=terminal.raw(sys.stderr)),
             redirect_stdout=sys.stdout.isatty(),  # else a pipe's text would land on the terminal
-            disable=not (visible and sys.stderr.isatty()),
+            disable=not (visible and drawn),
         )
         self._task = self._progress.add_task(translate(label), total=total)
 
     def __enter__(self) -> Bar:
+        self._started = time.monotonic()
         self._progress.start()
+        if self._tells:
+            threading.Thread(target=self.keep_telling, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         self._progress.stop()
+
+    def keep_telling(self) -> None:
+        """A line every TELL_EVERY seconds until the bar ends, however long one step takes."""
+        while not self._ended.wait(TELL_EVERY):
+            note(self.line())
+
+    def line(self) -> Message:
+        """How far it is."""
+        task = self._progress.tasks[0]
+        fields = {
+            "label": task.description,
+            "done": task.completed,
+            "total": "?" if task.total is None else task.total,
+            "spent": time.monotonic() - self._started,
+        }
+        if self._in_seconds:
+            return _("{label}: {done:.0f} of {total:.0f} s of audio after {spent:.0f} s", **fields)
+        return _("{label}: {done:.0f} of {total:.0f} after {spent:.0f} s", **fields)
 
     def set_total(self, total: float) -> None:
         self._progress.update(self._task, total=total)

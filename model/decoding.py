@@ -7,20 +7,23 @@ language model's inputs are padded, on the left, where its attention mask hides 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from env.language import _
-from model import components, gate
+from model import alignment, components, gate
+from model.alignment import Word
+from model.audio import SAMPLE_RATE
 from model.checkpoint import Checkpoint
 from model.components import Loaded
 from model.device import runtime_errors
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
 from model.signature import DecodingSignature
-from model.windows import NEW_TOKENS
+from model.windows import LIMIT_SECONDS, NEW_TOKENS
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +38,12 @@ LOOP_CHECK_STEPS = 8  # tokens come to the host this often: on a device each loo
 
 @dataclass(frozen=True)
 class Decoding:
-    """How text is decoded. `batch_size` None is `auto`: halved whenever memory runs out."""
+    """How text is decoded. `batch_size` None is `auto`: halved whenever memory runs out.
 
-    max_new_tokens: int = NEW_TOKENS
+    `max_new_tokens` None follows the length of each window, as the model's authors have it.
+    """
+
+    max_new_tokens: int | None = None
     num_beams: int = 1
     batch_size: int | None = 1
 
@@ -49,24 +55,35 @@ class Decoding:
                     _("{option} {value}: must be at least 1", option=f"--{option.replace('_', '-')}", value=value)
                 )
 
+    def budget(self, samples: int) -> int:
+        """New tokens for a window of `samples` at 16 kHz: 200 up to 30 s, and in proportion above it."""
+        if self.max_new_tokens is not None:
+            return self.max_new_tokens
+        return math.ceil(NEW_TOKENS * max(1.0, samples / SAMPLE_RATE / LIMIT_SECONDS))
+
     @property
     def signature(self) -> DecodingSignature:
         """What of it may change a text; the batch size changes nothing but rounding, and has a field of its own."""
         return DecodingSignature(
             method="greedy" if self.num_beams == 1 else f"beam-{self.num_beams}",
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=self.max_new_tokens or NEW_TOKENS,
+            max_new_tokens_per_s=None if self.max_new_tokens else LIMIT_SECONDS,
             loop_stop=f"{CYCLES} cycles, {LEAST_REPEATED} tokens",
         )
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The text of one window, the number of tokens it took, what ended it, and what to know of it."""
+    """The text of one window, the number of tokens it took, what ended it, and what to know of it.
+
+    `words` have their times, in seconds from the window's beginning, where they were asked for and could be aligned.
+    """
 
     text: str
     tokens: int
     notes: tuple[str, ...] = ()
     ended: Ended = "eos"
+    words: tuple[Word, ...] = ()
 
 
 class Reader(Protocol):
@@ -121,13 +138,23 @@ def prompt_text(processor: Any, prompt: Prompt) -> str:
     return str(text)
 
 
+@dataclass(frozen=True)
+class _Embedded:
+    """A window and its prompt as embeddings [1, positions, hidden], with its new tokens and what the CTC head says."""
+
+    embeddings: torch.Tensor
+    budget: int
+    log_probabilities: alignment.LogProbabilities | None
+
+
 class Transcriber:
     """The whole model as a reader of speech."""
 
-    def __init__(self, loaded: Loaded, processor: Any, decoding: Decoding) -> None:
+    def __init__(self, loaded: Loaded, processor: Any, decoding: Decoding, *, align: bool = False) -> None:
         self.loaded = loaded
         self.processor = processor
         self.decoding = decoding
+        self.align = align
         self.batch_size = decoding.batch_size or AUTO_BATCH
 
     @property
@@ -138,7 +165,7 @@ class Transcriber:
         """The text of each window, float32 [n] at 16 kHz, by the prompt at the same place.
 
         Raises:
-            OutOfMemoryError: a batch of one, or of a fixed size, does not fit.
+            OutOfMemoryError: a batch of one, or of a fixed size, does not fit, or the runtime is not to be used again.
             UsageError: window, prompt and new tokens together exceed the positions of the language model.
             DeviceError: the device failed.
         """
@@ -149,8 +176,8 @@ class Transcriber:
             try:
                 results += self._decode_batch(windows[chosen], prompts[chosen])
                 continue
-            except OutOfMemoryError:
-                if self.decoding.batch_size is not None or size == 1:
+            except OutOfMemoryError as error:
+                if self.decoding.batch_size is not None or size == 1 or not error.again:
                     raise
             # Outside the handler: until it is left, the error keeps the tensors of its frames alive.
             self.batch_size = size // 2
@@ -162,13 +189,14 @@ class Transcriber:
 
         device = self.loaded.device
         with runtime_errors(device, _("transcribing {count} windows", count=len(windows))), torch.inference_mode():
-            rows = [self._embed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
-            tokens = self._generate(rows).tolist()
+            embedded = [self._embed(window, prompt) for window, prompt in zip(windows, prompts, strict=True)]
+            budgets = [row.budget for row in embedded]
+            tokens = self._generate([row.embeddings for row in embedded], budgets).tolist()
             device.synchronize()
-        return [self._decoded(row) for row in tokens]
+        return [self._decoded(new, row) for new, row in zip(tokens, embedded, strict=True)]
 
-    def _embed(self, window: Samples, prompt: Prompt) -> torch.Tensor:
-        """One window and its prompt as input embeddings [1, positions, hidden]."""
+    def _embed(self, window: Samples, prompt: Prompt) -> _Embedded:
+        """One window and its prompt as the language model's input."""
         import torch
 
         loaded = self.loaded
@@ -176,7 +204,8 @@ class Transcriber:
             prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
         )
         ids, features = loaded.on_device(inputs["input_ids"]), loaded.on_device(inputs["input_features"])
-        audio = components.project(loaded.model, components.encode(loaded.model, features))
+        encoded = components.encode(loaded.model, features)
+        audio = components.project(loaded.model, encoded)
         places = int((inputs["input_ids"] == loaded.model.config.audio_token_id).sum())
         if places != audio.shape[1]:
             raise CheckpointError(
@@ -188,23 +217,31 @@ class Transcriber:
                 ),
                 why=_("preprocessor_config.json and config.json are of different models"),
             )
-        positions = ids.shape[1] + self.decoding.max_new_tokens
         limit = loaded.architecture.text.max_position_embeddings
-        if positions > limit:
+        budget = self.decoding.budget(len(window))
+        if self.decoding.max_new_tokens is None:  # as much of it as there is room for, but what a short window has
+            budget = max(min(budget, limit - ids.shape[1]), NEW_TOKENS)
+        if ids.shape[1] + budget > limit:
             raise UsageError(
                 _(
                     "{positions} positions of audio and prompt, with {new} new tokens, exceed the {limit} of the "
                     "language model",
                     positions=ids.shape[1],
-                    new=self.decoding.max_new_tokens,
+                    new=budget,
                     limit=limit,
                 ),
                 next=_("shorter windows, or a smaller --max-new-tokens"),
             )
-        return components.splice(loaded.model, ids, audio)
+        spelled = None
+        if self.align and prompt.target is None:  # the head spells what is spoken, not its translation
+            spelled = _log_probabilities(loaded, encoded)
+        return _Embedded(components.splice(loaded.model, ids, audio), budget, spelled)
 
-    def _generate(self, rows: Sequence[torch.Tensor]) -> torch.Tensor:
-        """New token ids [batch, new] for rows [1, positions, hidden] of unequal length, padded on the left."""
+    def _generate(self, rows: Sequence[torch.Tensor], budgets: Sequence[int]) -> torch.Tensor:
+        """New token ids [batch, new] for rows [1, positions, hidden] of unequal length, padded on the left.
+
+        Each row ends at its own budget, whatever its neighbours have.
+        """
         import torch
 
         longest = max(row.shape[1] for row in rows)
@@ -216,14 +253,21 @@ class Transcriber:
         output: torch.Tensor = self.loaded.model.generate(
             inputs_embeds=embeddings,
             attention_mask=mask,
-            max_new_tokens=self.decoding.max_new_tokens,
+            max_new_tokens=max(budgets),
             do_sample=False,
             num_beams=self.decoding.num_beams,
-            stopping_criteria=_stop_at_loops(),
+            stopping_criteria=_stops(budgets),
         )
         return output
 
-    def _decoded(self, row: Sequence[int]) -> Decoded:
+    def _decoded(self, row: Sequence[int], embedded: _Embedded) -> Decoded:
+        """The text of one row of new tokens, and the times of its words where they are asked for."""
+        decoded = self._text(row)
+        if embedded.log_probabilities is None:
+            return decoded
+        return replace(decoded, words=alignment.align(decoded.text, embedded.log_probabilities))
+
+    def _text(self, row: Sequence[int]) -> Decoded:
         """The text of one row of new tokens: up to the model's end token or, where it was stopped, up to padding."""
         config = self.loaded.model.generation_config
         ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
@@ -241,21 +285,31 @@ class Transcriber:
         return Decoded(text, length, (note,), "loop")
 
 
-def _stop_at_loops() -> Any:
-    """A stopping criterion for `generate`, which ends each row on its own."""
+def _log_probabilities(loaded: Loaded, encoded: torch.Tensor) -> alignment.LogProbabilities:
+    """What the CTC head makes of one encoded window: [frames, labels], on the host."""
+    spelled: alignment.LogProbabilities = (
+        components.ctc_head(loaded.model, encoded)[0].float().log_softmax(dim=-1).cpu().numpy()
+    )
+    return spelled
+
+
+def _stops(budgets: Sequence[int]) -> Any:
+    """A stopping criterion for `generate`, which ends each row on its own: in a loop, or at its own budget."""
     import torch
     from transformers import StoppingCriteria, StoppingCriteriaList
 
-    class StopAtLoops(StoppingCriteria):  # type: ignore[misc]
+    class Stops(StoppingCriteria):  # type: ignore[misc]
         """The ids are the new tokens only: the prompt enters as embeddings."""
 
         def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-            stop = [False] * input_ids.shape[0]
-            if input_ids.shape[1] % LOOP_CHECK_STEPS == 0:
-                stop = [find_loop(row) is not None for row in input_ids[:, -TAIL:].tolist()]
+            length, beams = input_ids.shape[1], input_ids.shape[0] // len(budgets)
+            stop = [length >= budget for budget in budgets for _beam in range(beams)]
+            if length % LOOP_CHECK_STEPS == 0:
+                looped = [find_loop(row) is not None for row in input_ids[:, -TAIL:].tolist()]
+                stop = [ended or loop for ended, loop in zip(stop, looped, strict=True)]
             return torch.tensor(stop, dtype=torch.bool, device=input_ids.device)
 
-    return StoppingCriteriaList([StopAtLoops()])
+    return StoppingCriteriaList([Stops()])
 
 
 class CtcReader:
@@ -264,9 +318,10 @@ class CtcReader:
     It shows whether front end and encoder are right without the language model. It cannot translate.
     """
 
-    def __init__(self, loaded: Loaded, processor: Any) -> None:
+    def __init__(self, loaded: Loaded, processor: Any, *, align: bool = False) -> None:
         self.loaded = loaded
         self.processor = processor
+        self.align = align
         self.batch_size = 1
 
     @property
@@ -284,7 +339,8 @@ class CtcReader:
         with runtime_errors(loaded.device, _("reading the CTC head")), torch.inference_mode():
             inputs = self.processor.audio_processor(torch.from_numpy(window), device="cpu")
             encoded = components.encode(loaded.model, loaded.on_device(inputs["input_features"]))
-            labels = components.ctc_head(loaded.model, encoded)[0].argmax(dim=-1).cpu()
-        merged = torch.unique_consecutive(labels)
-        kept = merged[merged != 0].tolist()
-        return Decoded("".join(map(chr, kept)).strip(), len(kept))
+            spelled = _log_probabilities(loaded, encoded)
+        merged = torch.unique_consecutive(torch.from_numpy(spelled).argmax(dim=-1))
+        kept = merged[merged != alignment.BLANK].tolist()
+        text = "".join(map(chr, kept)).strip()
+        return Decoded(text, len(kept), words=alignment.align(text, spelled) if self.align else ())

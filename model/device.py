@@ -23,17 +23,17 @@ from env import npu_emulator
 from env.device_name import KINDS, DeviceName, Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 from env.language import _
+from model import cpu, npu
 from model.size import FULL_SIZE
 
 if TYPE_CHECKING:
     import torch
 
 REPORTED = ("torch", "torch-npu", "transformers", "numpy", "safetensors", "tokenizers")
-# "NPU out of memory. Tried to allocate" is a plain RuntimeError in torch-npu 2.9.0; the CPU allocator's is too.
-OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-# The chips that aclnnGeluV2 runs on, Atlas A2 and A3, as the runtime names them (CANN ops-nn, activation/gelu_v2).
-WITH_GELU_V2 = re.compile(r"Ascend910(B\d|_9)")
-NPU_ERROR_CODE = re.compile(r"error code is (\d+)|ERR\d{5}")
+# Plain RuntimeErrors all of them: torch-npu's and the CPU's allocator, and what CANN says beside torch-npu's.
+OUT_OF_MEMORY = re.compile(
+    rf"out of memory|can't allocate memory|not enough memory|{npu.CANN_OUT_OF_MEMORY}", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,32 @@ class Device:
 
     @property
     def name(self) -> str:
-        return _cpu_name() if self.kind == "cpu" else str(self._api.get_device_name(self.index))
+        return cpu.name() if self.kind == "cpu" else str(self._api.get_device_name(self.index))
 
     @property
     def total_memory_bytes(self) -> int | None:
         if self.kind == "cpu":
-            return _proc_kilobytes(Path("/proc/meminfo"), "MemTotal")
+            return cpu.kilobytes(Path("/proc/meminfo"), "MemTotal")
         return int(self._api.get_device_properties(self.index).total_memory)
+
+    def refusal(self, dtype: str) -> str | None:
+        """Why it cannot compute in a dtype, as a sentence; None where it can."""
+        return npu.refusal(self.name, dtype) if self.kind == "npu" else None
+
+    def overflowed(self, *, clear: bool = False) -> bool | None:
+        """As npu.overflowed; None where an overflow gives infinity, which a look at the numbers shows."""
+        return npu.overflowed(clear=clear) if self.kind == "npu" else None
+
+    @property
+    def physical(self) -> dict[str, Any] | None:
+        """Which card of the machine it is; None of what is no card."""
+        if self.kind == "cpu":
+            return None
+        if self.kind == "npu":
+            return npu.physical(self.index)
+        uuid = getattr(self._api.get_device_properties(self.index), "uuid", None)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return {"visible": visible, "index": self.index, "uuid": str(uuid) if uuid else None}
 
     def reset_peak_memory(self) -> bool:
         """Start counting the peak anew. False where the host does not allow it: the peak is then the process's."""
@@ -91,7 +110,7 @@ class Device:
     def peak_memory(self) -> dict[str, Any]:
         """{"kind": "device" or "rss", "peak_bytes": int or None} since the last reset."""
         if self.kind == "cpu":
-            return {"kind": "rss", "peak_bytes": _proc_kilobytes(Path("/proc/self/status"), "VmHWM")}
+            return {"kind": "rss", "peak_bytes": cpu.kilobytes(Path("/proc/self/status"), "VmHWM")}
         return {"kind": "device", "peak_bytes": int(self._api.max_memory_allocated(self.index))}
 
     def empty_cache(self) -> None:
@@ -112,6 +131,11 @@ def resolve(asked: str) -> Device:
         name = DeviceName.parse(asked)
     except ValueError as error:
         raise UsageError(error.args[0], next=_("--device npu:0, cuda:0, cpu or auto")) from error
+    if name.several:
+        raise UsageError(
+            _("{device} names several cards, and this runs on one", device=asked),
+            next=_("nox -s verify -- --device {device} verifies each of them", device=asked),
+        )
     if name.kind is None:
         return _first_present()
     device = Device(name.kind, name.index, asked)
@@ -199,7 +223,7 @@ def _require_npu(device: Device) -> None:
 
     try:
         import torch_npu  # noqa: F401
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # _cann_package_check of torch_npu/utils/npu_intercept.py raises plain ones
         raise DeviceError(
             _(
                 "{device} was asked for, and torch_npu {version} does not load: {error}",
@@ -214,42 +238,18 @@ def _require_npu(device: Device) -> None:
             ),
         ) from error
     _require_count(device, "npu-smi info")
-    _deterministic()
+    npu.deterministic()
     try:
         torch.npu.set_device(device.index)  # type: ignore[attr-defined]
+        npu.precompiled()
         torch.zeros(1, device=device.torch_device).cpu()
-        _compatible(device)
+        npu.compatible(device.name)
     except RuntimeError as error:
         raise DeviceError(
             _("{device} does not answer: {error}", device=device.label, error=_first_line(error)),
             why=_("it is in use by another process, unhealthy, or not given to this container"),
             next=_("npu-smi info, then python -m env probe"),
         ) from error
-
-
-def _deterministic() -> None:
-    """Ask CANN for the same bits in every run, which by default it does not promise: matrix products, addmm and batch
-    norm may add up in another order each time ("Deterministic Computation" in CANN's operator library documents).
-
-    Before the first operator, since only the first setting of a thread takes effect there. torch.empty stays empty.
-    """
-    import torch
-
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _compatible(device: Device) -> None:
-    """Ask torch-npu for torch's own definition of GELU, which it has since 2.9.0.post1; later ones switch more with it.
-
-    Before the first GELU: the answer is kept from there on (op-plugin, GeluKernelNpuOpApi.cpp). What then is computed
-    is measured (model/gelu.py).
-    """
-    import torch
-
-    switch = getattr(torch.npu, "use_compatible_impl", None)  # type: ignore[attr-defined]
-    if switch is not None and WITH_GELU_V2.match(device.name):
-        switch(True)
 
 
 def _require_cuda(device: Device) -> None:
@@ -320,22 +320,28 @@ def runtime_errors(device: Device, doing: str) -> Iterator[None]:
     except RuntimeError as error:
         if OUT_OF_MEMORY.search(str(error)):
             raise _out_of_memory(device, doing, _first_line(error)) from error
-        code = NPU_ERROR_CODE.search(str(error)) if device.kind == "npu" else None
+        code = npu.ERROR_CODE.search(str(error)) if device.kind == "npu" else None
         if code is not None:
-            raise DeviceError(
-                _(
-                    "{device} failed while {doing}: {error}",
-                    device=device.label,
-                    doing=doing,
-                    error=_first_line(error),
-                ),
-                why=_("the NPU runtime reported {code}", code=code[0]),
-                next=_("npu-smi info, then python -m env doctor"),
-            ) from error
+            raise _npu_error(device, doing, error, code[0]) from error
         raise
 
 
+def _npu_error(device: Device, doing: str, error: BaseException, code: str) -> DeviceError:
+    what = _("{device} failed while {doing}: {error}", device=device.label, doing=doing, error=_first_line(error))
+    why = _("the NPU runtime reported {code}", code=code)
+    if npu.LATE not in str(error):
+        return DeviceError(what, why=why, next=_("npu-smi info, then python -m env doctor"))
+    return DeviceError(
+        what,
+        why=_("{why}, late: an operator before this one failed", why=why),
+        next=_(
+            "{variable} before the same command names the operator; then python -m env doctor", variable=npu.BLOCKING
+        ),
+    )
+
+
 def _out_of_memory(device: Device, doing: str, why: str) -> OutOfMemoryError:
+    """The error with what would need less. Only what an NPU's allocator refuses leaves its process as it was."""
     fields = {"device": device.label, "doing": doing}
     total = device.total_memory_bytes
     what = (
@@ -344,10 +350,12 @@ def _out_of_memory(device: Device, doing: str, why: str) -> OutOfMemoryError:
         else _("{device} ran out of memory while {doing}", **fields)
     )
     show = {"npu": "npu-smi info", "cuda": "nvidia-smi", "cpu": "free -g"}[device.kind]
+    narrow = "bfloat16" if device.kind != "npu" or npu.has_bfloat16() else "float16"
     return OutOfMemoryError(
         what,
         why=why,
-        next=_("{show}; then a smaller --batch-size or --seq-len, or --dtype bfloat16", show=show),
+        next=_("{show}; then a smaller --batch-size or --seq-len, or --dtype {dtype}", show=show, dtype=narrow),
+        again=device.kind != "npu" or npu.REFUSED_BY_THE_ALLOCATOR in why,
     )
 
 
@@ -375,25 +383,3 @@ def _version(package: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _cpu_name() -> str:
-    """The CPU's name; /proc/cpuinfo of aarch64 has only the implementer's and the part's numbers."""
-    fields: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _colon, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
-    if "model name" in fields:
-        return fields["model name"]
-    if "CPU part" in fields:
-        return f"{platform.machine()} implementer {fields.get('CPU implementer')} part {fields['CPU part']}"
-    return platform.machine()
-
-
-def _proc_kilobytes(path: Path, field: str) -> int | None:
-    with contextlib.suppress(OSError):
-        match = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
-        if match:
-            return int(match[1]) * 1024
-    return None

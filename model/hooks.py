@@ -1,6 +1,6 @@
 """What enters and leaves every layer of a running model, seen by forward hooks and, if wanted, replaced.
 
-Which layers there are is read from the module tree, so nothing here knows a name of Granite-Speech. Code between layers
+Which layers there are is read from the module tree, by the names that a checkpoint has. Code between layers
 (residual additions, attention's softmax, the audio splice) has no module of its own: it shows where its result enters
 the next layer, and is named by the module that it belongs to.
 """
@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, Literal
 
 import torch
+
+from model import layout
 
 Edge = Literal["into", "out of"]
 
@@ -57,7 +59,7 @@ def layers_of(model: torch.nn.Module, *, deep: bool) -> dict[str, torch.nn.Modul
     """The modules to watch, by path ("" is the model itself): all, or, if not `deep`, those that are not hidden inside
     a part of a repeated layer ("encoder.layers.1.conv" is taken, "encoder.layers.1.conv.up_conv" is not).
     """
-    modules = dict(model.named_modules())
+    modules = dict(layout.named_modules(model))
     if deep:
         return modules
     repeated = [f"{name}." for name, module in modules.items() if isinstance(module, torch.nn.ModuleList)]

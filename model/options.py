@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
 
+from env import elsewhere
 from env.arguments import at_least
-from env.errors import UsageError
+from env.errors import InputError, UsageError
 from env.language import _, translate
 from env.options import AUTO
 from model import captions, prompts, windows
+from model.sources import MIX, channel_choice
 
 GROUP = _("speech")
 
@@ -48,11 +50,84 @@ def comma_separated(text: str) -> list[str]:
     return text.split(",")
 
 
+def spoken_language(text: str) -> str:
+    """An argparse type: a language of the speech, however it is written.
+
+    Raises:
+        UsageError: the model does not know it.
+    """
+    code = prompts.language_code(text)
+    prompts.build(language=code)
+    return code
+
+
+def target_language(text: str) -> str:
+    """An argparse type: a language to translate into, however it is written.
+
+    Raises:
+        UsageError: the model does not know it.
+    """
+    code = prompts.language_code(text)
+    prompts.build("translate", target=code)
+    return code
+
+
+def keywords(options: argparse.Namespace) -> list[str]:
+    """The names of every --keywords and of --keywords-file, in their order.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    listed = [word for words in options.keywords for word in words]
+    if options.keywords_file is None:
+        return listed
+    try:
+        lines = elsewhere.read_text(options.keywords_file, "settings").removeprefix("\ufeff").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            _("{path}: cannot be read as a list of names: {error}", path=options.keywords_file, error=str(error)),
+            next=_("one name a line, in UTF-8"),
+        ) from error
+    return [*listed, *lines]
+
+
+def add_asking_options(group: argparse._ArgumentGroup) -> None:
+    """What the model is asked to do with the speech."""
+    group.add_argument("--task", choices=prompts.TASKS, default=None, help=_("what is asked (default: transcribe)"))
+    group.add_argument(
+        "--language",
+        type=spoken_language,
+        metavar="LANG",
+        help=_(
+            "of the speech: de, de-DE, German; with --punctuate the model is told it, in the words it was trained on"
+        ),
+    )
+    group.add_argument("--target", type=target_language, metavar="LANG", help=_("language to translate into"))
+    group.add_argument(
+        "--keywords",
+        type=comma_separated,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="A,B",
+        help=_("names to listen for, divided by commas or spaces (repeatable)"),
+    )
+    group.add_argument("--keywords-file", type=Path, metavar="FILE", help=_("names to listen for, one a line"))
+    group.add_argument("--prompt", metavar="TEXT", help=_("an instruction of your own"))
+    group.add_argument(
+        "--channels",
+        type=channel_choice,
+        default=MIX,
+        metavar="mix|split|N",
+        help=_("of a recording with several: their mean, a transcript of each, or channel N, counted from 0"),
+    )
+
+
 def add_decoding_options(group: argparse._ArgumentGroup) -> None:
     """How text is decoded, whatever becomes of it."""
     group.add_argument("--punctuate", action="store_true", help=_("ask for punctuation and capital letters"))
     group.add_argument(
-        "--max-new-tokens", type=at_least(1), default=windows.NEW_TOKENS, metavar="N", help=_("of each window")
+        "--max-new-tokens", type=at_least(1), metavar="N", help=_("of each window; by default 200, of longer ones more")
     )
     group.add_argument("--num-beams", type=at_least(1), default=1, metavar="N", help=_("1 is greedy decoding"))
     group.add_argument(
@@ -72,14 +147,26 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
         "--audio",
         nargs="+",
         metavar="FILE",
-        help=_("recordings: WAV, FLAC, MP3, Ogg and what else libsndfile reads, of any length"),
+        help=_(
+            "recordings of any length, in any format that libsndfile reads; folders and patterns of them; - for "
+            "standard input"
+        ),
     )
-    group.add_argument("--task", choices=prompts.TASKS, default="transcribe", help=_("what is asked"))
-    group.add_argument("--language", choices=prompts.spoken(), help=_("of the speech, where it is known"))
-    group.add_argument("--target", choices=tuple(prompts.languages()), help=_("language to translate into"))
-    group.add_argument("--keywords", type=comma_separated, default=[], metavar="A,B", help=_("names to listen for"))
-    group.add_argument("--prompt", metavar="TEXT", help=_("an instruction of your own"))
-    group.add_argument("--output-format", choices=captions.FORMATS, default="txt", help=_("of the transcripts"))
+    add_asking_options(group)
+    group.add_argument(
+        "--output-format",
+        nargs="+",
+        choices=(*captions.FORMATS, captions.ALL),
+        default=["txt"],
+        help=_("of the transcripts; several need --output"),
+    )
+    group.add_argument(
+        "--max-line-width",
+        type=at_least(1),
+        default=captions.LINE_WIDTH,
+        metavar="N",
+        help=_("columns of a line of srt and vtt, of which a caption has two"),
+    )
     group.add_argument("--output", type=Path, metavar="DIR", help=_("write a file for each recording, not to stdout"))
     add_decoding_options(group)
 

@@ -5,6 +5,8 @@ An instruction of another wording makes the model guess: it was trained on these
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,10 +23,13 @@ TASKS = ("transcribe", "translate")
 
 @dataclass(frozen=True)
 class Language:
-    """`translate_from`: codes of the languages that the model was trained to translate into this one."""
+    """`translate_from`: codes of the languages that the model was trained to translate into this one. `names` are other
+    ways to write its name.
+    """
 
     code: str
     name: str
+    names: tuple[str, ...]
     transcribe: bool
     translate_from: tuple[str, ...]
 
@@ -33,7 +38,8 @@ class Language:
 class Prompt:
     """What the model is to do with a recording. `trained` is false for wording of the user's own.
 
-    `language` is the speech's, where it is known: the model is not told it, scores and joining of windows need it.
+    `language` is the speech's, where it is known: scores and joining of windows need it, and one instruction tells it
+    to the model.
     """
 
     instruction: str
@@ -61,7 +67,7 @@ def _tables() -> dict[str, Any]:
 def languages() -> dict[str, Language]:
     """Every language of the model, by its ISO 639-1 code."""
     rows = (
-        Language(row["code"], row["name"], row["transcribe"], tuple(row["translate_from"]))
+        Language(row["code"], row["name"], tuple(row["names"]), row["transcribe"], tuple(row["translate_from"]))
         for row in _tables()["language"]
     )
     return {language.code: language for language in rows}
@@ -70,6 +76,26 @@ def languages() -> dict[str, Language]:
 def spoken() -> tuple[str, ...]:
     """Codes of the languages that the model transcribes."""
     return tuple(code for code, language in languages().items() if language.transcribe)
+
+
+@cache
+def _codes() -> dict[str, str]:
+    """A language's code by everything that it may be called, in small letters."""
+    return {
+        name.casefold(): code
+        for code, language in languages().items()
+        for name in (code, language.name, *language.names)
+    }
+
+
+def language_code(text: str) -> str:
+    """The ISO 639-1 code of a language as people write it: "en-US", "English", "ja_JP", "deu".
+
+    One that is unknown is given back in small letters, to be refused by name.
+    """
+    name = unicodedata.normalize("NFC", text).strip().casefold()
+    primary = re.split(r"[-_]", name, maxsplit=1)[0]
+    return _codes().get(name) or _codes().get(primary) or name
 
 
 def _instruction(task: str, form: str, **fields: str) -> str:
@@ -103,16 +129,20 @@ def _own_prompt(text: str, language: str | None) -> Prompt:
             _("--prompt holds {token} {count} times", token=AUDIO_TOKEN, count=text.count(AUDIO_TOKEN)),
             why=_("a prompt has one recording"),
         )
-    return Prompt(text, "prompt", language, None, trained=text in _trained_texts())
+    trained = any(form.fullmatch(text.removeprefix(AUDIO_TOKEN)) for form in _trained_forms())
+    return Prompt(text, "prompt", language, None, trained=trained)
 
 
 @cache
-def _trained_texts() -> frozenset[str]:
-    """Every trained instruction without keywords."""
-    texts = {_instruction("transcribe", form) for form in ("plain", "punctuated")}
-    for language in languages().values():
-        texts |= {_instruction("translate", form, target=language.name) for form in ("plain", "punctuated")}
-    return frozenset(texts)
+def _trained_forms() -> tuple[re.Pattern[str], ...]:
+    """Every trained instruction, with any of its languages and any keywords."""
+    names = "|".join(language.name for language in languages().values())
+    fields = {"language": f"(?:{names})", "target": f"(?:{names})", "keywords": r"\S.*"}
+    forms = []
+    for row in _tables()["instruction"]:
+        parts = re.split(r"\{(\w+)\}", row["text"])
+        forms.append(re.compile("".join(fields[part] if at % 2 else re.escape(part) for at, part in enumerate(parts))))
+    return tuple(forms)
 
 
 def _check_language(code: str | None, known: Sequence[str], option: str) -> None:
@@ -159,12 +189,15 @@ def build(
     punctuate: bool = False,
     keywords: Sequence[str] = (),
     prompt: str | None = None,
+    tell_language: bool = False,
 ) -> Prompt:
-    """The prompt for a set of options.
+    """The prompt for a set of options. `tell_language`: the model is told the speech's, where an instruction has it.
 
     Raises:
         UsageError: the model has no trained instruction for this combination, or two options contradict each other.
     """
+    language = None if language is None else language_code(language)
+    target = None if target is None else language_code(target)
     _check_language(language, spoken(), "--language")
     names = clean_keywords(keywords)
     if prompt is not None:
@@ -187,5 +220,8 @@ def build(
         raise UsageError(_("--target is for translation only"), next=f"--task translate --target {target}")
     into = _check_target(language, target) if task == "translate" else None
     form = "keywords" if names else "punctuated" if punctuate else "plain"
-    name = languages()[into].name if into else ""
-    return Prompt(_instruction(task, form, target=name, keywords=", ".join(names)), task, language, into)
+    if form == "punctuated" and task == "transcribe" and language and tell_language:
+        form = "punctuated in a language"
+    spoken_name, target_name = (languages()[code].name if code else "" for code in (language, into))
+    text = _instruction(task, form, language=spoken_name, target=target_name, keywords=", ".join(names))
+    return Prompt(text, task, language, into)

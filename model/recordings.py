@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from env import atomic
 from env.errors import InputError, UsageError
 from env.language import Message, _, translate
-from model import audio, prompts
+from model import audio, captions, prompts
 from model.captions import WRITERS, Segment, Transcript
 from model.console import Bar, lines, note
-from model.options import batch_size
+from model.options import batch_size, keywords
 from model.prompts import Prompt
 from model.signature import Signature
+from model.sources import Source, named
 from model.transcribe import transcribe_files
+from model.warmup import warm_up
 from model.windows import UNSPACED_LANGUAGES
 
 if TYPE_CHECKING:
     from model.session import Session
 
-ONE_DOCUMENT = ("srt", "vtt")  # formats of which two in a row are no document
+ONE_DOCUMENT = ("srt", "vtt", "tsv")  # formats of which two in a row are no document
 
 
 def prompt(options: argparse.Namespace) -> Prompt:
@@ -33,62 +36,88 @@ def prompt(options: argparse.Namespace) -> Prompt:
     Raises:
         UsageError: they contradict each other.
     """
-    if options.ctc and (options.task != "transcribe" or options.punctuate or options.keywords or options.prompt):
+    names = keywords(options)
+    task = options.task or "transcribe"
+    if options.ctc and (task != "transcribe" or options.punctuate or names or options.prompt):
         raise UsageError(
             _("--ctc reads the encoder alone: it cannot be asked to translate, punctuate or follow a prompt")
         )
     chosen = prompts.build(
-        options.task,
+        task,
         language=options.language,
         target=options.target,
         punctuate=options.punctuate,
-        keywords=options.keywords,
+        keywords=names,
         prompt=options.prompt,
+        tell_language=True,
     )
     if not chosen.trained:
         note(_("--prompt is not worded as the model was trained: its answer is a guess"))
     return chosen
 
 
-def total_seconds(paths: list[str]) -> float:
+def total_seconds(sources: Sequence[Source]) -> float:
     """Seconds of audio by the files' headers.
 
     Raises:
         InputError: not one of the files can be opened; loading a model for them would be in vain.
     """
     total, errors = 0.0, []
-    for path in paths:
+    for source in sources:
         try:
-            total += audio.seconds(path)
+            total += audio.seconds(source.path)
         except InputError as error:
             errors.append(error)
-    if len(errors) == len(paths):
+    if len(errors) == len(sources):
         raise errors[0] if len(errors) == 1 else InputError(lines(*(error.message for error in errors)))
     return total
 
 
-def output_paths(paths: list[str], folder: Path, suffix: str) -> dict[str, Path]:
-    """Where the transcript of each recording goes.
+def output_paths(sources: Sequence[Source], folder: Path, suffix: str) -> dict[str, Path]:
+    """Where the transcript of each recording goes: named as the recording, in folders as the recordings are where
+    several are named alike, with the recording's own ending where that still does not tell them apart.
 
     Raises:
         UsageError: two recordings would write one file.
     """
-    places: dict[str, Path] = {}
-    for path in paths:
-        place = folder / f"{Path(path).stem}.{suffix}"
-        if place in places.values():
-            raise UsageError(
-                _("two recordings would be written to {place}", place=place), next=_("give them in separate calls")
+    common = os.path.commonpath([source.path.absolute().parent for source in sources])
+    for folders, ending in ((False, False), (True, False), (True, True)):
+        places: dict[str, Path] = {}
+        for source in sources:
+            parent = source.path.absolute().parent.relative_to(common) if folders else Path()
+            name = source.path.name if ending else source.path.stem
+            channel = (
+                source.label.rpartition("#")[2] if source.label != str(source.path) and "#" in source.label else ""
             )
-        places[path] = place
-    return places
+            places[source.label] = folder / parent / f"{name}{'.' if channel else ''}{channel}.{suffix}"
+        if len(set(places.values())) == len(sources):
+            return places
+    raise UsageError(
+        _("two recordings would be written to {place}", place=next(iter(places.values()))),
+        next=_("give them in separate calls"),
+    )
+
+
+def output_formats(options: argparse.Namespace, *, several: bool) -> tuple[str, ...]:
+    """The formats of --output-format, each once; `all` is each there is.
+
+    Raises:
+        UsageError: they cannot share stdout.
+    """
+    formats = tuple(captions.FORMATS if captions.ALL in options.output_format else dict.fromkeys(options.output_format))
+    if options.output is None and len(formats) > 1:
+        raise UsageError(_("several formats cannot share stdout"), next="--output DIR")
+    if options.output is None and several and formats[0] in ONE_DOCUMENT:
+        raise UsageError(_("several {format} documents cannot share stdout", format=formats[0]), next="--output DIR")
+    return formats
 
 
 class Printer:
     """Transcripts on stdout: txt window by window, the other formats when a recording is done."""
 
-    def __init__(self, format: str, language: str | None, several: bool) -> None:
+    def __init__(self, format: str, width: int, language: str | None, several: bool) -> None:
         self.format = format
+        self.width = width
         self.several = several
         self._between = "" if language in UNSPACED_LANGUAGES else " "
         self._begun = ""  # the recording of which text is printed already
@@ -105,9 +134,11 @@ class Printer:
 
     def transcript(self, transcript: Transcript) -> None:
         if self.format != "txt":
-            print(WRITERS[self.format](transcript), end="", flush=True)
+            print(WRITERS[self.format](transcript, self.width), end="", flush=True)
         elif self._begun == transcript.path:
             print(flush=True)
+        elif self.several and transcript.error is None:  # nothing was heard in it: it is named all the same
+            print(f"==> {transcript.path} <==\n", flush=True)
         self._begun = ""
 
 
@@ -136,24 +167,28 @@ def run(options: argparse.Namespace, session: Session) -> int:
         KeyboardInterrupt: after what was done is written.
     """
     instruction = prompt(options)
-    several = len(options.audio) > 1
-    if several and options.output is None and options.output_format in ONE_DOCUMENT:
-        raise UsageError(
-            _("several {format} documents cannot share stdout", format=options.output_format), next="--output DIR"
-        )
-    places = output_paths(options.audio, options.output, options.output_format) if options.output else {}
-    seconds = total_seconds(options.audio)
+    with named(options.audio, options.channels) as sources:
+        return _transcribe(options, session, instruction, sources)
+
+
+def _transcribe(options: argparse.Namespace, session: Session, instruction: Prompt, sources: list[Source]) -> int:
+    several = len(sources) > 1
+    formats = output_formats(options, several=several)
+    places = {suffix: output_paths(sources, options.output, suffix) for suffix in formats if options.output}
+    seconds = total_seconds(sources)
 
     from model.decoding import Decoding
 
     decoding = Decoding(options.max_new_tokens, options.num_beams, batch_size(options))
-    reader = session.reader(decoding, ctc=options.ctc)
-    printer = Printer(options.output_format, instruction.output_language, several)
-    files = len(options.audio)
+    timed = options.json is not None or any(name in captions.TIMED for name in formats)
+    reader = session.reader(decoding, ctc=options.ctc, align=timed)
+    warm_up(reader, sources, instruction, options.warmup or 0, options.window)
+    printer = Printer(formats[0], options.max_line_width, instruction.output_language, several)
+    files = len(sources)
     bar = Bar(_file_label(1, files), seconds, in_seconds=True)
 
     def on_segment(path: str, segment: Segment) -> None:
-        bar.advance(segment.end - segment.start)
+        bar.advance(segment.read_seconds)
         if not places:
             printer.segment(path, segment)
 
@@ -162,22 +197,30 @@ def run(options: argparse.Namespace, session: Session) -> int:
     try:
         with bar:
             for transcript in transcribe_files(
-                reader, options.audio, instruction, limit_seconds=options.window, on_segment=on_segment
+                reader, sources, instruction, limit_seconds=options.window, on_segment=on_segment
             ):
                 done.append(transcript)
                 bar.set_label(_file_label(min(len(done) + 1, files), files))
-                if places and (transcript.segments or transcript.error is None):
-                    atomic.write_text(places[transcript.path], WRITERS[options.output_format](transcript))
-                elif not places:
+                if not places:
                     printer.transcript(transcript)
+                elif transcript.segments or transcript.error is None:
+                    for suffix, place in places.items():
+                        atomic.write_text(place[transcript.path], WRITERS[suffix](transcript, options.max_line_width))
                 print_notes(transcript)
                 if several and transcript.error is not None:
                     print(translate(_("error: {error}", error=transcript.error)), file=sys.stderr, flush=True)
     finally:
         spent = time.perf_counter() - started
-        _record(options.json, done, session.speech_signature(reader, prompt=instruction.content), spent)
+        signature = session.speech_signature(reader, prompt=instruction.content, warmup=options.warmup or None)
+        _record(options.json, done, signature, spent)
+    _require_all(done)
+    return 0
+
+
+def _require_all(done: Sequence[Transcript]) -> None:
+    """Raises: InputError, where a recording could not be transcribed to its end."""
     failed = [transcript for transcript in done if transcript.error is not None]
-    if failed and not several:
+    if failed and len(done) == 1:
         raise InputError(failed[0].error or "")
     if failed:
         raise InputError(
@@ -187,7 +230,6 @@ def run(options: argparse.Namespace, session: Session) -> int:
                 count=len(done),
             )
         )
-    return 0
 
 
 def _file_label(number: int, files: int) -> Message:
@@ -196,7 +238,7 @@ def _file_label(number: int, files: int) -> Message:
 
 def _record(path: Path | None, done: list[Transcript], signature: Signature, spent: float) -> None:
     """The summary on stderr, and the JSON record where --json names a file."""
-    heard = sum(segment.end - segment.start for transcript in done for segment in transcript.segments)
+    heard = sum(segment.heard_seconds for transcript in done for segment in transcript.segments)
     rtfx = heard / spent if spent > 0 and heard > 0 else None
     if rtfx is not None:
         note(
@@ -211,7 +253,7 @@ def _record(path: Path | None, done: list[Transcript], signature: Signature, spe
             )
         )
     if path is not None:
-        transcripts = [{"text": transcript.text, **asdict(transcript)} for transcript in done]
+        transcripts = [captions.data(transcript) for transcript in done]
         value = {
             "schema": 1,
             "program": "inference.py",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from model import gate
+from model import gate, layout, threads
 from model.checkpoint import Checkpoint
 from model.components import ctc_head, encode, forward, language_model, project, quiet, splice, torch_dtype
 from model.stored_tensors import StoredTensors
@@ -35,6 +35,7 @@ class Reference:
         from model.gelu import use_tanh
 
         self.dtype = dtype
+        self._parameters = checkpoint.parameters
         self._files = StoredTensors(checkpoint, torch_dtype(dtype) if dtype != "float64" else torch.float64)
         config = gate.load_config(checkpoint.folder)
         # Parameters have no storage; computed buffers (positions, RoPE frequencies) are real.
@@ -48,7 +49,7 @@ class Reference:
         with contextlib.suppress(OSError):  # most checkpoints have none; the model's config then says when to stop
             self.model.generation_config = gate.load_generation_config(checkpoint.folder)
         tied = bool(checkpoint.architecture.text.tie_word_embeddings)
-        for name, module in self.model.named_modules():
+        for name, module in layout.named_modules(self.model):
             stored = "language_model.model.embed_tokens" if tied and name == "language_model.lm_head" else name
             _Layer(self._files, stored, module).attach()
 
@@ -75,7 +76,7 @@ class Reference:
         import torch
 
         wide = [tensor.to(self._files.dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-        with torch.inference_mode():
+        with torch.inference_mode(), threads.for_reference(self._parameters):
             output: torch.Tensor = component(self.model, *wide)
         return output
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from env.language import translate
 from env.stack import ROOT
-from model import checkpoint, checksums, components, decoding, device, stand_in
+from model import checkpoint, checksums, components, decoding, device, memory, stand_in
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.decoding import CtcReader, Decoding, Reader, Transcriber
@@ -49,6 +49,7 @@ class Session:
         self.seed = seed
         self.batch_size = batch_size
         self.seq_len = seq_len
+        self.attention: str | None = None  # the library's own
         if loaded is not None:
             self.loaded = loaded
             self.device = loaded.device
@@ -79,8 +80,12 @@ class Session:
 
     @property
     def dtype(self) -> str:
-        """The dtype that is computed in: the one that was named, or the checkpoint's own."""
-        return components.choose_dtype(self.asked_dtype, self.checkpoint)
+        """The dtype that is computed in: the one that was named, or the checkpoint's own where the device has it.
+
+        Raises:
+            DeviceError, UsageError.
+        """
+        return components.choose_dtype(self.asked_dtype, self.checkpoint, self.device)
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -90,7 +95,8 @@ class Session:
             CheckpointError, DeviceError, OutOfMemoryError, UsageError.
         """
         self.device  # noqa: B018 (a device that is absent is told before a folder that is)
-        return components.load(self.checkpoint, self.device, self.dtype)
+        memory.require(self.device, self.checkpoint.architecture, self.dtype, self.batch_size, self.seq_len)
+        return components.load(self.checkpoint, self.device, self.dtype, self.attention)
 
     @property
     def model(self) -> Loaded:
@@ -125,8 +131,8 @@ class Session:
         """
         return decoding.load_processor(self.checkpoint)
 
-    def reader(self, how: Decoding, *, ctc: bool = False) -> Reader:
-        """What turns speech into text: the whole model, or with `ctc` its encoder alone.
+    def reader(self, how: Decoding, *, ctc: bool = False, align: bool = False) -> Reader:
+        """What turns speech into text: the whole model, or with `ctc` its encoder alone; `align` gives words times.
 
         The processor is looked at before the weights are loaded.
 
@@ -134,7 +140,9 @@ class Session:
             CheckpointError, DeviceError, OutOfMemoryError, UsageError.
         """
         processor = self.processor
-        return CtcReader(self.model, processor) if ctc else Transcriber(self.model, processor, how)
+        if ctc:
+            return CtcReader(self.model, processor, align=align)
+        return Transcriber(self.model, processor, how, align=align)
 
     def signature(self, *, n: int | None = None, warmup: int | None = None) -> Signature:
         """What a figure on the seeded inputs was taken with; `n` and `warmup` where there were repeats."""

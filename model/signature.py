@@ -13,6 +13,7 @@ class DecodingSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
     method: str
     max_new_tokens: int | None = None
+    max_new_tokens_per_s: float | None = None  # in longer windows there are more, in proportion
     loop_stop: str | None = None
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from env.atomic import replacing, write_json
 from env.errors import StorageError, UsageError, storage_error
 from env.language import _
-from model.architecture import Architecture, Shape, parse
+from model.architecture import Shape, parse
 from model.checkpoint import CONFIG_FILE, INDEX_FILE, SINGLE_FILE, STAND_IN_FILE
 from model.safetensors_format import ITEM_BYTES, write_file
 
@@ -46,6 +46,24 @@ def is_stand_in(model_dir: str) -> bool:
     return model_dir.startswith(PREFIX)
 
 
+def config_file(model_dir: str) -> Path:
+    """The config.json that `--model-dir` names: the folder's, or the one that a stand-in is made by.
+
+    Raises:
+        UsageError: there is no stand-in of that name.
+    """
+    if not is_stand_in(model_dir):
+        return Path(model_dir) / "config.json"
+    name = model_dir.removeprefix(PREFIX)
+    if name not in CONFIGS:
+        known = ", ".join(PREFIX + known for known in CONFIGS)
+        raise UsageError(
+            _("no stand-in named {name}", name=repr(model_dir)),
+            next=_("--model-dir one of {known}, or a checkpoint folder", known=known),
+        )
+    return Path(__file__).parent / "data" / CONFIGS[name]
+
+
 def folder_of(
     model_dir: str, seed: int, *, parent: Path = FOLDER, progress: Callable[[str], None] = lambda line: None
 ) -> Path:
@@ -57,16 +75,10 @@ def folder_of(
     """
     if not is_stand_in(model_dir):
         return Path(model_dir)
+    config = json.loads(config_file(model_dir).read_text(encoding="utf-8"))
     name = model_dir.removeprefix(PREFIX)
-    if name not in CONFIGS:
-        known = ", ".join(PREFIX + known for known in CONFIGS)
-        raise UsageError(
-            _("no stand-in named {name}", name=repr(model_dir)),
-            next=_("--model-dir one of {known}, or a checkpoint folder", known=known),
-        )
     if name == "full":
         seed = FULL_SEED
-    config = json.loads((Path(__file__).parent / "data" / CONFIGS[name]).read_text(encoding="utf-8"))
     digest = hashlib.sha256(json.dumps([RECIPE, config], sort_keys=True).encode()).hexdigest()[:12]
     folder = parent / f"{name}-seed{seed}-{digest}"
     if not (folder / STAND_IN_FILE).exists():
@@ -102,7 +114,7 @@ def _make(folder: Path, config: Mapping[str, Any], seed: int, name: str, progres
         )
     with replacing(folder) as temporary:
         temporary.mkdir()
-        _write_weights(temporary, architecture, config, seed, progress)
+        write_weights(temporary, config, seed, progress)
         write_json(temporary / CONFIG_FILE, config)
         write_json(temporary / STAND_IN_FILE, {"schema": 1, "name": name, "seed": seed, "recipe": RECIPE})
 
@@ -116,9 +128,12 @@ def _sweep(parent: Path) -> None:
                 shutil.rmtree(leftover)
 
 
-def _write_weights(
-    folder: Path, architecture: Architecture, config: Mapping[str, Any], seed: int, progress: Callable[[str], None]
+def write_weights(
+    folder: Path, config: Mapping[str, Any], seed: int, progress: Callable[[str], None] = lambda line: None
 ) -> None:
+    """The seeded weights of a config.json, in as many shards as they need."""
+    architecture, problems = parse(config)
+    assert architecture is not None, problems
     shapes = architecture.tensors()
     shards = _split(shapes)
     total = sum(_bytes(name, shape) for name, shape in shapes.items())

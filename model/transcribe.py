@@ -6,19 +6,22 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from env.errors import InputError
 from env.language import _
 from model import windows
+from model.alignment import Word
 from model.audio import AudioFile
 from model.captions import Segment, Transcript
 from model.decoding import Decoded, Reader
 from model.prompts import Prompt
+from model.sources import Source
 from model.windows import Window
 
-SILENT = _("silent: not decoded")
 INTERRUPTED = _("interrupted")
+PAD = 0.2  # seconds around the words that still count as speech: the model's authors' own (vad_speech_pad)
 
 
 def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -> list[Segment]:
@@ -30,9 +33,27 @@ def decode_windows(reader: Reader, group: list[Window], prompts: list[Prompt]) -
 
 
 def _segment(window: Window, decoded: Decoded | None) -> Segment:
+    """The text of a window at the times of its sound, and what there is to know of it."""
+    span = (window.start_seconds, window.end_seconds)
     if decoded is None:
-        return Segment(window.start_seconds, window.end_seconds, "", (SILENT,))
-    return Segment(window.start_seconds, window.end_seconds, decoded.text, decoded.notes, decoded.ended)
+        silent = _("silent (its loudest at {level:.0f} dBFS): not decoded", level=window.level)
+        return Segment(*span, "", (silent,), window=span)
+    notes = decoded.notes
+    if not decoded.text.strip():
+        notes = (*notes, _("no text, though it is not silent (its loudest at {level:.0f} dBFS)", level=window.level))
+    words = tuple(
+        Word(round(word.start + span[0], 3), round(word.end + span[0], 3), word.text) for word in decoded.words
+    )
+    return Segment(*_spoken(window, words), decoded.text, notes, decoded.ended, span, words)
+
+
+def _spoken(window: Window, words: tuple[Word, ...]) -> tuple[float, float]:
+    """Where in the recording a window's speech is: its sound, and of that, where there are words."""
+    first, last = window.sounding_seconds
+    if not words:
+        return first, last
+    start, end = max(first, words[0].start - PAD), min(last, words[-1].end + PAD)
+    return (start, end) if start < end else (first, last)
 
 
 def segments(
@@ -51,7 +72,7 @@ def segments(
 
 def transcribe_files(
     reader: Reader,
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Iterable[str | os.PathLike[str] | Source],
     prompt: Prompt,
     *,
     limit_seconds: float = windows.LIMIT_SECONDS,
@@ -64,14 +85,16 @@ def transcribe_files(
     Raises:
         OutOfMemoryError, DeviceError, UsageError: as the reader; these concern every file.
     """
-    for path in (os.fspath(path) for path in paths):
+    for each in paths:
+        source = each if isinstance(each, Source) else Source(Path(each), os.fspath(each))
+        path = source.label
         done: list[Segment] = []
         error: str | None = None
         interrupted = False
         provenance: dict[str, Any] | None = None
         notes: tuple[str, ...] = ()
         try:
-            with AudioFile(path) as audio:
+            with AudioFile(source.path, source.piece) as audio:
                 provenance = asdict(audio.provenance)
                 try:
                     for segment in segments(reader, audio, prompt, limit_seconds):
@@ -85,6 +108,8 @@ def transcribe_files(
             error = unusable.message
         except KeyboardInterrupt:
             error, interrupted = INTERRUPTED, True
-        yield Transcript(path, tuple(done), prompt.output_language, provenance, notes, error)
+        yield Transcript(
+            path, tuple(done), prompt.output_language, provenance, notes, error, prompt.task, prompt.target
+        )
         if interrupted:
             raise KeyboardInterrupt

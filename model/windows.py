@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from model.audio import SAMPLE_RATE, SILENCE
+from model import levels
+from model.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from model.audio import Samples
 
 LIMIT_SECONDS = 30.0  # the model's authors transcribe in chunks of 30 s,
-NEW_TOKENS = 200  # with as many new tokens for each
+NEW_TOKENS = 200  # with as many new tokens for each, more in proportion for longer ones (granite_speech/chunking.py)
 SEARCH_SHARE = 1 / 3  # of a window, at its end, is searched for the quietest place
 SHORTEST_TAIL = 0.5  # seconds: a cut leaves at least this much after it
-SMOOTHING = 1600  # samples (100 ms) over which energy is averaged: shorter than a pause, longer than a stop consonant
-STEP = 160  # samples (10 ms) between candidate cuts
 UNSPACED_LANGUAGES = ("ja", "zh")  # written without spaces between words
 
 
@@ -38,24 +38,36 @@ class Window:
     def end_seconds(self) -> float:
         return (self.start + len(self.samples)) / SAMPLE_RATE
 
+    @cached_property
+    def level(self) -> float:
+        """Level of its loudest 100 ms, in dBFS, without what is constant."""
+        return levels.loudest(self.samples)
+
     @property
     def silent(self) -> bool:
         """Whether the samples hold nothing to decode: a model makes words up for silence."""
-        return float(abs(self.samples).max()) <= SILENCE
+        return self.level <= levels.SILENCE_DBFS
+
+    @property
+    def sounding_seconds(self) -> tuple[float, float]:
+        """Where in the recording its sound begins and ends; the window's own times where it has none."""
+        first, last = levels.sounding(self.samples)
+        if first == last:
+            return self.start_seconds, self.end_seconds
+        return (self.start + first) / SAMPLE_RATE, (self.start + last) / SAMPLE_RATE
 
 
 def quietest(samples: Samples, first: int, last: int) -> int:
-    """The index in [first, last] around which 100 ms of `samples` hold least energy; the last such one among equals."""
+    """The index in [first, last] around which 100 ms of `samples` hold least sound; the last such one among equals.
+
+    A constant is no sound: what varies around its mean is compared.
+    """
     import numpy as np
 
-    half = SMOOTHING // 2
-    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    candidates = np.arange(first, last + 1, STEP)
-    low, high = np.maximum(candidates - half, 0), np.minimum(candidates + half, len(samples))
-    mean = (energy[high] - energy[low]) / (high - low)
+    sound = levels.variances(samples, first, last)
     # Rounding of the running sum must not choose among windows that are equally silent.
-    quiet = np.flatnonzero(mean <= mean.min() + 1e-12)
-    return int(candidates[quiet[-1]])
+    quiet = np.flatnonzero(sound <= sound.min() + 1e-12)
+    return int(first + levels.STEP * quiet[-1])
 
 
 def split(blocks: Iterable[Samples], limit_seconds: float = LIMIT_SECONDS) -> Iterator[Window]:

@@ -51,7 +51,7 @@ def test_a_fault_campaign_is_found_from_where_nox_was_called(tmp_path: Path) -> 
     shutil.copy(example / "faults.json", tmp_path / "given.json")
     done = nox("-s", "report", "--", "--run", "run", "--faults", "given.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for name in ("faults.json", "report.zh.md", "report.en.md"):
+    for name in ("faults.json", "report.zh.md", "report.en.md", "evidence.zh.md", "evidence.en.md"):
         assert (tmp_path / "run" / name).read_bytes() == (example / name).read_bytes()
 
 

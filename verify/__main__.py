@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ import msgspec
 from env.arguments import Parser
 from env.atomic import write_json
 from env.device_name import DeviceName
+from env.ending import interrupt_once, nothing_left
 from env.errors import (
     INTERRUPTED,
     EnvironmentMissingError,
@@ -46,6 +46,7 @@ from model.location import resolve_model_dir
 from model.options import batch_size
 from verify.run import engine, plan
 from verify.run.context import Context
+from verify.run.exclusive import only_one
 from verify.run.provenance import shown_model_dir
 from verify.run.records import SCHEMA, Record, Status, forget_records, read_evidence, write_run
 
@@ -178,28 +179,45 @@ def context_of(options: argparse.Namespace, folder: Path) -> Context:
         seq_len=options.seq_len,
         reference=str(Path(options.reference).resolve()) if options.reference else None,
         minutes=options.minutes,
+        gate=options.gate,
     )
+
+
+def verify_each(options: argparse.Namespace, arguments: Sequence[str], command: str) -> int:
+    """Verify several cards, each by itself; return the exit code of the machine's verdict."""
+    from env.setup import profile_for
+    from verify import cards
+
+    folder = run_folder(options.results, options.run or new_run_id()).resolve()
+    python, _stamp = environment(profile_for(options.profile, options.device, ascend_host=False), folder)
+    return cards.verify(options, arguments, folder, python, command)
 
 
 def verify(options: argparse.Namespace, command: str) -> int:
     """Run the checks; return the exit code that the verdict stands for."""
-    from env.probe import probe
-    from env.setup import profile_for
-    from verify.run.screen import failures, screen
-    from verify.run.verdict import judge
-
     checks = selected(options)
     folder = run_folder(options.results, options.run or new_run_id()).resolve()
     context = context_of(options, folder)
     if options.check:
         refuse_another_run(folder, context)
+    with only_one(folder):
+        return run_checks(options, checks, context, command)
+
+
+def run_checks(options: argparse.Namespace, checks: Sequence[plan.Check], context: Context, command: str) -> int:
+    """Run the checks in the folder of the run, which is no other verify's meanwhile; as `verify`."""
+    from env.probe import probe
+    from env.setup import profile_for
+    from verify.run.screen import cautions, failures, screen
+    from verify.run.verdict import judge
+
+    folder = context.run_folder
     forget_records(folder, (check.name for check in checks))
     write_run(folder, engine.new_run(folder.name, context, plan.planned(options.level), options.device, command))
     ascend = DeviceName.parse(options.device).kind is None and probe().ascend
     python, stamp = environment(profile_for(options.profile, options.device, ascend), folder)
     if not (folder / SETUP_FILE).exists():
         write_json(folder / SETUP_FILE, setup_from_stamp(stamp))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     records: list[Record] = []
     interrupted = False
     with screen(checks) as progress:
@@ -213,7 +231,7 @@ def verify(options: argparse.Namespace, command: str) -> int:
             engine.run_checks(checks, context, python, rerun_command(options), keep)
         except KeyboardInterrupt:
             interrupted = True
-    for text in failures(records):
+    for text in (*failures(records), *cautions(records)):
         print(text)
     verdict = judge(read_evidence(folder))
     print()
@@ -242,8 +260,13 @@ def make_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return verify(make_parser().parse_args(arguments), repeating("verify", arguments))
+    options, command = make_parser().parse_args(arguments), repeating("verify", arguments)
+    if DeviceName.parse(options.device).several:
+        return verify_each(options, arguments, command)
+    return verify(options, command)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    interrupt_once()
+    with nothing_left():
+        run_main(main)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from env import atomic
 from env.arguments import DefaultsFormatter, Parser
 from env.language import _, translate
-from env.options import BATCH_SIZE, DEVICE, DTYPE, JSON, MODEL_DIR, SEED, SEQ_LEN
+from env.options import ATTENTION, AUTO, BATCH_SIZE, DEVICE, DTYPE, JSON, MODEL_DIR, SEED, SEQ_LEN
 from env.stack import load_stack
 from model.location import resolve_model_dir
 from model.options import batch_size
@@ -31,7 +31,7 @@ def parser(program: str, summary: str) -> Parser:
         help=_("checkpoint folder, or synthetic:tiny or synthetic:full for a seeded stand-in"),
     )
     DEVICE.add(shared, default="npu:0")
-    for option in (DTYPE, SEQ_LEN, BATCH_SIZE, SEED, JSON):
+    for option in (DTYPE, ATTENTION, SEQ_LEN, BATCH_SIZE, SEED, JSON):
         option.add(shared)
     return shared
 
@@ -41,7 +41,7 @@ def verification(options: argparse.Namespace) -> Verification:
     from verify.run.context import Context
     from verify.run.verification import Verification
 
-    return Verification(
+    session = Verification(
         Context(
             device=options.device,
             model_dir=resolve_model_dir(options.model_dir),
@@ -53,6 +53,8 @@ def verification(options: argparse.Namespace) -> Verification:
             seq_len=options.seq_len,
         )
     )
+    session.attention = None if options.attention == AUTO else options.attention
+    return session
 
 
 def heading(signature: Signature, parameters: int, load_seconds: float) -> str:

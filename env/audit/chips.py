@@ -44,6 +44,17 @@ def chip_unsupported_declared(subject: Subject) -> Iterator[Fields]:
             yield {"chip": kind.name, "torch_npu": subject.torch_npu, "releases": releases, "source": kind.source}
 
 
+def chip_without_bfloat16(subject: Subject) -> Iterator[Fields]:
+    """Of the npu profile only: what else runs on such a machine is not this bundle's to judge."""
+    if subject.profile != "npu":
+        raise NotApplicableError(_("not the npu profile"))
+    for kind in subject.chip_kinds:
+        if kind.bfloat16 is False:
+            products = kind.float32 == "float16"
+            lacks = _("bfloat16 and float32 matrix products") if products else _("bfloat16")
+            yield {"chip": kind.name, "lacks": lacks, "source": kind.source}
+
+
 def to_be_used(subject: Subject) -> tuple[Chip, ...]:
     """The chips that a program here would use, of those that npu-smi shows; all where that cannot be told.
 
@@ -191,6 +202,7 @@ def hbm_too_small(subject: Subject) -> Iterator[Fields]:
 RULES: dict[str, Rule] = {
     "chip-unknown": chip_unknown,
     "chip-unsupported-declared": chip_unsupported_declared,
+    "chip-without-bfloat16": chip_without_bfloat16,
     "chip-unhealthy": chip_unhealthy,
     "chip-unhealthy-elsewhere": chip_unhealthy_elsewhere,
     "chip-warning": chip_warning,

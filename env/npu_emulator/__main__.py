@@ -21,13 +21,17 @@ from env.runner import run
 from . import VARIABLE
 from .build import HERE, Emulator, build
 from .guard import real_npu
-from .options import EMULATED_DEVICE, FAULTS_VARIABLE, TORCH_NPU, variables
+from .options import DEFAULT_CHIP, EMULATED_DEVICE, FAULTS_VARIABLE, TORCH_NPU, variables
 
 
 def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` with what makes a Python program in it, and its children, run on the emulated NPU."""
+    """`environ` with what makes a Python program in it, and its children, run on the emulated NPU.
+
+    Where nothing in it says which chip that is, it is the default one.
+    """
     path = [str(HERE / "site"), str(emulator.packages), *filter(None, [environ.get("PYTHONPATH")])]
     return {
+        **DEFAULT_CHIP.variables,
         **environ,
         VARIABLE: "1",
         "NPU_EMU_HOME": str(emulator.folder),

@@ -5,7 +5,9 @@
  * Everything is synchronous: a stream or an event has nothing to wait for.
  *
  * Environment: NPU_EMU_COUNT (devices, 1), NPU_EMU_SOC (Ascend910B4), NPU_EMU_HBM (bytes per device, 64 GiB),
- * NPU_EMU_CANN (8.5.0), NPU_EMU_TRACE=1 (one line per call on stderr).
+ * NPU_EMU_TAKEN (bytes of it that others hold, 0), NPU_EMU_AI_CORES, NPU_EMU_VECTOR_CORES, NPU_EMU_L2_MB (0: not known),
+ * NPU_EMU_SATURATES=1 (no infinity), NPU_EMU_JIT=1 (operators are compiled on first use), NPU_EMU_CANN (8.5.0), NPU_EMU_TRACE=1 (one line per call on stderr). What goes
+ * wrong is written to CANN's own log, the plog, under ASCEND_PROCESS_LOG_PATH; where that is not set there is none.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -39,13 +41,24 @@ static int device_count(void) {
     return count < 0 ? 0 : count > MAX_DEVICES ? MAX_DEVICES : (int)count;
 }
 
-static uint64_t memory_limit(void) { return (uint64_t)setting("NPU_EMU_HBM", 64L << 30); }
+static uint64_t memory_total(void) { return (uint64_t)setting("NPU_EMU_HBM", 64L << 30); }
+
+/* What is left of it for this process: the firmware, the driver and other processes hold the rest. */
+static uint64_t memory_limit(void) {
+    uint64_t taken = (uint64_t)setting("NPU_EMU_TAKEN", 0);
+    return taken < memory_total() ? memory_total() - taken : 0;
+}
+
+#include "plog.h"
 
 static aclError fail(aclError code, const char *format, ...) {
     va_list values;
     va_start(values, format);
     vsnprintf(error_text, sizeof error_text, format, values);
     va_end(values);
+    char line[400];
+    snprintf(line, sizeof line, "%s, retCode=%d", error_text, code);
+    npu_emulator_plog("RUNTIME", line);
     return code;
 }
 
@@ -128,7 +141,11 @@ aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVersion *ve
     return ACL_SUCCESS;
 }
 
-aclError aclGetCannAttribute(aclCannAttr attribute, int32_t *value) { ENTER; *value = 1; return ACL_SUCCESS; }
+aclError aclGetCannAttribute(aclCannAttr attribute, int32_t *value) {
+    ENTER;
+    *value = !(attribute == ACL_CANN_ATTR_INF_NAN && setting("NPU_EMU_SATURATES", 0));
+    return ACL_SUCCESS;
+}
 
 /* ---- devices and contexts: a context is the address of its device's slot ---- */
 
@@ -175,12 +192,18 @@ const char *aclrtGetSocName() {
     return soc && *soc ? soc : "Ascend910B4";
 }
 
-/* The figures of an Ascend910B4: 20 AI cores, 40 vector cores, 192 MiB of L2 cache. */
 aclError aclGetDeviceCapability(uint32_t device, aclDeviceInfo info, int64_t *value) {
     ENTER;
-    *value = info == ACL_DEVICE_INFO_AI_CORE_NUM ? 20
-             : info == ACL_DEVICE_INFO_VECTOR_CORE_NUM ? 40
-             : info == ACL_DEVICE_INFO_L2_SIZE ? 192L << 20 : 0;
+    *value = info == ACL_DEVICE_INFO_AI_CORE_NUM ? setting("NPU_EMU_AI_CORES", 0)
+             : info == ACL_DEVICE_INFO_VECTOR_CORE_NUM ? setting("NPU_EMU_VECTOR_CORES", 0)
+             : info == ACL_DEVICE_INFO_L2_SIZE ? setting("NPU_EMU_L2_MB", 0) << 20 : 0;
+    return ACL_SUCCESS;
+}
+
+EXPORT aclError aclrtDeviceGetUuid(int32_t device, aclrtUuid *uuid) {
+    ENTER;
+    memset(uuid, 0, sizeof *uuid);
+    snprintf(uuid->bytes, sizeof uuid->bytes, "emulated-%02d", device);
     return ACL_SUCCESS;
 }
 
@@ -225,7 +248,12 @@ static aclError allocate(void **pointer, size_t bytes) {
         if (used[device] > peak[device]) peak[device] = used[device];
     }
     pthread_mutex_unlock(&lock);
-    if (!fits) return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "EL0004: failed to allocate %zu bytes on device %d", bytes, device);
+    /* CANN's own words (hicann/runtime, src/dfx/error_manager/error_code.json, EL0004). */
+    if (!fits)
+        return fail(ACL_ERROR_RT_MEMORY_ALLOCATION,
+                    "EL0004: [PID: %d] Failed to allocate memory requested by RUNTIME module.\n"
+                    "        Possible Cause: Available memory is insufficient.\n"
+                    "        Solution: Close applications not in use.", getpid());
     /* The header takes a whole alignment unit, so that the pointer behind it keeps the alignment CANN promises. */
     void *base;
     if (posix_memalign(&base, ALIGNMENT, bytes + ALIGNMENT)) {
@@ -265,8 +293,8 @@ aclError aclrtFreeHost(void *pointer) { free(pointer); return ACL_SUCCESS; }
 
 aclError aclrtGetMemInfo(aclrtMemAttr attribute, size_t *available, size_t *total) {
     ENTER;
-    *total = memory_limit();
-    *available = *total - used[current_device < 0 ? 0 : current_device];
+    *total = memory_total();
+    *available = memory_limit() - used[current_device < 0 ? 0 : current_device];
     return ACL_SUCCESS;
 }
 
@@ -373,13 +401,25 @@ aclError aclrtProcessReport(int32_t timeout) {
 
 /* ---- operator compiler: the one option that torch-npu reads back ---- */
 
-static const char just_in_time[] = "disable";
+/* Operators are compiled for each shape on Atlas training and inference products, until that is switched off
+ * (op-plugin, docs/zh/custom_APIs, set_compile_mode). */
+static char just_in_time[16];
 
-aclError aclSetCompileopt(aclCompileOpt option, const char *value) { ENTER; return ACL_SUCCESS; }
-size_t aclGetCompileoptSize(aclCompileOpt option) { return sizeof just_in_time; }
+static const char *jit_compile(void) {
+    if (!*just_in_time) strcpy(just_in_time, setting("NPU_EMU_JIT", 0) ? "enable" : "disable");
+    return just_in_time;
+}
+
+aclError aclSetCompileopt(aclCompileOpt option, const char *value) {
+    ENTER;
+    if (option == ACL_OP_JIT_COMPILE) snprintf(just_in_time, sizeof just_in_time, "%s", value);
+    return ACL_SUCCESS;
+}
+
+size_t aclGetCompileoptSize(aclCompileOpt option) { return strlen(jit_compile()) + 1; }
 
 aclError aclGetCompileopt(aclCompileOpt option, char *value, size_t length) {
     ENTER;
-    snprintf(value, length, "%s", just_in_time);
+    snprintf(value, length, "%s", jit_compile());
     return ACL_SUCCESS;
 }

@@ -27,6 +27,7 @@ from .options import WHEELS, releases
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "acl.c"
+PARTS = (HERE / "plog.h",)  # of it
 STAMP = "emulator.json"
 PLATFORM = ("linux", "x86_64")
 TOOLS = ("gcc", "nm", "objdump")
@@ -130,7 +131,7 @@ def _default_folder(interpreter: Interpreter, release: str) -> Path:
 
 
 def _stamp(interpreter: Interpreter, release: str) -> dict[str, str]:
-    sources = (SOURCE, Path(__file__), WHEELS / f"torch-npu-{release}.txt")
+    sources = (SOURCE, *PARTS, Path(__file__), WHEELS / f"torch-npu-{release}.txt")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     return {
         "torch_npu": release,

@@ -9,14 +9,17 @@ from __future__ import annotations
 import ctypes
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
 import torch_npu
 from torch.utils._pytree import tree_map, tree_map_only
 
+from . import arithmetic
+from .arithmetic import Kernel, as_the_chip
 from .library import runtime_library
+from .task_queue import TaskQueue
 
 KEY = "PrivateUse1"  # torch's name for an out-of-tree device's dispatch key
 CPU = torch.device("cpu")
@@ -37,8 +40,6 @@ MIXED = frozenset(
     {"copy_", "_copy_from", "index.Tensor", "index.Tensor_out", "index_put", "index_put_", "_index_put_impl_"}
 )
 
-Kernel = Callable[..., Any]
-
 
 class Interceptor(Protocol):
     """Sees each op of the emulated device on its CPU views, and may change what goes in and what comes out."""
@@ -50,6 +51,9 @@ class Interceptor(Protocol):
         """May change the result's values in place, before the device sees them."""
 
 
+CAST = as_the_chip("cast", torch.Tensor.to)
+
+queue = TaskQueue()
 interceptors: list[Interceptor] = []
 device_is_lost = runtime_library().npu_emulator_device_lost
 
@@ -64,9 +68,14 @@ def host_view(tensor: torch.Tensor) -> torch.Tensor:
     return flat.as_strided(tensor.shape, tensor.stride())
 
 
+def fresh(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Memory of the device's own allocator with the strides of a tensor: it holds what was there before."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+
+
 def device_copy(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A device tensor with the strides and values of a CPU tensor, in memory of the device's own allocator."""
-    made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    made = fresh(tensor, device)
     nbytes = _span(tensor)
     if nbytes:
         ctypes.memmove(made.data_ptr(), tensor.data_ptr(), nbytes)
@@ -89,6 +98,7 @@ class _Call:
         self.device: torch.device | None = None
         self.host_tensor = False  # a host tensor with dimensions was passed
         self.to_host = False  # the op was asked for a result on CPU
+        self.dropped = queue.stopped  # nothing of the device may change
 
     def to_cpu(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -108,7 +118,7 @@ class _Call:
         for device_tensor, view in self.pairs:
             if device_tensor is tensor:
                 return view
-        view = host_view(tensor)
+        view = host_view(tensor).clone() if self.dropped else host_view(tensor)
         self.pairs.append((tensor, view))
         return view
 
@@ -128,7 +138,7 @@ class _Call:
             if _shares_memory(view, tensor):
                 offset = device_tensor.storage_offset() + tensor.storage_offset()
                 return device_tensor.as_strided(tensor.shape, tensor.stride(), offset)
-        return device_copy(tensor, self.current_device())
+        return fresh(tensor, self.current_device()) if self.dropped else device_copy(tensor, self.current_device())
 
     def write_back_resized(self, shapes: Iterable[torch.Size]) -> None:
         """An `out=` argument that the op resized has left its bytes: bring them to the device."""
@@ -144,56 +154,16 @@ def _shares_memory(view: torch.Tensor, result: torch.Tensor) -> bool:
     return view.untyped_storage().data_ptr() == result.untyped_storage().data_ptr()
 
 
-@functools.cache
-def _compatible_implementations() -> bool:
-    """Whether torch-npu was asked for torch's own definitions before its first gelu: later is too late, as there.
-
-    op-plugin's GeluKernelNpuOpApi.cpp keeps the answer in a C++ static. Releases before 2.9.0.post1 have no switch.
-    """
-    enabled = getattr(torch_npu.npu, "are_compatible_impl_enabled", None)
-    return bool(enabled is not None and enabled())
-
-
-def _gelu(op: Any) -> Kernel:
-    """The tanh form, whatever `approximate` says: that is aclnnGelu's (CANN ops-nn, activation/gelu/docs/aclnnGelu.md).
-
-    torch-npu hands `approximate` on to aclnnGeluV2 only, which the compatible implementation takes.
-    """
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return op(*args, **kwargs if _compatible_implementations() else {**kwargs, "approximate": "tanh"})
-
-    return run
-
-
-def _argmax(op: Any) -> Kernel:
-    """The last of equal maxima. The vendor's documents promise none of them (ops-math, aclnnArgMax.md), and the CPU
-    takes the first: what relies on that shows here.
-    """
-
-    def run(tensor: torch.Tensor, dim: int | None = None, keepdim: bool = False, **kwargs: Any) -> Any:
-        flat = tensor.reshape(-1) if dim is None else tensor
-        axis = 0 if dim is None else dim
-        last = flat.shape[axis] - 1
-        return op(flat.flip(axis), axis, keepdim and dim is not None, **kwargs).neg_().add_(last)
-
-    return run
-
-
-# Where a real NPU does not compute what the CPU does, by the vendor's own sources.
-OWN: dict[str, Callable[[Any], Kernel]] = {"gelu": _gelu, "gelu_": _gelu, "argmax": _argmax}
-
-
 def _host_kernel(name: str, op: Any) -> Kernel:
     """The kernel of aten op `name`, run on CPU."""
-    own = OWN.get(name.partition(".")[0])
-    compute = op if own is None else own(op)
+    compute = as_the_chip(name, op)
     random = torch.Tag.nondeterministic_seeded in op.tags
     takes_generator = any(argument.name == "generator" for argument in op._schema.arguments)
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         if device_is_lost():
             torch_npu.npu.synchronize()  # raises what torch-npu makes of it
+        queue.take(name)
         call = _Call()
         with torch._C._AutoDispatchBelowAutograd():
             generator = kwargs.pop("generator", None) if takes_generator else None
@@ -205,6 +175,7 @@ def _host_kernel(name: str, op: Any) -> Kernel:
                 )
             for interceptor in interceptors:
                 host_args, host_kwargs = interceptor.before(name, host_args, host_kwargs)
+            call.dropped = queue.stopped
             shapes = [view.shape for _, view in call.pairs]
             if random and not call.to_host:
                 source = _host_generator(generator, call.current_device())
@@ -277,8 +248,10 @@ def _fused_attention(op: Any) -> Kernel:
             for interceptor in interceptors:
                 interceptor.after(name, result)
             device = given["query"].device
+            queue.take(name)
+            made = fresh if queue.stopped else device_copy
             unused = [torch.empty(0, device=device) if kind == "Tensor" else 0 for kind in rest]
-            return (device_copy(result, device), *unused)  # unused: statistics for the backward pass
+            return (made(result, device), *unused)  # unused: statistics for the backward pass
 
     return kernel
 
@@ -291,6 +264,8 @@ def _copy(op: Any) -> Kernel:
     def kernel(keys: Any, target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> Any:
         across = target.device.type != source.device.type
         alike = target.dtype == source.dtype and target.shape == source.shape
+        if across:
+            queue.wait()
         if across and alike and target.is_contiguous() and source.is_contiguous():
             return own.call_boxed(keys, target, source, non_blocking)
         return on_host(target, source, non_blocking)
@@ -298,8 +273,23 @@ def _copy(op: Any) -> Kernel:
     return kernel
 
 
+def _float_status(tensor: torch.Tensor) -> torch.Tensor:
+    """The float status of a chip that saturates, in the first of eight numbers."""
+    status = torch.zeros(8)
+    status[0] = float(arithmetic.overflowed)
+    return device_copy(status, tensor.device)
+
+
+def _clear_float_status(tensor: torch.Tensor) -> torch.Tensor:
+    arithmetic.overflowed = False
+    return device_copy(torch.zeros(8), tensor.device)
+
+
 def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return tensor if tensor.dtype == dtype else device_copy(host_view(tensor).to(dtype), tensor.device)
+    if tensor.dtype == dtype:
+        return tensor
+    queue.take("cast")
+    return (fresh if queue.stopped else device_copy)(CAST(host_view(tensor), dtype), tensor.device)
 
 
 def _is_view(op: Any) -> bool:
@@ -317,9 +307,21 @@ def _library(namespace: str) -> Any:
     return torch.library.Library(namespace, "IMPL")  # type: ignore[no-untyped-call]
 
 
+def _synchronize(synchronize: Any) -> Any:
+    """torch.npu.synchronize, which waits for the queue first, as torch-npu's own does."""
+
+    @functools.wraps(synchronize)
+    def run(*args: Any, **kwargs: Any) -> None:
+        queue.wait()
+        synchronize(*args, **kwargs)
+
+    return run
+
+
 def install() -> list[Any]:
     """Replace torch-npu's kernels. The returned libraries must stay alive: their kernels leave with them."""
     aten, npu = _library("aten"), _library("npu")
+    torch_npu.npu.synchronize = _synchronize(torch_npu.npu.synchronize)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of each kernel that is replaced, which is the purpose here
         for registered in torch._C._dispatch_get_registrations_for_dispatch_key(KEY):
@@ -338,4 +340,6 @@ def install() -> list[Any]:
                 npu.impl(name, _fused_attention(packet.default), f"Autograd{KEY}")
         for name in ("_npu_dtype_cast", "npu_dtype_cast"):
             npu.impl(name, _cast, KEY)
+        npu.impl("npu_get_float_status", _float_status, KEY)
+        npu.impl("npu_clear_float_status", _clear_float_status, KEY)
     return [aten, npu]

@@ -8,6 +8,8 @@ from pathlib import Path
 from env.language import _
 from env.options import Option
 
+from .chips import chip_like, load_emulated_chips
+
 WHEELS = Path(__file__).resolve().parent / "wheels"
 
 
@@ -18,13 +20,19 @@ def releases() -> tuple[str, ...]:
 
 TORCH_NPU = Option("--torch-npu", _("the release of torch-npu"), {"default": releases()[0], "choices": releases()})
 
+DEFAULT_CHIP = load_emulated_chips()["910B4"]
+CHIP = Option(
+    "--chip",
+    _("the chip that is emulated: what it computes, and its memory (env/npu_emulator/chips.toml; default: 910B4)"),
+    {"choices": tuple(load_emulated_chips())},
+)
 COUNT = Option("--count", _("number of devices (default: 1)"), {"type": int})
-SOC = Option("--soc", _("name of the chip (default: Ascend910B4)"))
-HBM = Option("--hbm", _("device memory (default: 64 GiB)"), {"type": int, "metavar": "BYTES"})
+SOC = Option("--soc", _("the runtime's name of the chip; it computes as --chip, or else as the chip of its family"))
+HBM = Option("--hbm", _("device memory (default: the chip's)"), {"type": int, "metavar": "BYTES"})
 CANN = Option("--cann", _("what the stand-in CANN reports (default: 8.5.0)"), {"metavar": "VERSION"})
 TRACE = Option("--trace", _("print each ACL call"), {"action": "store_const", "const": 1})
 FAULTS = Option("--faults", _("a list of faults, or a file with one (verify/faults/spec.py)"), {"metavar": "JSON"})
-EMULATED_DEVICE = (COUNT, SOC, HBM, CANN, TRACE, FAULTS)
+EMULATED_DEVICE = (CHIP, COUNT, SOC, HBM, CANN, TRACE, FAULTS)
 
 FAULTS_VARIABLE = "NPU_EMU_FAULTS"
 VARIABLES = {  # of the emulated program, each set by one option
@@ -38,6 +46,8 @@ VARIABLES = {  # of the emulated program, each set by one option
 
 
 def variables(options: argparse.Namespace) -> dict[str, str]:
-    """The environment variables that the options set."""
+    """The environment variables that the options set; those of the chip where they name one."""
+    chip = load_emulated_chips()[options.chip] if options.chip else chip_like(options.soc) if options.soc else None
     values = {variable: getattr(options, option.name) for variable, option in VARIABLES.items()}
-    return {variable: str(value) for variable, value in values.items() if value is not None}
+    chosen = {variable: str(value) for variable, value in values.items() if value is not None}
+    return {**(chip.variables if chip else {}), **chosen}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def ctc_loss(logits: torch.Tensor, labels: Sequence[Sequence[int]]) -> torch.Ten
     return F.ctc_loss(scores, flat, frames, lengths, blank=0, reduction="sum", zero_infinity=True) / lengths.sum()
 
 
+def _made_of(recipe: Recipe, clips: Clips) -> str:
+    """What a state was trained by and on, as a digest."""
+    described = json.dumps([asdict(recipe), clips.made_by, len(clips)], sort_keys=True, default=str)
+    return hashlib.sha256(described.encode() + clips.samples.tobytes()).hexdigest()
+
+
 class Trainer:
     """The model, its optimiser and where they stand."""
 
@@ -65,6 +72,7 @@ class Trainer:
         self.model = build_model(recipe, self.processor.tokenizer).to(self.device)
         self.position = Position()
         self._sampler = Sampler(clips, recipe.data, recipe.training.largest_batch)
+        self._made_of = _made_of(recipe, clips)
         self._optimiser = self._new_optimiser()
         self._seconds = 0.0
         self._history: list[dict[str, float | str]] = []
@@ -253,6 +261,7 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
             "position": (self.position.stage, self.position.step),
             "seconds": self._seconds,
+            "made_of": self._made_of,
         }
         with replacing(self.state_file) as temporary:
             torch.save(state, temporary)
@@ -268,7 +277,7 @@ class Trainer:
     def resume(self) -> bool:
         """Go on from the saved state; False where there is none.
 
-        Raises CheckpointError where the state is of another model, or beyond this recipe's steps.
+        Raises CheckpointError where the state is of another model, recipe or clips, or beyond this recipe's steps.
         """
         if not self.state_file.exists():
             return False
@@ -291,6 +300,12 @@ class Trainer:
                     step=self.position.step,
                 ),
                 why=_("it was made with more steps: another recipe, or another --steps-scale"),
+                next="python -m model.training --restart",
+            )
+        if state.get("made_of") != self._made_of:
+            raise CheckpointError(
+                _("{file} was trained by another recipe, or on other clips", file=self.state_file),
+                why=_("weights of two recipes would be described as those of one"),
                 next="python -m model.training --restart",
             )
         self._seconds = float(state["seconds"])

@@ -19,7 +19,7 @@ RANK = {name: rank for rank, name in enumerate(CATALOGUE)}
 
 
 def matches(failure: Failure, line: str) -> bool:
-    return any(sign.pattern.search(line.encode()) for sign in failure.signs)
+    return any(expression.search(line.encode()) for expression in failure.expressions)
 
 
 def test_catalogue_has_ninety_rows_with_an_example_each() -> None:
@@ -30,7 +30,7 @@ def test_catalogue_has_ninety_rows_with_an_example_each() -> None:
 
 @pytest.mark.parametrize("failure", CATALOGUE.values(), ids=lambda failure: failure.id)
 def test_row_is_whole(failure: Failure) -> None:
-    assert all((failure.component, failure.cause, failure.confirm, failure.fix, failure.source, failure.signs))
+    assert all((failure.component, failure.cause, failure.confirm, failure.fix, failure.source, failure.expressions))
     for text in (failure.cause, failure.fix):
         assert text.endswith((".", ")")), text
         assert "\n" not in text
@@ -38,15 +38,15 @@ def test_row_is_whole(failure: Failure) -> None:
 
 @pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
 def test_example_is_diagnosed_as_its_own_row_first(name: str, line: str) -> None:
-    ids = [diagnosis.failure.id for diagnosis in diagnose(line)]
+    ids = [diagnosis.failure.id for diagnosis in diagnose(line) if diagnosis.code is None]
     assert ids[0] == name
     assert all(name in CATALOGUE[other].after for other in ids[1:]), ids
 
 
 @pytest.mark.parametrize("failure", CATALOGUE.values(), ids=lambda failure: failure.id)
 def test_every_sign_of_a_row_has_an_example(failure: Failure) -> None:
-    for sign in failure.signs:
-        assert any(sign.pattern.search(line.encode()) for line in EXAMPLES[failure.id]), sign.expression
+    for expression in failure.expressions:
+        assert any(expression.search(line.encode()) for line in EXAMPLES[failure.id]), expression.pattern
 
 
 def test_no_row_matches_the_example_of_another_unless_it_stands_after_it() -> None:
@@ -73,8 +73,13 @@ WRAPPED = [
     ("DCMI_8005", "HAL_COUNT"),
     ("PERM_NODE", "HAL_COUNT"),
     ("E30006_OPP", "SETDEV_507033"),
-    ("VISIBLE_RANGE", "EE1001"),
-    ("EE1001", "INVALID_DEV_107001"),
+    ("VISIBLE_RANGE", "INVALID_DEV_107001"),
+    ("STALE_PROCESS", "TSD_NO_ANSWER"),
+    ("E30006_OPP", "TSD_NO_ANSWER"),
+    ("HCCL_SOCKET", "HCCL_INIT"),
+    ("HCCL_NOTIFY", "TASK_TIMEOUT"),
+    ("DRV_RET87", "SOC_507008"),
+    ("KERNEL_RANGE", "SYNC_5070XX"),
     ("FORK_INIT", "CTX_107002"),
     ("HEALTH_BAD", "SYNC_5070XX"),
     ("PORT_USED", "HCCL_INIT"),
@@ -112,6 +117,11 @@ def test_inner_cause_comes_before_its_wrapper_wherever_they_stand(inner: str, wr
         "the task was Killed by nobody",
         "torch.npu.device_count() == 8",
         "No module named 'torch_npu_extension_of_mine'",
+        "loss E50000 is no code, nor is part 5070155",
+        "worker pid 107001 drew 561003 samples at 0x7010003",
+        "I0110 08:00:12 E0110 klog",
+        "drvRet=0, errNo[0x0000000005000000]",
+        "visible devices: 0,1",
     ],
 )
 def test_ordinary_line_is_no_failure(line: str) -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +201,26 @@ def test_a_damaged_stand_in_is_made_again_and_a_damaged_checkpoint_is_fetched(si
     assert refusal(single_copy).next == f"rm -r {single_copy}, then the same command: a stand-in is made again"
     (single_copy / "STAND_IN.json").unlink()
     assert refusal(single_copy).next.startswith(f"fetch the named files again into {single_copy}")
+
+
+def test_a_checkpoint_of_another_model_is_not_to_be_fetched_again(single_copy: Path) -> None:
+    for model_type in ("granite_speech_plus", "whisper"):
+        edit_json(single_copy / "config.json", partial(dict.update, model_type=model_type))
+        assert refusal(single_copy).next.startswith("--model-dir of a folder with granite_speech 4.1")
+
+
+def test_bytes_replaced_under_their_size_and_time_are_read_again(single_copy: Path, tmp_path: Path) -> None:
+    """As rsync --inplace --times and cp --preserve leave them: size, time and inode are the old."""
+    cache, weights = tmp_path / "digests.json", single_copy / "model.safetensors"
+    before, state = weights_sha256(inspect(single_copy), cache), weights.stat()
+    with weights.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert weights.stat().st_mtime_ns == state.st_mtime_ns
+    assert weights_sha256(inspect(single_copy), cache) != before
 
 
 def test_many_wrong_shapes_are_counted(single_copy: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from model import components
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, make_inputs, run_parts
-from model.device import resolve
+from model.device import Device, resolve
 
 SEED = 42
+CPU, NPU = Device("cpu", 0, "cpu"), Device("npu", 0, "npu:0")
+CHIPS = {"Ascend910B4": "bfloat16", "Ascend910_9382": "bfloat16", "Ascend310P3": "float16", "Ascend910B": "float16"}
 
 
 # The edges of the encoder's 20-frame block and of the projector's 15-frame window.
@@ -92,12 +95,39 @@ def test_a_sequence_beyond_the_language_model_is_refused(tiny_checkpoint: Checkp
 
 @pytest.mark.parametrize(("asked", "chosen"), [("auto", "bfloat16"), ("float32", "float32"), ("float16", "float16")])
 def test_auto_is_the_checkpoint_s_dtype(tiny_checkpoint: Checkpoint, asked: str, chosen: str) -> None:
-    assert components.choose_dtype(asked, tiny_checkpoint) == chosen
+    assert components.choose_dtype(asked, tiny_checkpoint, CPU) == chosen
 
 
 def test_an_unknown_dtype_is_refused(tiny_checkpoint: Checkpoint) -> None:
     with pytest.raises(UsageError):
-        components.choose_dtype("int8", tiny_checkpoint)
+        components.choose_dtype("int8", tiny_checkpoint, CPU)
+
+
+@pytest.fixture
+def chip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An NPU of that name, which knows what the vendor's runtime knows of it."""
+    name: str = request.param
+    runtime = SimpleNamespace(
+        get_device_name=lambda index: name, is_bf16_supported=lambda: name.startswith(("Ascend910B4", "Ascend910_9"))
+    )
+    monkeypatch.setattr(torch, "npu", runtime, raising=False)
+    return name
+
+
+@pytest.mark.parametrize(("chip", "chosen"), CHIPS.items(), indirect=["chip"])
+def test_auto_is_float16_where_the_chip_has_no_bfloat16(tiny_checkpoint: Checkpoint, chip: str, chosen: str) -> None:
+    assert components.choose_dtype("auto", tiny_checkpoint, NPU) == chosen
+
+
+@pytest.mark.parametrize("chip", ["Ascend310P3", "Ascend910A"], indirect=True)
+def test_what_a_chip_cannot_compute_in_is_refused_before_anything_is_loaded(
+    tiny_checkpoint: Checkpoint, chip: str
+) -> None:
+    for dtype, why in {"bfloat16": "has no bfloat16", "float32": "multiplies float32 matrices in float16"}.items():
+        with pytest.raises(UsageError) as refused:
+            components.choose_dtype(dtype, tiny_checkpoint, NPU)
+        assert (refused.value.what, refused.value.next) == (f"{chip} {why}", "--dtype float16")
+    assert components.choose_dtype("float16", tiny_checkpoint, NPU) == "float16"
 
 
 def test_loading_leaves_nothing_of_another_dtype(tiny_bfloat16: Loaded) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import soundfile
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from model import captions, checkpoint, decoding, prompts, transcribe
+from model.alignment import Word
 from model.audio import AudioFile
 from model.decoding import CtcReader, Decoded, Decoding, Transcriber
 
@@ -116,6 +118,34 @@ def test_out_of_memory_ends_the_run_where_a_size_was_asked_for_or_one_row_does_n
             Transcriber(*speech, Decoding(16, batch_size=size)).decode(WINDOWS, [PROMPT] * len(WINDOWS))
 
 
+def test_each_row_of_a_batch_has_its_own_budget_of_tokens(speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decoding, "budget", lambda self, samples: 4 + samples // 16_000)
+    reader = Transcriber(*speech, Decoding(99, batch_size=5))
+    together = reader.decode(WINDOWS, [PROMPT] * len(WINDOWS))
+    alone = [reader.decode([window], [PROMPT])[0] for window in WINDOWS]
+    assert together == alone
+    assert len({decoded.tokens for decoded in together if decoded.ended == "limit"}) >= 2
+
+
+def test_words_get_their_times_where_they_are_asked_for(speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def align(text: str, spelled: Any) -> tuple[Word, ...]:
+        seen.append((text, spelled.shape))
+        return (Word(0.1, 0.2, text),)
+
+    monkeypatch.setattr("model.alignment.align", align)
+    plain = Transcriber(*speech, Decoding(8)).decode(WINDOWS[:1], [PROMPT])
+    assert seen == []
+    for reader in (Transcriber(*speech, Decoding(8), align=True), CtcReader(*speech, align=True)):
+        (decoded,) = reader.decode(WINDOWS[:1], [PROMPT])
+        assert decoded.words == (Word(0.1, 0.2, decoded.text),)
+    assert seen[0][0] == plain[0].text
+    assert seen[0][1][0] == 50  # frames of 20 ms in a second
+    translation = prompts.build("translate", target="de")
+    assert Transcriber(*speech, Decoding(8), align=True).decode(WINDOWS[:1], [translation])[0].words == ()
+
+
 def test_more_positions_than_the_language_model_has_are_refused(speech: Speech) -> None:
     with pytest.raises(UsageError, match="with 4090 new tokens, exceed the 4096 of the language model"):
         Transcriber(*speech, Decoding(4090)).decode(WINDOWS[:1], [PROMPT])
@@ -187,8 +217,9 @@ def test_files_are_transcribed_in_order_and_a_bad_one_does_not_end_the_batch(spe
     assert [Path(transcript.path).name for transcript in found] == ["a.wav", "text.wav", "b.flac"]
     assert [transcript.error is None for transcript in found] == [True, False, True]
     assert len(found[2].segments) >= 3
-    assert found[2].segments[-1].end == 5.0
-    assert all(one.end == other.start for one, other in zip(found[2].segments, found[2].segments[1:], strict=False))
+    read = [segment.window for segment in found[2].segments if segment.window is not None]
+    assert (read[0][0], read[-1][1]) == (0.0, 5.0)
+    assert all(one[1] == other[0] for one, other in pairwise(read))
     assert [name for name, _ in streamed] == ["a.wav"] + ["b.flac"] * len(found[2].segments)
     assert found[0].provenance is not None
     assert found[0].provenance["rate"] == 16_000
@@ -201,8 +232,9 @@ def test_silent_windows_are_not_decoded(speech: Speech, tmp_path: Path) -> None:
             Transcriber(*speech, Decoding(8)), [recording(tmp_path, "a.wav", samples)], PROMPT, limit_seconds=2.0
         )
     )
-    silent = [segment for segment in found.segments if segment.notes == (transcribe.SILENT,)]
+    silent = [segment for segment in found.segments if segment.ended is None]
     assert silent
+    assert {segment.notes for segment in silent} == {("silent (its loudest at -inf dBFS): not decoded",)}
     assert all(segment.text == "" for segment in silent)
     assert found.segments[0].text
 
@@ -217,7 +249,7 @@ def test_damage_is_said_after_what_could_be_read(speech: Speech, tmp_path: Path)
 
 def test_interruption_keeps_what_was_decoded(speech: Speech, tmp_path: Path) -> None:
     def interrupt(path: str, segment: captions.Segment) -> None:
-        if segment.start > 0:
+        if segment.window is not None and segment.window[0] > 0:
             raise KeyboardInterrupt
 
     files = [recording(tmp_path, "a.wav", noise(6.0)), recording(tmp_path, "b.wav", noise(1.0))]

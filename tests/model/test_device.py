@@ -15,6 +15,7 @@ import torch
 from env import npu_emulator
 from env.device_name import Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
+from model import cpu
 from model import device as devices
 from model.device import Device, resolve, runtime_errors
 
@@ -26,12 +27,13 @@ class Runtime(SimpleNamespace):
     """What torch.npu or torch.cuda answers."""
 
     def __init__(self, count: int = 1, **more: Any) -> None:
-        super().__init__(
-            device_count=lambda: count,
-            set_device=lambda index: None,
-            get_device_properties=lambda index: SimpleNamespace(total_memory=64 * 2**30),
-            **more,
-        )
+        answers = {
+            "device_count": lambda: count,
+            "set_device": lambda index: None,
+            "get_device_name": lambda index: "Ascend910B4",
+            "get_device_properties": lambda index: SimpleNamespace(total_memory=64 * 2**30),
+        }
+        super().__init__(**{**answers, **more})
 
 
 @pytest.fixture
@@ -81,6 +83,14 @@ def test_missing_cann_libraries_are_named(torch_npu: Path) -> None:
     assert isinstance(error, DeviceError)
     assert "does not load: libhccl.so: cannot open shared object file: No such file or directory" in error.what
     assert "set_env.sh" in error.next
+
+
+def test_a_bare_exception_of_torch_npu_is_a_device_error_too(torch_npu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """_cann_package_check of torch_npu/utils/npu_intercept.py raises them; `auto` goes on to the CPU."""
+    torch_npu.write_text("raise Exception('ASCEND_HOME_PATH : /gone does not exist.')", encoding="utf-8")
+    assert isinstance(refusal("npu:0"), DeviceError)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert resolve("auto").label == "cpu"
 
 
 def test_a_second_accelerator_is_named(torch_npu: Path) -> None:
@@ -181,6 +191,21 @@ def test_an_npu_is_asked_for_the_same_bits_in_every_run(monkeypatch: pytest.Monk
     assert devices.deterministic()
 
 
+@pytest.mark.usefixtures("torch_npu")
+@pytest.mark.parametrize("chip", ["Ascend910B4", "Ascend310P3"])
+def test_operators_are_not_compiled_anew_for_every_shape(chip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    switched: list[bool] = []
+    runtime = Runtime(
+        get_device_name=lambda index: chip,
+        is_bf16_supported=lambda: chip == "Ascend910B4",
+        set_compile_mode=lambda jit_compile: switched.append(jit_compile),
+    )
+    monkeypatch.setattr(torch, "npu", runtime)
+    monkeypatch.setattr(Device, "torch_device", "cpu")
+    resolve("npu:0")
+    assert switched == ([] if chip == "Ascend910B4" else [False])
+
+
 @pytest.mark.slow
 def test_off_the_npu_transformers_cannot_import_a_torch_npu_that_does_not_load(torch_npu: Path) -> None:
     # In a process of its own: what is hidden stays hidden. transformers asks find_spec, then imports unguarded.
@@ -214,6 +239,41 @@ def test_out_of_memory_is_one_error_on_every_device(kind: Kind, message: str, mo
     assert caught.value.why == message
 
 
+# What CANN says where its own memory is short, not torch-npu's allocator's: error_code.json of hicann/runtime, and
+# NPUErrorCodes.h and isCannOOM (NPUException.cpp) of torch-npu v7.3.1.
+OF_CANN = [
+    "EL0004: [PID: 7] Failed to allocate memory requested by RUNTIME module.\n        Solution: Close applications ...",
+    "copy:NPU.cpp:1 NPU function error: call, error code is 207001\n[ERROR] ERR00100 PTA call acl api failed",
+    "[Error]: Failed to apply for memory.\n        Rectify the fault based on the error information in the ascend log.",
+    "EZ9999: The memory on the device is exhausted. \n",
+    "copy:NPU.cpp:1 NPU function error: call, error code is 207018",
+]
+
+
+@pytest.mark.parametrize("message", OF_CANN)
+def test_cann_s_own_out_of_memory_is_one_and_is_not_tried_again(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "total_memory_bytes", 64 * 2**30)
+    with pytest.raises(OutOfMemoryError) as caught, runtime_errors(NPU, "running encoder"):
+        raise RuntimeError(message)
+    assert not caught.value.again
+
+
+def test_what_an_allocator_refuses_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "total_memory_bytes", 64 * 2**30)
+    for kind, message in OUT_OF_MEMORY.items():
+        with pytest.raises(OutOfMemoryError) as caught, runtime_errors(Device(kind, 0, kind), "running encoder"):
+            raise RuntimeError(message)
+        assert caught.value.again
+
+
+def test_a_chip_without_bfloat16_is_not_told_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "total_memory_bytes", 64 * 2**30)
+    monkeypatch.setattr(torch, "npu", Runtime(is_bf16_supported=lambda: False), raising=False)
+    with pytest.raises(OutOfMemoryError) as caught, runtime_errors(NPU, "running encoder"):
+        raise RuntimeError(OUT_OF_MEMORY["npu"])
+    assert caught.value.next.endswith("--dtype float16")
+
+
 def test_a_real_allocation_that_fails_is_out_of_memory() -> None:
     with pytest.raises(OutOfMemoryError), runtime_errors(CPU, "allocating"):
         torch.empty(2**60, dtype=torch.float32)
@@ -230,6 +290,9 @@ def test_python_s_memory_error_is_out_of_memory() -> None:
     [
         ("copy_d2h:build/CopyKernel.cpp:118 NPU function error, error code is 507018", "error code is 507018"),
         ("operator(): aclnnMatmul failed\n[ERROR] ERR00100 PTA call acl api failed", "ERR00100"),
+        # With TORCH_NPU_COMPACT_ERROR_OUTPUT=1 (NPUException.h) nothing of torch-npu's own is left.
+        ("EZ9999: Inner Error!\nEZ9999: The error from device 0, kernel task happen error", "EZ9999"),
+        ("EE1001: [PID: 7] The argument is invalid.", "EE1001"),
     ],
 )
 def test_an_error_code_of_the_npu_runtime_is_a_device_error(message: str, code: str) -> None:
@@ -237,6 +300,18 @@ def test_an_error_code_of_the_npu_runtime_is_a_device_error(message: str, code: 
         raise RuntimeError(message)
     assert caught.value.what == f"npu:0 failed while running encoder: {message.splitlines()[0]}"
     assert caught.value.why == f"the NPU runtime reported {code}"
+
+
+def test_an_error_that_comes_late_says_so_and_how_to_find_the_operator() -> None:
+    text = (
+        "The Inner error is reported as above. The process exits for this inner error, and the current working "
+        "operator name is MatMul.\nSince the operator is called asynchronously, the stacktrace may be inaccurate.\n"
+        "[ERROR] 2026-11-25-16:00:00 (PID:7, Device:0, RankID:-1) ERR00100 PTA call acl api failed.\n"
+    )
+    with pytest.raises(DeviceError) as caught, runtime_errors(NPU, "running encoder"):
+        raise RuntimeError(text)
+    assert caught.value.why == "the NPU runtime reported ERR00100, late: an operator before this one failed"
+    assert caught.value.next.startswith("ASCEND_LAUNCH_BLOCKING=1 before the same command")
 
 
 def test_other_errors_pass_through() -> None:
@@ -307,4 +382,4 @@ CPU_INFO = {
 @pytest.mark.parametrize(("text", "name"), CPU_INFO.values(), ids=CPU_INFO)
 def test_the_cpu_is_named_on_both_architectures(text: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path, **options: text)
-    assert devices._cpu_name().endswith(name)
+    assert cpu.name().endswith(name)

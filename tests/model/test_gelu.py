@@ -11,8 +11,9 @@ import torch
 from model import gelu
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, project
-from model.device import WITH_GELU_V2, resolve
+from model.device import resolve
 from model.gelu import Gelu
+from model.npu import WITH_GELU_V2
 from model.reference import Reference
 
 

@@ -12,6 +12,12 @@ TRAINED: list[tuple[dict[str, Any], str]] = [
     ({}, "can you transcribe the speech into a written format?"),
     ({"language": "ja"}, "can you transcribe the speech into a written format?"),
     ({"punctuate": True}, "transcribe the speech with proper punctuation and capitalization."),
+    ({"punctuate": True, "language": "de"}, "transcribe the speech with proper punctuation and capitalization."),
+    (
+        {"punctuate": True, "language": "de", "tell_language": True},
+        "transcribe the German speech with proper punctuation and capitalization.",
+    ),
+    ({"language": "de", "tell_language": True}, "can you transcribe the speech into a written format?"),
     ({"keywords": ["Ascend", "CANN"]}, "transcribe the speech to text. Keywords: Ascend, CANN"),
     ({"keywords": [" Ascend ", "", "CANN", "Ascend"]}, "transcribe the speech to text. Keywords: Ascend, CANN"),
     ({"task": "translate"}, "translate the speech to English."),
@@ -63,6 +69,34 @@ def test_a_prompt_of_the_users_own_is_marked_unless_its_wording_is_trained() -> 
     assert not prompts.build(prompt="Transcribe the audio.").trained
     assert prompts.build(prompt="translate the speech to German.").trained
     assert prompts.build(prompt="before <|audio|> after").content == "before <|audio|> after"
+
+
+@pytest.mark.parametrize(
+    ("text", "trained"),
+    [
+        ("transcribe the speech to text. Keywords: Ascend, CANN", True),
+        ("<|audio|>transcribe the Japanese speech with proper punctuation and capitalization.", True),
+        ("translate the speech to German. Keywords: Ascend", True),
+        ("translate the speech to Mandarin with proper punctuation and capitalization.", True),
+        ("transcribe the speech to text. Keywords: ", False),
+        ("transcribe the Klingon speech with proper punctuation and capitalization.", False),
+        ("Can you transcribe the speech into a written format?", False),
+    ],
+)
+def test_the_vendors_own_forms_are_no_guess(text: str, trained: bool) -> None:
+    """granite_speech/prompts.py, default_instruction and add_keyword_bias_instruction."""
+    assert prompts.build(prompt=text).trained is trained
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("en-US", "en"), ("English", "en"), ("ja_JP", "ja"), ("deu", "de"), ("FR", "fr"), ("pt-BR", "pt"),
+     ("cmn_hans_cn", "zh"), ("zh-CN", "zh"), ("français", "fr"), ("franc\u0327ais", "fr"), (" de ", "de"),
+     ("tlh", "tlh")],
+)  # fmt: skip
+def test_a_language_is_known_as_people_write_it(text: str, code: str) -> None:
+    """Common Voice locales (zh-CN), FLEURS configurations (cmn_hans_cn, pt_br), ISO 639-2 of NeMo and Kaldi sets."""
+    assert prompts.language_code(text) == code
 
 
 def test_every_pair_of_the_model_has_a_prompt_and_no_other() -> None:

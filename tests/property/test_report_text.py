@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from markdown_it.token import Token
 from msgspec import structs
 
 from env.language import LANGUAGES
+from tests.verify.page import Page
 from verify.report.campaign import FAULTS_FILE, Campaign, CleanOutcome, FaultOutcome, Project, count, parse
+from verify.report.html import render_html
 from verify.report.markdown import block, cell, code, tail
+from verify.report.render import DOCUMENTS as KINDS
 from verify.report.render import render
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.text import one_line
@@ -26,10 +31,12 @@ DATA = Path(__file__).resolve().parents[1] / "data" / "report"
 HEALTHY = read_evidence(DATA / "cpu-stand-in")
 FAULTS = (DATA / "emulated-faults" / FAULTS_FILE).read_text(encoding="utf-8")
 CAMPAIGN = parse(FAULTS)
+ELEMENTS = set(Page(render_html(HEALTHY)).tags) | {"figure", "figcaption", "svg", "desc", "details", "summary", "text"}
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")  # what a terminal or a reader's eye obeys
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 # Rendering takes milliseconds here and more on a busy machine: no deadline, and fewer examples than the default.
-whole_documents = settings(deadline=None, max_examples=60)
+whole_documents = settings(deadline=None, max_examples=40)
 
 hostile = st.text(
     st.one_of(st.sampled_from("|`\\*_<>[]()~$&#-+=!.:1\n\r\t\x0b\x1b\u2028\u202e\ud800 "), st.characters())
@@ -38,6 +45,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | hostile
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(hostile, inner, max_size=4)
 )
+DOCUMENTS = list(itertools.product(LANGUAGES, KINDS))
 checks = st.sampled_from(sorted(HEALTHY.records))
 
 
@@ -90,16 +98,22 @@ def test_a_block_ends_where_it_should(lines: list[str]) -> None:
 def test_no_reason_or_log_breaks_a_table(
     check: str, status: Status, reason: str, log: list[str], language: Any
 ) -> None:
-    calm = render(with_record(check, status=status, reason="why" if reason.split() else "", log=("line",)), language)
-    document = render(with_record(check, status=status, reason=reason, log=tuple(log)), language)
-    assert tables(document) == tables(calm)
+    plain_reason = with_record(check, status=status, reason="why" if reason.split() else "", log=("line",))
+    hostile_reason = with_record(check, status=status, reason=reason, log=tuple(log))
+    for kind in KINDS:
+        calm = render(plain_reason, language, document=kind)
+        assert tables(render(hostile_reason, language, document=kind)) == tables(calm)
+    page = render_html(hostile_reason)
+    assert Page(page).elements == Page(render_html(plain_reason)).elements
+    assert not UNSHOWN.search(page)
 
 
 @whole_documents
 @given(checks, st.dictionaries(hostile, anything, max_size=4), st.dictionaries(hostile, anything, max_size=4))
 def test_no_data_or_signature_stops_a_document(check: str, data: dict[str, Any], signature: dict[str, Any]) -> None:
-    for language in LANGUAGES:
-        render(with_record(check, data=data, signature=signature), language).encode()
+    for language, document in DOCUMENTS:
+        render(with_record(check, data=data, signature=signature), language, document=document).encode()
+    assert set(Page(render_html(with_record(check, data=data, signature=signature))).tags) <= ELEMENTS
 
 
 @st.composite
@@ -119,19 +133,33 @@ def mutated(draw: st.DrawFn) -> Evidence:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(mutated())
 def test_no_mutated_figure_stops_a_document(evidence: Evidence) -> None:
-    for language in LANGUAGES:
-        render(evidence, language).encode()
+    for language, document in DOCUMENTS:
+        render(evidence, language, document=document).encode()
+    page = render_html(evidence)
+    assert set(Page(page).tags) <= ELEMENTS
+    assert not UNSHOWN.search(page)
+    assert len(page.encode()) < 2 * 2**20
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000_000, "<b>" * 3_000_000, "\u202e" * 10_000_000, "`|" * 5_000_000])
+def test_megabytes_in_one_value_do_not_become_a_document(text: str) -> None:
+    data = json.loads(json.dumps(HEALTHY.records["speech"].data))
+    data["transcripts"][0]["hypothesis"] = text
+    evidence = with_record("speech", data=data, reason=text)
+    for language, document in DOCUMENTS:
+        assert len(render(evidence, language, document=document)) < 400_000
+    assert len(render_html(evidence)) < 400_000
 
 
 @whole_documents
 @given(anything, anything)
 def test_no_setup_stops_a_document(data: Any, status: Any) -> None:
     evidence = replace(HEALTHY, setup={"schema": 1, "status": status, "reason": status, "data": data})
-    for language in LANGUAGES:
-        render(evidence, language).encode()
+    for language, document in DOCUMENTS:
+        render(evidence, language, document=document).encode()
 
 
 @given(st.dictionaries(checks, st.sampled_from(list(Status))))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from env.errors import DeviceError
+from env.errors import DeviceError, UsageError
 from model.signature import Signature
 from verify.reference.figures import Figures
 from verify.run.records import Outcome, Status
@@ -72,6 +76,21 @@ def leaves_a_child_behind(session: Verification) -> Outcome:
     os._exit(3)
 
 
+def leaves_a_daemon_behind(session: Verification) -> Outcome:
+    """End as a crash does, with a process in a session of its own."""
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", "import threading; threading.Event().wait()"], start_new_session=True
+    )
+    print(f"daemon {daemon.pid}", flush=True)
+    os._exit(3)
+
+
+def removes_the_run(session: Verification) -> Outcome:
+    """What a cleaning job does, or a user who thought that the run had ended."""
+    shutil.rmtree(session.context.run_folder)
+    return Outcome(Status.PASS)
+
+
 def says_no_more(session: Verification) -> Outcome:
     """Close every pipe and never end, as a device runtime whose teardown hangs."""
     os.closerange(3, 256)
@@ -101,7 +120,71 @@ def hangs(session: Verification) -> Outcome:
     return Outcome(Status.PASS)
 
 
+def fails_in_the_runtime(session: Verification) -> Outcome:
+    """Judge numbers that are wrong because the runtime has failed."""
+    print("NPU function error: synchronize, error code is 507015")
+    return Outcome(Status.FAIL, "encoder: relative L2 0.5, expected below 0.01")
+
+
+def fails_late(session: Verification) -> Outcome:
+    """An NPU's error as torch-npu raises it, with its cause in CANN's own log."""
+    sys.modules["torch_npu"] = ModuleType("torch_npu")
+    folder = Path(os.environ["ASCEND_PROCESS_LOG_PATH"], "debug", "plog")
+    folder.mkdir(parents=True)
+    moments = ("2026-11-25-16:00:00.000.001", "2026-11-25-16:00:00.000.002")
+    lines = [f"[ERROR] TBE({os.getpid()},python):{moment} [a.cpp:1]7 No module named 'decorator'" for moment in moments]
+    plog = folder / f"plog-{os.getpid()}_20261125160000000.log"
+    plog.write_text("\n".join([*lines, "[WARNING] RUNTIME(7,python):slow", ""]), encoding="utf-8")
+    raise RuntimeError("The Inner error is reported as above. The process exits for this inner error, and ... MatMul.")
+
+
+def refuses_an_option(session: Verification) -> Outcome:
+    sys.modules["torch_npu"] = ModuleType("torch_npu")
+    raise UsageError("Ascend310P3 has no bfloat16", next="--dtype float16")
+
+
+def falls_back(session: Verification) -> Outcome:
+    """Pass with an operator that torch-npu ran on the host, in its words."""
+    print(
+        "[W1125 16:00:00.0 VariableFallbackKernel.cpp:250] Warning: CAUTION: The operator 'aten::lgamma' is not "
+        "currently supported on the NPU backend and will fall back to run on the CPU. This may have performance "
+        "implications."
+    )
+    return on_the_device(session)
+
+
+def on_the_device(session: Verification) -> Outcome:
+    return Outcome(Status.PASS, signature=Signature(device="npu:0"))
+
+
+def shows_its_environment(session: Verification) -> Outcome:
+    names = ("ASCEND_PROCESS_LOG_PATH", "ASCEND_WORK_PATH", "TORCH_NPU_DISABLED_WARNING", "TORCH_CPP_LOG_LEVEL")
+    return Outcome(Status.PASS, " ".join(str(os.environ.get(name)) for name in names))
+
+
 def asks_for_ctrl_c(session: Verification) -> Outcome:
     """Interrupt the parent, as a user does, and never end."""
     os.kill(os.getppid(), signal.SIGINT)
     return hangs(session)
+
+
+# What a check may leave behind: a process of its group, one with a session of its own, one of a session's own.
+FAMILY = """
+import os, subprocess, sys
+held = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+if (child := os.fork()) == 0:
+    os.setsid()
+    os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"])
+print(os.getpid(), held.pid, child, flush=True)
+held.wait()
+"""
+
+
+def has_a_family(session: Verification) -> Outcome:
+    """Never end, with processes of three kinds; the run's pipe "family" is told who they are: verify, worker, they."""
+    with subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = process.stdout.readline()
+        (session.context.run_folder / "family").write_text(f"{os.getppid()} {os.getpid()} {pids}", encoding="utf-8")
+        process.wait()
+    return Outcome(Status.PASS)

@@ -20,9 +20,9 @@ def evidence_of(run: str) -> Evidence:
     return read_evidence(DATA / run)
 
 
-def document(run: str, language: Language) -> str:
+def document(run: str, language: Language, kind: str = "evidence") -> str:
     """A run's document, with the appendix where a fault campaign stands beside its records."""
-    return render(evidence_of(run), language, attached(DATA / run))
+    return render(evidence_of(run), language, attached(DATA / run), document=kind)
 
 
 def section(text: str, heading: str) -> str:
@@ -35,7 +35,8 @@ def section(text: str, heading: str) -> str:
         fenced ^= line.startswith("```")
         if line.startswith("#") and not fenced:
             break
-        lines.append(line)
+        if not line.startswith("<a id="):
+            lines.append(line)
     return "\n".join(lines).strip() + "\n"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from env import builder
 from env.builder import Stamp
+from env.ending import interrupt_once, nothing_left
 from env.errors import run_main
 from verify import __main__ as program
 from verify.run import plan
@@ -38,4 +39,6 @@ def small_run(names: Sequence[str], words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_main(lambda: small_run(sys.argv[1].split(","), sys.argv[2:]))
+    interrupt_once()
+    with nothing_left():
+        run_main(lambda: small_run(sys.argv[1].split(","), sys.argv[2:]))

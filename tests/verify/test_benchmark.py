@@ -130,7 +130,7 @@ def test_floors_are_the_better_of_two_measurements(
     tiny_bfloat16: Loaded, tiny_inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = iter([FloorsFigures(read_gb_s=1.0, gemm_gflop_s=9.0), FloorsFigures(read_gb_s=2.0, gemm_gflop_s=8.0)])
-    monkeypatch.setattr(benchmark, "measure_floors", lambda device, dtype: next(rates))
+    monkeypatch.setattr(benchmark, "measure_floors", lambda device, dtype, seconds=None: next(rates))
     parts = run_parts(tiny_bfloat16, tiny_inputs)
     found = benchmark.measure(tiny_bfloat16, tiny_inputs, parts, warmup=0, rounds=1, floors=True)
     assert found.floors == FloorsFigures(read_gb_s=2.0, gemm_gflop_s=9.0)

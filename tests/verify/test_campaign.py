@@ -264,15 +264,15 @@ def run(tmp_path: Path) -> Path:
 def test_a_campaign_is_kept_and_shown_from_then_on(run: Path, tmp_path: Path) -> None:
     assert main(["--run", str(run)]) == 0
     for language in LANGUAGES:
-        golden = (CASE / f"report.{language}.md").read_text(encoding="utf-8")
-        plain = golden[: golden.index(HEADS[language])].rstrip() + "\n"
-        assert (run / f"report.{language}.md").read_text(encoding="utf-8") == plain
+        golden = (CASE / f"evidence.{language}.md").read_text(encoding="utf-8")
+        plain = golden[: golden.index('<a id="faults">')].rstrip() + "\n"
+        assert (run / f"evidence.{language}.md").read_text(encoding="utf-8") == plain
     assert main(["--run", str(run), "--faults", str(CASE / FAULTS_FILE), "--output", str(tmp_path / "first")]) == 0
     assert (run / FAULTS_FILE).read_bytes() == (CASE / FAULTS_FILE).read_bytes()
     moved = Path(shutil.move(run, tmp_path / "elsewhere"))
     assert main(["--run", str(moved)]) == 0
     for language in LANGUAGES:
-        name = f"report.{language}.md"
+        name = f"evidence.{language}.md"
         assert (moved / name).read_bytes() == (tmp_path / "first" / name).read_bytes() == (CASE / name).read_bytes()
 
 

@@ -331,16 +331,20 @@ def test_a_model_with_parameters_too_many_fails(session: Verification, monkeypat
     assert outcome.reason == "3,884,266 parameters loaded, 3,884,256 in the checkpoint"
 
 
-@pytest.mark.parametrize(("level", "measured"), [(2, False), (3, True)])
-def test_floors_are_measured_from_level_three_on(
-    tiny_float32: Loaded, monkeypatch: pytest.MonkeyPatch, level: int, measured: bool
+@pytest.mark.parametrize(("level", "calls"), [(2, [benchmark.QUICK_FLOOR_SECONDS]), (3, [None, None])])
+def test_floors_are_measured_once_and_short_below_level_three(
+    tiny_float32: Loaded, monkeypatch: pytest.MonkeyPatch, level: int, calls: list[float | None]
 ) -> None:
-    monkeypatch.setattr(
-        benchmark, "measure_floors", lambda device, dtype: FloorsFigures(read_gb_s=1.0, gemm_gflop_s=1.0)
-    )
+    spent: list[float | None] = []
+
+    def floors(device: object, dtype: str, seconds: float | None = None) -> FloorsFigures:
+        spent.append(seconds)
+        return FloorsFigures(read_gb_s=1.0, gemm_gflop_s=1.0)
+
+    monkeypatch.setattr(benchmark, "measure_floors", floors)
     outcome = benchmark.check(session_of(tiny_float32.checkpoint.folder, tiny_float32, level))
-    assert (outcome.data["floors"] is not None) == measured
-    assert (outcome.data["components"]["encoder"]["floor_ms"] is not None) == measured
+    assert spent == calls
+    assert outcome.data["components"]["encoder"]["floor_ms"] is not None
     signature = fields(outcome)
     assert signature["n"] == len(outcome.data["total"]["samples_ms"]) == 3
     assert signature["warmup"] == 1

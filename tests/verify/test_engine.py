@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ from verify.run.screen import failures
 
 def check(name: str, limit: float = 20.0) -> Check:
     return Check(name, 1, limit, function=f"tests.verify.bad_checks:{name}")
+
+
+@pytest.fixture(autouse=True)
+def no_variables_of_cann(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ASCEND_PROCESS_LOG_PATH", "ASCEND_WORK_PATH"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -98,9 +105,16 @@ def test_a_worker_that_falls_silent_and_never_ends_is_ended(context: Context, mo
     assert after.status is Status.PASS
 
 
+def test_what_a_dead_worker_started_is_gone_before_the_next_begins(context: Context) -> None:
+    left, after = run(context, check("leaves_a_daemon_behind"), check("passes"))
+    pid = int(left.log[-1].removeprefix("daemon "))
+    assert after.status is Status.PASS
+    assert not Path(f"/proc/{pid}/exe").exists()
+
+
 def test_a_worker_that_a_driver_holds_is_left_behind(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "LAST_WORDS_S", 0.1)
-    kept = child.Child(Path(sys.executable), context, context.run_folder / "worker.log")
+    kept = child.Child(Path(sys.executable), context, 1)
     signals: list[int] = []
     monkeypatch.setattr(kept, "_signal", lambda number, *, group=False: signals.append(number))  # as if it did nothing
     kept.close()
@@ -155,6 +169,50 @@ def test_checks_share_one_warm_worker_until_it_dies(context: Context) -> None:
     assert fresh.data["runs"] == 1
 
 
+@pytest.mark.parametrize("name", ["fails_late", "fails_in_the_runtime"])
+def test_after_an_error_of_an_npu_s_runtime_its_process_checks_nothing_more(context: Context, name: str) -> None:
+    """torch-npu drops every later operator of that process without a word (v7.3.1, NPUQueue.cpp, Enqueue)."""
+    before, broken, after = run(context, check("passes"), check(name), check("passes"))
+    assert [record.worker for record in (before, broken, after)] == [1, 1, 2]
+    assert after.data["pid"] != before.data["pid"]
+    assert after.data["runs"] == 1
+
+
+@pytest.mark.parametrize("name", ["refuses_an_option", "raises_for_the_user", "raises"])
+def test_what_no_npu_has_failed_in_costs_no_new_worker(context: Context, name: str) -> None:
+    broken, after = run(context, check(name), check("passes"))
+    assert (broken.status, broken.worker, after.worker) == (Status.ERROR, 1, 1)
+
+
+def test_cann_s_own_errors_are_in_the_record_and_the_doctor_reads_them(context: Context) -> None:
+    (record,) = run(context, check("fails_late"))
+    assert [line.partition("python):")[2] for line in record.plog] == ["[a.cpp:1]7 No module named 'decorator'"]
+    assert "TBE_DEPS" in [known["id"] for known in record.data["doctor"]]
+    assert record.rerun == "ASCEND_LAUNCH_BLOCKING=1 again fails_late"
+    assert "No module named 'decorator'" in "\n".join(failures([record]))
+
+
+def test_a_pass_with_an_operator_on_the_host_is_no_pass_of_the_device(context: Context) -> None:
+    """The text comes once a process, so every later check of that worker may have run there too."""
+    first, other, later = run(context, check("falls_back"), check("passes"), check("on_the_device"))
+    assert (first.status, first.reason) == (Status.FAIL, "ran on the CPU: aten::lgamma")
+    assert (other.status, other.cpu_fallback) == (Status.PASS, ("aten::lgamma",))  # it names no device
+    assert (later.status, later.cpu_fallback) == (Status.FAIL, ("aten::lgamma",))
+
+
+def test_cann_writes_into_the_run_s_folder_and_nothing_hides_its_warnings(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TORCH_NPU_DISABLED_WARNING", "TORCH_CPP_LOG_LEVEL"):
+        monkeypatch.setenv(name, "1")
+    (record,) = run(context, check("shows_its_environment"))
+    folder = context.run_folder
+    assert record.reason == f"{folder}/logs/ascend-1 {folder}/ascend-1 None None"
+    monkeypatch.setenv("ASCEND_PROCESS_LOG_PATH", "/elsewhere")
+    (record,) = run(context, check("shows_its_environment"))
+    assert record.reason.startswith("/elsewhere ")
+
+
 def test_each_record_is_on_disk_before_the_next_check_begins(context: Context) -> None:
     seen: list[tuple[str, list[str]]] = []
 
@@ -191,6 +249,15 @@ def test_a_full_disk_loses_no_finished_record(context: Context, monkeypatch: pyt
         run(context, check("passes"), check("fails"), check("skips"))
     assert read_record(context, "passes").status is Status.PASS
     assert sorted(path.name for path in (context.run_folder / "records").iterdir()) == ["passes.json"]
+
+
+def test_a_run_that_is_removed_meanwhile_ends_and_leaves_no_half(context: Context) -> None:
+    run_folder = context.run_folder / "run"
+    context = replace(context, run_folder=run_folder)
+    records.write_run(run_folder, engine.new_run("run", context, [check("removes_the_run")], "cpu", "nox -s verify"))
+    with pytest.raises(StorageError, match="run was removed while the run was writing to it"):
+        run(context, check("removes_the_run"), check("passes"))
+    assert not run_folder.exists()
 
 
 def test_records_of_an_emulated_run_say_so_even_when_the_worker_died(

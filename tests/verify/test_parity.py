@@ -24,7 +24,7 @@ from verify.reference.make import make
 from verify.reference.numerics import as_array
 from verify.reference.values import Expected, describe
 from verify.run.damage import DamageError, convert
-from verify.run.figures.components import AgreementFigures, ParityReference
+from verify.run.figures.components import AgreementFigures
 
 ALL = {"encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end"}
 
@@ -44,9 +44,9 @@ def test_the_reference_is_wider_than_what_it_judges(
     tiny_float32: Loaded, tiny_bfloat16: Loaded, tiny_inputs: Inputs, tiny_expected: Expected
 ) -> None:
     narrow = parity.measure(tiny_bfloat16, tiny_inputs, tiny_expected)
-    assert narrow.reference == ParityReference(device="cpu", dtype="float32")
+    assert narrow.reference.dtype == "float32"
     wide = parity.measure(tiny_float32, tiny_inputs, tiny_expected)
-    assert wide.reference == ParityReference(device="cpu", dtype="float64")
+    assert wide.reference.dtype == "float64"
     assert not any(entry.identical for name, entry in wide.components.items() if name != "splice")
 
 

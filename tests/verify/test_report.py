@@ -23,7 +23,7 @@ from env.language import LANGUAGES, Language, _
 from tests.verify.report_runs import DATA, RUNS, data_of, document, evidence_of, row, section, with_record
 from verify.report.facts import Facts
 from verify.report.markdown import cell
-from verify.report.render import TEMPLATES, Formatter, render
+from verify.report.render import DOCUMENTS, TEMPLATES, Formatter, render
 from verify.run.plan import CHECKS, COMPONENTS
 from verify.run.records import Evidence, Status, read_evidence
 from verify.run.verdict import judge
@@ -59,31 +59,34 @@ def numbers(text: str) -> list[str]:
 # Whole documents
 
 
+@pytest.mark.parametrize("kind", DOCUMENTS)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("run", GOLDEN)
-def test_document_is_the_golden_one(run: str, language: Language) -> None:
-    assert document(run, language) == (DATA / run / f"report.{language}.md").read_text(encoding="utf-8")
+def test_document_is_the_golden_one(run: str, language: Language, kind: str) -> None:
+    assert document(run, language, kind) == (DATA / run / f"{kind}.{language}.md").read_text(encoding="utf-8")
 
 
 def test_no_other_run_has_its_documents_beside_it() -> None:
-    assert {path.parent.name for path in DATA.glob("*/report.*.md")} == set(GOLDEN)
+    assert {path.parent.name for path in DATA.glob("*/*.*.md")} == set(GOLDEN)
 
 
+@pytest.mark.parametrize("kind", DOCUMENTS)
 @pytest.mark.parametrize("run", RUNS)
-def test_both_languages_hold_the_same_sections_rows_and_figures(run: str) -> None:
-    chinese, english = document(run, "zh"), document(run, "en")
+def test_both_languages_hold_the_same_sections_rows_and_figures(run: str, kind: str) -> None:
+    chinese, english = document(run, "zh", kind), document(run, "en", kind)
     assert list(structure(chinese)) == list(structure(english))
     # "2" of "level 2" and its like are in both; a number that only one sentence holds would show here. The verdict's
     # line, the third, cuts long reasons after as many characters in both.
     assert numbers("".join(chinese.splitlines()[3:])) == numbers("".join(english.splitlines()[3:]))
 
 
+@pytest.mark.parametrize("kind", DOCUMENTS)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("run", RUNS)
-def test_verdict_and_caveats_stand_at_the_head(run: str, language: Language) -> None:
+def test_verdict_and_caveats_stand_at_the_head(run: str, language: Language, kind: str) -> None:
     evidence = evidence_of(run)
     verdict = judge(evidence)
-    text = render(evidence, language)
+    text = render(evidence, language, document=kind)
     head = text[: text.index("\n## ", text.index("\n## ") + 1)]
     assert verdict.headline(language) in head.splitlines()[2]
     assert ("EMULATED" in head) == any(record.emulated for record in evidence.records.values())

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 
 from env.language import _
 from tests.verify.report_runs import RUNS, document, evidence_of, with_record
-from verify.report.render import render
+from verify.report.render import DOCUMENTS, render
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 SENTENCE = re.compile(r"(?<![\w.-])[A-Za-z][A-Za-z'’-]*(?: [A-Za-z][A-Za-z'’-]*){3,}(?![\w])")
@@ -71,9 +71,10 @@ def sentences(markdown: str) -> list[str]:
     return [match[0] for text in texts(markdown) for match in SENTENCE.finditer(NAMES.sub("", text))]
 
 
+@pytest.mark.parametrize("kind", DOCUMENTS)
 @pytest.mark.parametrize("run", RUNS)
-def test_no_english_sentence_stands_in_the_chinese_document(run: str) -> None:
-    assert sentences(document(run, "zh")) == []
+def test_no_english_sentence_stands_in_the_chinese_document(run: str, kind: str) -> None:
+    assert sentences(document(run, "zh", kind)) == []
 
 
 @pytest.mark.parametrize("run", RUNS)

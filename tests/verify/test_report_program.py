@@ -17,6 +17,8 @@ from tests.verify.report_runs import DATA
 from verify.report.__main__ import latest_run, main
 
 ROOT = Path(__file__).resolve().parents[2]
+NAMES = [f"{document}.{language}.md" for document in ("report", "evidence") for language in LANGUAGES]
+NAMES += ["report.html"]
 
 
 def copied(run: str, folder: Path) -> Path:
@@ -38,8 +40,7 @@ def test_same_bytes_in_another_folder_locale_time_zone_and_hash_seed(tmp_path: P
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-    for language in LANGUAGES:
-        name = f"report.{language}.md"
+    for name in NAMES:
         assert (tmp_path / "out" / name).read_bytes() == (DATA / "npu-failed" / name).read_bytes()
         assert str(tmp_path).encode() not in (tmp_path / "out" / name).read_bytes()
 
@@ -66,7 +67,7 @@ def test_newest_run_is_rendered_into_its_own_folder(tmp_path: Path, capsys: pyte
     (tmp_path / "20260803T100000Z-0000").mkdir()  # a run that died before it wrote anything
     assert main(["--results", str(tmp_path)]) == 0
     *paths, line = capsys.readouterr().out.splitlines()
-    assert paths == [str(newest / "report.zh.md"), str(newest / "report.en.md")]
+    assert paths == [str(newest / name) for name in NAMES]
     assert line.startswith("verified (stand-in weights) · cpu (auto) · ")
 
 

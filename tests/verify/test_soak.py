@@ -89,3 +89,14 @@ def test_a_soak_belongs_to_level_four_and_its_time_limit_follows_the_minutes() -
 def test_what_the_process_holds_is_read_from_the_system() -> None:
     kept = torch.ones(8_000_000)
     assert soak.held_bytes(resolve("cpu")) > kept.numel() * 4
+
+
+@pytest.mark.parametrize(("rounds", "parts"), [(8, 8), (240, 240), (241, 121), (4210, 234)])
+def test_a_series_holds_at_most_as_many_parts_as_a_plot_shows(rounds: int, parts: int) -> None:
+    ends = [float(n + 1) for n in range(rounds)]
+    times = [1.0] * (rounds - 1) + [5.0]
+    series = soak.series(ends, times, [7.0] * rounds)
+    assert len(series.at_s) == len(series.time_s) == len(series.memory_bytes) == parts
+    assert series.at_s[-1] == rounds
+    assert series.longest_s[-1] == 5.0
+    assert set(series.memory_bytes) == {7.0}

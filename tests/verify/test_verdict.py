@@ -33,13 +33,13 @@ def test_verdict_line_and_exit_code(case: str) -> None:
 
 
 def test_cpu_has_no_index() -> None:
-    assert judge(healthy("cpu")).line() == "verified · cpu · bfloat16 · level 2 · 18 pass"
+    assert judge(healthy("cpu")).line() == "verified · cpu · bfloat16 · level 2 · 19 pass"
 
 
 def test_chinese_line_says_the_same() -> None:
     evidence = with_record("benchmark", Status.SKIP, "0 rounds")(healthy("cpu", kind="stand-in"))
     evidence = with_run(device="auto")(evidence)
-    expected = "验证通过（替代权重） · cpu（auto） · bfloat16 · 级别 2 · 17 通过，1 跳过（benchmark: 0 rounds）"
+    expected = "验证通过（替代权重） · cpu（auto） · bfloat16 · 级别 2 · 18 通过，1 跳过（benchmark: 0 rounds）"
     assert judge(evidence).line("zh") == expected
 
 

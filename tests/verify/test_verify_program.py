@@ -43,7 +43,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def report(tmp_path: Path) -> str:
     command = [sys.executable, "-m", "verify.report", "--run", str(tmp_path / "r1")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return (tmp_path / "r1" / "report.en.md").read_text(encoding="utf-8")
+    return (tmp_path / "r1" / "evidence.en.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -85,96 +85,96 @@ POST2 = {"name": "torch-npu", "asked": "2.9.0.post1", "found": "2.9.0.post2", "s
 ALL_SKIPPED = tuple(with_record(name, Status.SKIP, "not here") for name in LEVEL_2)
 
 CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
-    "everything passed": ((), "verified · npu:0 · bfloat16 · level 2 · 18 pass", 0),
-    "npu is npu:0": ((with_run(device="npu"),), "verified · npu:0 · bfloat16 · level 2 · 18 pass", 0),
+    "everything passed": ((), "verified · npu:0 · bfloat16 · level 2 · 19 pass", 0),
+    "npu is npu:0": ((with_run(device="npu"),), "verified · npu:0 · bfloat16 · level 2 · 19 pass", 0),
     "auto stands behind the device": (
         (with_run(device="auto"),),
-        "verified · npu:0 (auto) · bfloat16 · level 2 · 18 pass",
+        "verified · npu:0 (auto) · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "another dtype than that of the option is named": (
         (with_run(dtype="float16"),),
-        "verified · npu:0 · bfloat16 (float16 asked) · level 2 · 18 pass",
+        "verified · npu:0 · bfloat16 (float16 asked) · level 2 · 19 pass",
         0,
     ),
     "a failure fails": (
         (with_record("parity", Status.FAIL, "rel_l2 3e-2 > 1e-2"),),
-        "failed · npu:0 · bfloat16 · level 2 · 17 pass, 1 fail (parity: rel_l2 3e-2 > 1e-2)",
+        "failed · npu:0 · bfloat16 · level 2 · 18 pass, 1 fail (parity: rel_l2 3e-2 > 1e-2)",
         30,
     ),
     "a failure outweighs what broke or is missing": (
         (with_record("parity", Status.FAIL, "far"), with_record("shapes", Status.ERROR, "SIGSEGV"), without("splice")),
-        "failed · npu:0 · bfloat16 · level 2 · 15 pass, 1 fail (parity: far), 1 error (shapes: SIGSEGV), "
+        "failed · npu:0 · bfloat16 · level 2 · 16 pass, 1 fail (parity: far), 1 error (shapes: SIGSEGV), "
         "1 not-run (splice)",
         30,
     ),
     "an unplanned failure counts": (
         (with_record("wer", Status.FAIL, "31 %"),),
-        "failed · npu:0 · bfloat16 · level 2 · 18 pass, 1 fail (wer: 31 %)",
+        "failed · npu:0 · bfloat16 · level 2 · 19 pass, 1 fail (wer: 31 %)",
         30,
     ),
     "a broken check leaves the run incomplete": (
         (with_record("benchmark", Status.ERROR, "out of memory"),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 17 pass, 1 error (benchmark: out of memory)",
+        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass, 1 error (benchmark: out of memory)",
         31,
     ),
     "a missing check leaves the run incomplete": (
         (without("parity", "benchmark"),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 16 pass, 2 not-run (parity, benchmark)",
+        "incomplete · npu:0 · bfloat16 · level 2 · 17 pass, 2 not-run (parity, benchmark)",
         31,
     ),
     "a damaged record leaves the run incomplete": (
         (with_damaged(parity="not JSON"),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 17 pass, 1 error (parity: damaged record: not JSON)",
+        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass, 1 error (parity: damaged record: not JSON)",
         31,
     ),
     "a damaged record of an unplanned check counts": (
         (with_damaged(wer="not JSON"),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass, 1 error (wer: damaged record: not JSON)",
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass, 1 error (wer: damaged record: not JSON)",
         31,
     ),
     "without run.json nobody knows what was planned": (
         (lose_run_file,),
-        "incomplete · npu:0 · bfloat16 · 18 pass · damaged: run.json: not JSON",
+        "incomplete · npu:0 · bfloat16 · 19 pass · damaged: run.json: not JSON",
         31,
     ),
     "a device without the published model's GELU is said so": (
         (with_gelu("tanh"),),
-        "verified · npu:0 · bfloat16 · level 2 · 18 pass · GELU by tanh: up to 4.7e-04 from the published model's",
+        "verified · npu:0 · bfloat16 · level 2 · 19 pass · GELU by tanh: up to 4.7e-04 from the published model's",
         0,
     ),
-    "one that has it is not": ((with_gelu("erf"),), "verified · npu:0 · bfloat16 · level 2 · 18 pass", 0),
+    "one that has it is not": ((with_gelu("erf"),), "verified · npu:0 · bfloat16 · level 2 · 19 pass", 0),
     "a damaged setup.json leaves the run incomplete": (
         (with_damaged(setup="not JSON"),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · damaged: setup.json: not JSON",
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · damaged: setup.json: not JSON",
         31,
     ),
     "a skip is named": (
         (with_record("benchmark", Status.SKIP, "0 rounds"),),
-        "verified · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (benchmark: 0 rounds)",
+        "verified · npu:0 · bfloat16 · level 2 · 18 pass, 1 skip (benchmark: 0 rounds)",
         0,
     ),
     "an essential check cannot be skipped": (
         (with_record("parity", Status.SKIP, "no reference"),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (parity: no reference) · "
+        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass, 1 skip (parity: no reference) · "
         "essential check skipped: parity",
         31,
     ),
     "a run of chosen checks is not the level": (
         (with_run(planned=("device", "parity")), without(*(set(LEVEL_2) - {"device", "parity"}))),
         "incomplete · npu:0 · bfloat16 asked · level 2 · 2 pass · not part of this run: packages, checkpoint, load, "
-        "weights, shapes, splice, generate, determinism, layers, sharp, tokens, repeatability, speech",
+        "definition, weights, shapes, splice, generate, determinism, layers, sharp, tokens, repeatability, speech",
         31,
     ),
     "a checkpoint that cannot hear is not verified": (
         (with_record("speech", Status.SKIP, "no tokenizer.json"),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (speech: no tokenizer.json) · "
+        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass, 1 skip (speech: no tokenizer.json) · "
         "essential check skipped: speech",
         31,
     ),
     "random weights have nothing to say": (
         (with_run(model_dir="synthetic:full"), with_record("speech", Status.SKIP, "no tokenizer.json")),
-        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (speech: no tokenizer.json)",
+        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 18 pass, 1 skip (speech: no tokenizer.json)",
         0,
     ),
     "a stand-in has to try speech all the same": (
@@ -182,12 +182,12 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
             with_run(model_dir="synthetic:full", planned=tuple(name for name in LEVEL_2 if name != "speech")),
             without("speech"),
         ),
-        "incomplete (stand-in weights) · npu:0 · bfloat16 · level 2 · 17 pass · not part of this run: speech",
+        "incomplete (stand-in weights) · npu:0 · bfloat16 · level 2 · 18 pass · not part of this run: speech",
         31,
     ),
     "a stand-in may skip nothing else": (
         (with_run(model_dir="synthetic:full"), with_record("sharp", Status.SKIP, "why")),
-        "incomplete (stand-in weights) · npu:0 · bfloat16 · level 2 · 17 pass, 1 skip (sharp: why) · "
+        "incomplete (stand-in weights) · npu:0 · bfloat16 · level 2 · 18 pass, 1 skip (sharp: why) · "
         "essential check skipped: sharp",
         31,
     ),
@@ -198,69 +198,83 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
     ),
     "nothing ran": (
         (without(*LEVEL_2),),
-        f"not verified · npu:0 asked · bfloat16 asked · level 2 · 18 not-run ({', '.join(LEVEL_2)})",
+        f"not verified · npu:0 asked · bfloat16 asked · level 2 · 19 not-run ({', '.join(LEVEL_2)})",
         31,
     ),
     "only skips are nothing": (ALL_SKIPPED, "not verified", 31),
     "nothing was planned": ((with_run(planned=()), without(*LEVEL_2)), "not verified", 31),
     "a stand-in is named": (
         (with_record("checkpoint", data={"kind": "stand-in"}),),
-        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "a synthetic model is a stand-in whatever its record says": (
         (with_run(model_dir="synthetic:full"),),
-        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified (stand-in weights) · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "weights that no record names are not real": (
         (with_record("checkpoint", data={}),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · weights not identified",
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · weights not identified",
         31,
     ),
     "a check on other weights proves nothing": (
         (with_record("parity", signature={"device": "npu:0", "weights_kind": "stand-in"}),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · not on the checkpoint: parity",
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · not on the checkpoint: parity",
         31,
+    ),
+    "weights that were replaced between two checks are not one model's": (
+        (
+            with_record("shapes", signature={"device": "npu:0", "weights_name": "granite", "weights_sha256": "1"}),
+            with_record("parity", signature={"device": "npu:0", "weights_name": "granite", "weights_sha256": "2"}),
+        ),
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · not on the checkpoint: parity",
+        31,
+    ),
+    "times beyond the chip's reference weaken the verdict": (
+        (with_record("benchmark", data={"beyond_reference": "beyond the reference of 910B4"}),),
+        "verified · npu:0 · bfloat16 · level 2 · 19 pass · "
+        "other times than the reference: beyond the reference of 910B4",
+        0,
     ),
     "the sharp check has weights of its own": (
         (with_record("sharp", signature={"device": "npu:0", "weights_kind": "stand-in"}),),
-        "verified · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "the sharp check is on the device of the run all the same": (
         (with_record("sharp", signature={"device": "cpu", "weights_kind": "stand-in"}),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · not on the asked device: sharp on cpu",
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · not on the asked device: sharp on cpu",
         31,
     ),
     "a check beyond the essential ones may use its own weights": (
         (with_record("float32", signature={"device": "npu:0", "weights_kind": "stand-in"}),),
-        "verified · npu:0 · bfloat16 · level 2 · 19 pass",
+        "verified · npu:0 · bfloat16 · level 2 · 20 pass",
         0,
     ),
     "an emulated record is marked": (
         (with_record("splice", emulated=True),),
-        "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "an emulated device is marked": (
         (with_record("device", data={"kind": "npu", "index": 0, "emulated": True}),),
-        "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified (EMULATED) · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "an emulated failure is marked": (
         (with_record("parity", Status.FAIL, "far", emulated=True),),
-        "failed (EMULATED) · npu:0 · bfloat16 · level 2 · 17 pass, 1 fail (parity: far)",
+        "failed (EMULATED) · npu:0 · bfloat16 · level 2 · 18 pass, 1 fail (parity: far)",
         30,
     ),
     "a substitution is marked": (
         (with_setup(status="pass", data={"apart": [POST2]}),),
-        "verified (substituted versions) · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified (substituted versions) · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "a substitution that only the running environment shows is marked": (
         (with_record("packages", data={"rows": [POST2, {"name": "numpy", "ok": True, "substituted": False}]}),),
-        "verified (substituted versions) · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified (substituted versions) · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "all qualifiers, in one order": (
@@ -269,29 +283,29 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
             with_record("checkpoint", data={"kind": "stand-in"}),
             with_record("machine", emulated=True),
         ),
-        "verified (EMULATED, stand-in weights, substituted versions) · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified (EMULATED, stand-in weights, substituted versions) · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
     "another device than that of the option is no verification": (
         (with_record("device", data={"kind": "cpu", "index": 0}),),
-        "incomplete · cpu (npu:0 asked) · bfloat16 · level 2 · 18 pass · "
+        "incomplete · cpu (npu:0 asked) · bfloat16 · level 2 · 19 pass · "
         "not on the asked device: npu:0 asked, cpu used",
         31,
     ),
     "another card than that of the option is no verification": (
         (with_run(device="npu:1"),),
-        "incomplete · npu:0 (npu:1 asked) · bfloat16 · level 2 · 18 pass · "
+        "incomplete · npu:0 (npu:1 asked) · bfloat16 · level 2 · 19 pass · "
         "not on the asked device: npu:1 asked, npu:0 used",
         31,
     ),
     "one check that fell back to the CPU is named": (
         (with_record("generate", signature={"device": "cpu"}),),
-        "incomplete · npu:0 · bfloat16 · level 2 · 18 pass · not on the asked device: generate on cpu",
+        "incomplete · npu:0 · bfloat16 · level 2 · 19 pass · not on the asked device: generate on cpu",
         31,
     ),
     "a device that no record names is not that of the option": (
         (with_record("device", data={}),),
-        "incomplete · npu:0 asked · bfloat16 · level 2 · 18 pass · device not identified",
+        "incomplete · npu:0 asked · bfloat16 · level 2 · 19 pass · device not identified",
         31,
     ),
     "setup failed before anything ran": (
@@ -306,7 +320,7 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
     ),
     "a failed setup outweighs passes": (
         (with_setup(status="fail", reason="no torch-npu", data={}),),
-        "failed · npu:0 · bfloat16 · level 2 · 18 pass · setup did not succeed: no torch-npu",
+        "failed · npu:0 · bfloat16 · level 2 · 19 pass · setup did not succeed: no torch-npu",
         30,
     ),
     "setup without verification": (
@@ -316,7 +330,7 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
     ),
     "a run without a setup of its own": (
         (lambda evidence: replace(evidence, setup=None),),
-        "verified · npu:0 · bfloat16 · level 2 · 18 pass",
+        "verified · npu:0 · bfloat16 · level 2 · 19 pass",
         0,
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +12,15 @@ import numpy as np
 import torch
 from msgspec import structs
 
-from env.language import _
+from env.language import Message, _, joined
 from model.components import Inputs, Loaded, Step, torch_dtype
-from model.device import Device, runtime_errors
+from model.device import Device, emulated, runtime_errors
 from model.generation import generate
+from model.size import FULL_SIZE
+from verify.reference import chips
+from verify.reference.chips import ReferenceTime
+from verify.run import card
+from verify.run.card import Watch
 from verify.run.figures.benchmark import (
     BenchmarkFigures,
     DecodeFigures,
@@ -24,7 +30,8 @@ from verify.run.figures.benchmark import (
     SummaryFigures,
     TimesFigures,
 )
-from verify.run.records import Outcome, passed
+from verify.run.judgement import of_card
+from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
 DECODE_TOKENS = 16
@@ -35,6 +42,7 @@ READ_BYTES = 256 * 2**20
 GEMM_SIZES = (128, 256, 512, 1024, 2048)
 GEMM_CALL_S = 0.25  # no larger matrix is tried once a product takes this long
 FLOOR_SECONDS = 1.0
+QUICK_FLOOR_SECONDS = 0.1  # below level 3, where both rates may take three seconds with all that is around them
 IN_A_PASS = ("encoder", "projector", "language_model")
 
 
@@ -88,21 +96,23 @@ def measure(
     warmup: int,
     rounds: int,
     floors: bool = False,
+    floor_s: float | None = None,
     budget_s: float | None = None,
 ) -> BenchmarkFigures:
-    """Load, components, the whole, decoding, memory, and with `floors` the machine's.
+    """Load, components, the whole, decoding, memory, and with `floors` the machine's, `floor_s` spent on each rate.
 
     Raises:
         OutOfMemoryError, DeviceError: the device failed.
     """
     device = loaded.device
-    before = measure_floors(device, loaded.dtype) if floors else None
+    before = measure_floors(device, loaded.dtype, floor_s) if floors else None
     reset = device.reset_peak_memory()
     times = {name: _time_part(loaded, step, warmup, rounds, budget_s) for name, step in parts.items()}
     decode = measure_decode(loaded, inputs, runs=max(1, min(rounds, MINIMUM_ROUNDS)), budget_s=budget_s)
     memory = MemoryFigures(**device.peak_memory(), since="benchmark" if reset else "process start")
-    # Once more at the end: a neighbour that slowed one of the two would otherwise raise every floor.
-    machine = None if before is None else better(before, measure_floors(device, loaded.dtype))
+    # Once more at the end, where there is time: a neighbour that slowed the first would otherwise raise every floor.
+    again = floors and floor_s is None
+    machine = better(before, measure_floors(device, loaded.dtype)) if before and again else before
     if machine is not None:
         times, decode = _with_floors(machine, loaded, inputs, times, decode)
     return BenchmarkFigures(
@@ -186,31 +196,33 @@ def measure_decode(loaded: Loaded, inputs: Inputs, *, runs: int, budget_s: float
     )
 
 
-def measure_floors(device: Device, dtype: str) -> FloorsFigures:
+def measure_floors(device: Device, dtype: str, seconds: float | None = None) -> FloorsFigures:
     """What this machine reaches with one operation: reading memory (GB/s) and multiplying matrices (GFLOP/s).
 
     The best of the repeats: a floor is what the machine can do, not what it did on average. The product is the model's
     own operator, with weights [out, in]: a CPU without instructions for bfloat16 does 20 GFLOP/s of those and 1 to 3 of
     the same product with weights [in, out] (AVX2, torch 2.9.0), and a floor from that lay above the model's own time.
     Where a dtype has no instructions large matrices take long, so sizes grow only while a product stays short.
+    Of each rate `seconds` are spent, `FLOOR_SECONDS` where none are named.
     """
+    budget = FLOOR_SECONDS if seconds is None else seconds
     with runtime_errors(device, "measuring the machine's floors"), torch.inference_mode():
         block = torch.ones(READ_BYTES // 4, dtype=torch.float32, device=device.torch_device)
-        read = _fastest(device, block.sum)
+        read = _fastest(device, block.sum, budget)
         del block
         rate = 0.0
         for size in GEMM_SIZES:
             square = torch.ones(size, size, dtype=torch_dtype(dtype), device=device.torch_device)
             product = partial(torch.nn.functional.linear, square, square)
-            seconds = _fastest(device, product, FLOOR_SECONDS / len(GEMM_SIZES))
-            rate = max(rate, 2 * size**3 / seconds)
-            if seconds > GEMM_CALL_S:
+            taken = _fastest(device, product, budget / len(GEMM_SIZES))
+            rate = max(rate, 2 * size**3 / taken)
+            if taken > GEMM_CALL_S * budget / FLOOR_SECONDS:
                 break
     device.empty_cache()
     return FloorsFigures(read_gb_s=READ_BYTES / read / 1e9, gemm_gflop_s=rate / 1e9)
 
 
-def _fastest(device: Device, run: Callable[[], object], budget_s: float = FLOOR_SECONDS) -> float:
+def _fastest(device: Device, run: Callable[[], object], budget_s: float) -> float:
     """Seconds of the fastest call of those begun within `budget_s`, after one call that does not count."""
     run()
     best = float("inf")
@@ -231,25 +243,55 @@ def floor_ms(machine: FloorsFigures, weights: int, operations: int, loaded: Load
     return max(reading, operations / machine.gemm_gflop_s / 1e6)
 
 
-FLOORS_FROM_LEVEL = 3
+FULL_LEVEL = 3  # from here on floors are measured at length, and the card is watched
 BUDGET_S = 20.0  # per component; a slow device takes fewer rounds, and the signature says how many
 
 
 def check(session: Verification) -> Outcome:
-    """Times of every component, of the whole and of decoding; from level 3 on beside the machine's floors."""
-    figures = measure(
-        session.model,
-        session.inputs,
-        session.parts,
-        warmup=session.context.warmup,
-        rounds=session.context.rounds,
-        floors=session.context.level >= FLOORS_FROM_LEVEL,
-        budget_s=BUDGET_S,
-    )
+    """Times of every component, of the whole and of decoding, beside the machine's floors."""
+    full = session.context.level >= FULL_LEVEL
+    loaded, inputs, parts = session.model, session.inputs, session.parts
+    with Watch(loaded.device) if full else contextlib.nullcontext() as watch:
+        figures = measure(
+            loaded,
+            inputs,
+            parts,
+            warmup=session.context.warmup,
+            rounds=session.context.rounds,
+            floors=True,
+            floor_s=None if full else QUICK_FLOOR_SECONDS,
+            budget_s=BUDGET_S,
+        )
     signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
+    rows = references(session, figures)
+    beyond = _beside([row for row in rows if row.beyond])
+    figures = structs.replace(figures, card=watch.figures if watch else None, references=rows, beyond_reference=beyond)
+    problems = of_card(figures.card)
+    if beyond and session.context.gate:
+        problems.append(beyond)
+    if problems:
+        return failed(problems, figures, signature)
     reason = _(
         "{milliseconds:.1f} ms a pass, {rate:.1f} tokens/s",
         milliseconds=figures.total.p50_ms,
         rate=figures.decode.tokens_per_s,
     )
-    return passed(reason, figures, signature)
+    remarks = [slowdown] if (slowdown := card.slowed(figures.card)) else []
+    if rows and not beyond:
+        remarks.append(_("as the reference of {times}", times=chips.sentence(rows)))
+    return passed(joined(reason, *remarks) if remarks else reason, figures, signature)
+
+
+def references(session: Verification, figures: BenchmarkFigures) -> list[ReferenceTime]:
+    """The times beside those of the chip's own file: of full-size weights, whatever their values, on a real device."""
+    device = session.device
+    chip = chips.of(device.name) if device.kind != "cpu" and not emulated() else None
+    if chip is None or session.checkpoint.parameters < FULL_SIZE:
+        return []
+    times = {name: entry.mean_ms for name, entry in figures.components.items()} | {"total": figures.total.mean_ms}
+    inputs = session.inputs
+    return list(chips.held(chip, times, dtype=session.dtype, batch=inputs.batch, seq_len=session.context.seq_len))
+
+
+def _beside(beyond: list[ReferenceTime]) -> Message | None:
+    return _("beyond the reference of {times}", times=chips.sentence(beyond)) if beyond else None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from env.language import Message, _
-from model import components, gelu, generation
+from model import components, gelu, generation, layout
 from model.architecture import Architecture
 from model.components import DTYPES, PREFIX_TOKENS, SUFFIX_TOKENS, Inputs, Loaded, make_inputs
 from model.device import runtime_errors
@@ -23,7 +23,7 @@ from model.reference import Reference
 from verify.checks.tokens import decoded, logits_bound
 from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
-from verify.reference.values import LOGITS_POINT, Expected
+from verify.reference.values import LOGITS_POINT, SPLICED, Expected
 from verify.run.figures.configurations import ConfigurationsFigures, Row
 from verify.run.judgement import of_configurations
 from verify.run.records import Outcome, failed, passed
@@ -36,7 +36,6 @@ BATCH = 3
 PADDING = 5  # positions before a shorter prompt
 STATIC_TOKENS = 8
 FAR = 48  # positions at the end of the language model's range
-LANGUAGE_MODEL = "language_model"
 REFERENCE = _("float64 on CPU")
 SIBLING = _("the same row alone")
 LENGTH, BATCHED, PROMPT = _("length"), _("batch"), _("prompt")
@@ -142,7 +141,7 @@ def _hear(model: Any, features: torch.Tensor) -> torch.Tensor:
 
 def prompts(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
     """A prompt that is padded on the left beside a longer one, as in a batch; and one at the end of the range."""
-    merged = expected.values[LANGUAGE_MODEL, "into", 0, 0]
+    merged = expected.values[SPLICED]
     batch, positions, width = merged.shape
     padded = torch.cat([merged.new_zeros(batch, PADDING, width), merged], dim=1)
     longer = torch.cat([merged, merged[:, :PADDING]], dim=1)
@@ -189,7 +188,7 @@ def attentions(pair: Pair, expected: Expected, inputs: Inputs) -> Iterator[Row]:
 @contextlib.contextmanager
 def attention(loaded: Loaded, name: str) -> Iterator[None]:
     """The language model with another implementation of attention for a while."""
-    model = loaded.model.language_model
+    model = layout.base(loaded.model).language_model
     before = model.config._attn_implementation
     model.set_attn_implementation(name)
     try:
@@ -284,8 +283,10 @@ def check(session: Verification) -> Outcome:
     """Every configuration agrees with the reference; what padding does to a shorter row is reported."""
     bundled = session.bundled
     loaded, checkpoint = bundled.model, bundled.checkpoint
-    others = [components.load(checkpoint, bundled.device, dtype) for dtype in DTYPES if dtype != loaded.dtype]
-    pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(bundled.device).form), session.seed, bundled.reference)
+    device = bundled.device
+    names = [name for name in DTYPES if name != loaded.dtype and not device.refusal(name)]
+    others = [components.load(checkpoint, device, name) for name in names]
+    pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(device).form), session.seed, bundled.reference)
     full = session.context.level >= FULL_FROM_LEVEL
     rows = measure(pair, others, bundled.reference, bundled.inputs, full=full)
     if full and not session.layer_by_layer:

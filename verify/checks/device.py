@@ -1,4 +1,4 @@
-"""Level 1: does the device of the run answer, multiply right, and have the model's GELU?"""
+"""Level 1: does the device of the run answer, multiply right, and have the model's GELU? And its other operators?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from env.language import _
 from model import gelu
 from model.device import Device, emulated, runtime_errors, versions
+from verify.reference import operators
 from verify.reference.numerics import Comparison, as_array, compare
 from verify.run.figures.host import DeviceFigures, GeluFigures, OperationFigures
 from verify.run.judgement import of_device
@@ -23,7 +24,8 @@ def check(session: Verification) -> Outcome:
 
     The product of two matrices of small whole numbers is exact in every dtype that has 8 bits of mantissa and a
     float32 accumulator, so any difference at all is a fault. An NPU may have GELU by tanh alone: the reference then
-    takes it as well, and the verdict says so.
+    takes it as well, and the verdict says so. The other operators are measured and not judged: what a model owes to
+    them its layers show, and where they fail these rows say why.
     """
     device = session.device
     comparison = _product(device, session.seed)
@@ -43,6 +45,8 @@ def check(session: Verification) -> Outcome:
             erf_error=_finite(activation.erf_error),
             tanh_error=_finite(activation.tanh_error),
         ),
+        operators=session.operators,
+        equal_maxima=operators.equal_maxima(device),
     )
     if problems := list(of_device(figures)):
         return failed(problems, figures)

@@ -15,13 +15,13 @@ from env.language import _
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 from model.hooks import Point
-from verify.reference import bounds
-from verify.reference.figures import ScoresFigures
+from verify.reference import bounds, operators
+from verify.reference.figures import PointFigures, ScoresFigures
 from verify.reference.numerics import as_array
 from verify.reference.points import Reading, described, read_points, scores
 from verify.reference.values import LOGITS_POINT, Expected, Key
 from verify.run import judgement
-from verify.run.figures.layers import LayersFigures, PassFigures
+from verify.run.figures.layers import LayersFigures, PassFigures, StackFigures
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -64,6 +64,21 @@ def summary(readings: Sequence[Reading], points: Mapping[Key, Point]) -> PassFig
         departures=[reading.figures for reading in beyond[:LISTED]],
         missing=missing[:LISTED],
         closest=[reading.figures for reading in closest[:KINDS]],
+        stack=stack([reading.figures for reading in readings]),
+    )
+
+
+def stack(points: Sequence[PointFigures]) -> StackFigures:
+    """Every point in a few bytes: a plot has no use for more than three digits."""
+
+    def rounded(value: float | None) -> float | None:
+        return value if value is None else float(f"{value:.3g}")
+
+    return StackFigures(
+        names=[point.name for point in points],
+        rel_l2=[rounded(point.rel_l2) for point in points],
+        expected=[float(f"{point.expected.rel_l2:.3g}") for point in points],
+        excess=[rounded(point.excess) for point in points],
     )
 
 
@@ -86,7 +101,7 @@ def check(session: Verification) -> Outcome:
 def judged(session: Verification, figures: LayersFigures) -> Outcome:
     """The outcome of a measurement of layers."""
     if wrong := judgement.of_layers(figures):
-        return failed(wrong, figures, session.signature())
+        return failed(wrong + operators.explanation(session.operators), figures, session.signature())
     closest = figures.isolated.closest[0]
     reason = _(
         "{points} points within their bounds, {point} at {share:.0%} of its",

@@ -18,6 +18,7 @@ def check(session: Verification) -> Outcome:
         dtype=loaded.dtype,
         attention=loaded.attention,
         class_name=type(loaded.model).__name__,
+        adapted=list(loaded.adapted),
     )
     if problems := of_load(figures.parameters, loaded.checkpoint.parameters):
         return failed(problems, figures)
@@ -27,4 +28,6 @@ def check(session: Verification) -> Outcome:
         dtype=loaded.dtype,
         seconds=loaded.seconds,
     )
+    for change in loaded.adapted:
+        reason = _("{reason}; {change}", reason=reason, change=change)
     return passed(reason, figures, session.signature())

@@ -7,12 +7,14 @@ ideal devices of the dtype are off by on these very inputs, with a factor and a 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from env.language import _, as_message
 from model.components import Inputs, Loaded
+from model.threads import of_reference
 from verify.reference import bounds, numerics, pairs
 from verify.reference.limits import Limits, judge
 from verify.reference.numerics import as_array
@@ -39,7 +41,14 @@ def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> ParityFigures
         )
         for name, actual, reference in pairs.of_components(loaded, inputs)
     }
-    reference = ParityReference(device="cpu", dtype=pairs.WIDER[loaded.dtype])
+    count = of_reference(loaded.checkpoint.parameters) or loaded.threads
+    inherited = os.environ.get("OMP_NUM_THREADS", str(count))
+    reference = ParityReference(
+        device="cpu",
+        dtype=pairs.WIDER[loaded.dtype],
+        threads=count,
+        omp_num_threads=UNSET if inherited == str(count) else inherited,
+    )
     return ParityFigures(reference=reference, components=components)
 
 

@@ -204,7 +204,10 @@ def check(session: Verification) -> Outcome:
     if differences := of_repeatability(figures):
         return failed(differences, figures, session.signature())
     reason = _(
-        "the same bits in {runs} runs, {sharp} in float32, and in another process", runs=repeats.runs, sharp=sharp.runs
+        "the same bits in {runs} runs, {sharp} in {dtype}, and in another process",
+        runs=repeats.runs,
+        sharp=sharp.runs,
+        dtype=bundled.dtype,
     )
     return passed(reason, figures, session.signature(n=repeats.runs))
 

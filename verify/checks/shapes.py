@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from env.language import _
+from model.device import runtime_errors
 from verify.run.figures.components import ShapeFigures, ShapesFigures
 from verify.run.judgement import of_shapes
 from verify.run.records import Outcome, failed, passed
@@ -18,7 +21,29 @@ def check(session: Verification) -> Outcome:
         output = parts[name].output
         finite = bool(output.isfinite().all().item())
         components[name] = ShapeFigures(shape=list(output.shape), expected=list(shape), finite=finite)
-    figures = ShapesFigures(components=components)
+    figures = ShapesFigures(components=components, overflow=_overflow(session))
     if problems := of_shapes(figures):
         return failed(problems, figures, session.signature())
-    return passed(_("{count} components as the config implies", count=len(components)), figures, session.signature())
+    reason = _("{count} components as the config implies", count=len(components))
+    if figures.overflow is not None:
+        flag = _("set") if figures.overflow else _("clear")
+        reason = _(
+            "{reason}; infinity would show as the largest number here, the overflow flag is {flag}",
+            reason=reason,
+            flag=flag,
+        )
+    return passed(reason, figures, session.signature())
+
+
+def _overflow(session: Verification) -> bool | None:
+    """Whether one more pass sets the chip's flag, where an infinity would not show. Reported, not judged: a mask of
+    minus infinity may set it too, and what overflowed is far from the reference's numbers.
+    """
+    device = session.device
+    if device.overflowed(clear=True) is None:
+        return None
+    with runtime_errors(device, "looking for an overflow"), torch.inference_mode():
+        for step in session.parts.values():
+            step.run()
+        device.synchronize()
+        return device.overflowed()

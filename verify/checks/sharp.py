@@ -7,12 +7,14 @@ from msgspec import structs
 
 from verify.checks.layers import judged, measure
 from verify.run.figures.layers import SharpFigures
-from verify.run.records import Outcome
+from verify.run.records import Outcome, skipped
 from verify.run.verification import Verification
 
 
 def check(session: Verification) -> Outcome:
     """The same in float32 on the small checkpoint: there no rounding hides a fault of one layer."""
+    if reason := session.device.refusal("float32"):
+        return skipped(reason)
     bundled = session.bundled
     layers = measure(bundled.model, bundled.inputs, bundled.reference)
     return judged(bundled, SharpFigures(**structs.asdict(layers), hf32=_hf32(bundled)))

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from msgspec import structs
 
-from env.language import _
+from env.language import _, joined
 from model import generation
 from model.components import Inputs, Loaded, make_inputs
 from model.device import Device
 from verify.checks.repeatability import Repeats
-from verify.run.figures.repeats import DriftFigures, MemoryDriftFigures, MismatchFigures, SoakFigures
+from verify.run import card
+from verify.run.card import Watch
+from verify.run.figures.repeats import DriftFigures, MemoryDriftFigures, MismatchFigures, SoakFigures, SoakSeries
 from verify.run.judgement import of_soak
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
@@ -24,6 +26,7 @@ from verify.run.verification import Verification
 TOKENS = 8  # decoded in every round
 WARM_ROUNDS = 3  # before times and memory count
 LISTED = 20
+SERIES = 240  # parts that a series is kept in: what a plot can show
 SETTLED = 5  # the fewest rounds that a drift is taken from
 
 
@@ -45,14 +48,15 @@ def measure(
     narrow, large = Repeats(loaded, inputs, deep=deep), Repeats(loaded, wide, deep=deep)
     tokens = generation.generate(loaded, inputs, TOKENS).tokens
     mismatches: list[MismatchFigures] = []
-    times, memory = [], []
+    times, memory, ends = [], [], []
     rounds = 0
     started = clock()
     while rounds < WARM_ROUNDS + SETTLED or clock() - started < seconds:
         begun = clock()
         points = [narrow.again(), large.again()]
         decoded = generation.generate(loaded, inputs, TOKENS).tokens
-        times.append(clock() - begun)
+        ends.append(clock())
+        times.append(ends[-1] - begun)
         memory.append(held_bytes(loaded.device))
         rounds += 1
         named = [point.name for point in points if point is not None]
@@ -70,6 +74,19 @@ def measure(
         listed=mismatches[:LISTED],
         time=drift(times[WARM_ROUNDS:]),
         memory=MemoryDriftFigures(**structs.asdict(held), kind="rss" if loaded.device.kind == "cpu" else "device"),
+        series=series([end - started for end in ends], times, memory),
+    )
+
+
+def series(ends: list[float], times: list[float], memory: list[float]) -> SoakSeries:
+    """Rounds in at most `SERIES` parts, the last of which may hold fewer."""
+    size = -(-len(times) // SERIES)
+    starts = range(0, len(times), size)
+    return SoakSeries(
+        at_s=[round(ends[min(start + size, len(ends)) - 1], 3) for start in starts],
+        time_s=[float(np.median(times[start : start + size])) for start in starts],
+        longest_s=[max(times[start : start + size]) for start in starts],
+        memory_bytes=[memory[min(start + size, len(memory)) - 1] for start in starts],
     )
 
 
@@ -101,7 +118,9 @@ def check(session: Verification) -> Outcome:
     """Rounds for the run's --minutes: nothing may ever differ. Drift of time and memory is reported."""
     loaded, inputs = session.model, session.inputs
     wide = make_inputs(loaded.architecture, SOAK_BATCH, SOAK_LENGTH * inputs.frames, session.seed)
-    figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
+    with Watch(loaded.device) as watch:
+        figures = measure(loaded, inputs, wide, deep=session.layer_by_layer, seconds=60 * session.context.minutes)
+    figures = structs.replace(figures, card=watch.figures)
     signature = session.signature(n=figures.rounds)
     if problems := of_soak(figures):
         return failed(problems, figures, signature)
@@ -112,4 +131,5 @@ def check(session: Verification) -> Outcome:
         time=figures.time.drift,
         memory=figures.memory.drift,
     )
-    return passed(reason, figures, signature)
+    slowdown = card.slowed(figures.card)
+    return passed(joined(reason, slowdown) if slowdown else reason, figures, signature)

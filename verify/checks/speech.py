@@ -146,7 +146,7 @@ def row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | N
         audio_sha256=line.audio_sha256,
         language=line.language,
         target=line.target,
-        reference=line.reference,
+        reference=line.reference or "",
         hypothesis=line.hypothesis,
         ctc=spelled[line.audio],
         cpu=reference[line.key].hypothesis if reference else None,

@@ -15,6 +15,7 @@ import msgspec
 
 from env.arguments import Parser
 from env.atomic import write_json
+from env.ending import interrupt_once, nothing_left
 from env.errors import HostError, UsageError, VerificationFailedError, run_main
 from env.language import _, translate
 from env.npu_emulator.__main__ import environment
@@ -99,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.fresh:
         for path in folders.outcomes.glob("*.json"):
             path.unlink()
-    runner = Runner(folders, starter(environments(options.torch_npu)), Path(sys.prefix).name, keep=options.keep)
+    made_with = {name: version(name) for name in ("torch", "transformers")} | {"torch-npu": options.torch_npu}
+    start = starter(environments(options.torch_npu))
+    runner = Runner(folders, start, Path(sys.prefix).name, keep=options.keep, made_with=made_with)
     started, clock = now(), time.monotonic()
     rows: dict[str, Row] = {}
     from .screen import Screen  # rich: not for --help
@@ -148,4 +151,6 @@ def _versions(release: str) -> dict[str, str | None]:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    interrupt_once()
+    with nothing_left():
+        run_main(main)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ HANG = -1  # the stand-in runtime's code for a call that never returns
 
 
 def happen(fault: Fault) -> None:
-    """Let the event happen here and now. Returns only from `slow`."""
+    """Let the event happen here and now. Returns from what shows later, or elsewhere."""
     if fault.kind == "slow":
         assert fault.size is not None
         time.sleep(fault.size)
@@ -34,6 +36,10 @@ def happen(fault: Fault) -> None:
         torch.empty(MORE_THAN_ANY, dtype=torch.uint8, device=fault.device)
     elif fault.device != "npu":
         raise RuntimeError(f"injected {fault.kind} on {fault.device}")
+    elif fault.kind == "late_error":
+        _kernels().queue.fail(fault.target.strip("*").partition(".")[0], fault.code or AI_CORE_EXCEPTION)
+    elif fault.kind == "cpu_fallback":
+        _fall_back(fault.target.strip("*"))
     elif fault.kind == "device_lost":
         runtime().npu_emulator_lose_device(fault.code or LOST_HEARTBEAT)
         _synchronize()
@@ -42,6 +48,22 @@ def happen(fault: Fault) -> None:
         fail_call("aclrtSynchronizeDevice", 1, 1, fault.code or AI_CORE_EXCEPTION)
         fail_call("aclrtSynchronizeDeviceWithTimeout", 1, 1, fault.code or AI_CORE_EXCEPTION)
         _synchronize()
+
+
+def _kernels() -> Any:
+    return sys.modules["bundle.env.npu_emulator.kernels"]  # as sitecustomize.py imports them
+
+
+@cache
+def _fall_back(operator: str) -> None:
+    """Say once, in torch-npu's words (VariableFallbackKernel.cpp), that an operator runs on the host."""
+    print(
+        f"[W VariableFallbackKernel.cpp:250] Warning: CAUTION: The operator 'aten::{operator}' is not currently "
+        "supported on the NPU backend and will fall back to run on the CPU. This may have performance implications. "
+        "(function npu_cpu_fallback)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _synchronize() -> None:

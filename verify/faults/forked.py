@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -90,11 +90,14 @@ def _become(main: Callable[[], int], parent: int, stdin: int, stdout: int, keep:
         os._exit(code)
 
 
-def start_worker(command: Sequence[str], *, stdout: io.BufferedWriter, pass_fds: Sequence[int], **_: Any) -> Forked:
+def start_worker(
+    command: Sequence[str], *, stdout: io.BufferedWriter, pass_fds: Sequence[int], env: Mapping[str, str], **_: Any
+) -> Forked:
     """In place of Popen in verify/run/child.py: `command` is python -m verify.run.worker and its arguments."""
     arguments = list(command[3:])
 
     def main() -> int:
+        os.environ.update(env)
         _replace_subprocess(repeatability, run=Spare().run)
         return worker.main(arguments)
 

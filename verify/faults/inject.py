@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import wraps
 from typing import Any
 
-from .spec import Fault
+from .spec import LIBRARY, Fault
 
 MODEL_MODULE = "transformers.models.granite_speech.modeling_granite_speech"
 MODEL_CLASS = "GraniteSpeechForConditionalGeneration"
@@ -43,8 +43,13 @@ class Injection:
             interceptors.append(OpFaults(faults, self._shared_scopes()))
 
     def after_model(self, module: Any) -> None:
-        """In the model: hooks on every instance that is built from now on, and the key-value cache."""
+        """In the library and the model: hooks on every instance that is built from now on, and the key-value cache."""
+        from .library import plant
         from .modules import CacheFaults, attach
+
+        for fault in self._faults:
+            if fault.at == LIBRARY:
+                plant(fault.target)
 
         model_class = getattr(module, MODEL_CLASS)
         build = model_class.__init__

@@ -73,7 +73,12 @@ def of_dtype(fault: Fault, *values: Any) -> bool:
 def _on_device(fault: Fault, module: torch.nn.Module, *values: Any) -> bool:
     first = next(_tensors(values), None)
     own = list(module.parameters(recurse=False))  # an embedding's dtype is not that of its arguments
-    return first is not None and first.device.type == fault.device and of_dtype(fault, values, own)
+    return first is not None and is_faulty(fault, first.device) and of_dtype(fault, values, own)
+
+
+def is_faulty(fault: Fault, device: torch.device) -> bool:
+    """Whether it is the device, and where one card is named that card, which the fault is planted in."""
+    return device.type == fault.device and fault.card in (None, device.index or 0)
 
 
 class _LayerFault:
@@ -237,7 +242,7 @@ class CacheFaults:
         step = 0 if before is None else before.step + 1
         self._seen[cache][layer] = _LayerCache(step, keys[..., -1:, :], values[..., -1:, :])
         for fault in self._faults:
-            right_kind = keys.device.type == fault.device and of_dtype(fault, keys)
+            right_kind = is_faulty(fault, keys.device) and of_dtype(fault, keys)
             matches = right_kind and fnmatchcase(str(layer), fault.target)
             if before is not None and matches and fault.due(step):
                 return before.keys, before.values

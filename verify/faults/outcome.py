@@ -112,7 +112,13 @@ def _weight(data: Mapping[str, Any]) -> str | None:
     return str(data["differing"][0]["name"]).rpartition(".")[0] if data.get("differing") else None
 
 
+def _equation(data: Mapping[str, Any]) -> str | None:
+    """Of `definition`: a fault of the library is named by the equation that it breaks."""
+    return next((str(row["name"]) for row in data.get("equations", []) if not row["passed"]), None)
+
+
 NAMES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "definition": _equation,
     "weights": _weight,
     "layers": _departure,
     "sharp": _departure,

@@ -30,18 +30,31 @@ from verify.run.records import RECORDS
 from . import cases, checkpoints, outcome
 from .cases import Case
 from .clean import DTYPES, CleanSeed
+from .spec import LIBRARY
 
 EFFECT_DTYPES = {"npu": ("float32", "bfloat16"), "cpu": (cases.CPU_DTYPE,)}  # in which a fault's effect is measured
 RUN_DTYPE = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoint's own, bfloat16
 # A run stops after the first phase in which something is seen. What names a layer is in the first.
 PHASES = (
-    ("checkpoint", "device", "load", "weights", "shapes", "splice", "generate", "parity", "layers", "sharp"),
+    (
+        "checkpoint",
+        "device",
+        "load",
+        "definition",
+        "weights",
+        "shapes",
+        "splice",
+        "generate",
+        "parity",
+        "layers",
+        "sharp",
+    ),
     ("determinism", "tokens", "configurations", "repeatability"),
     ("frontend", "benchmark", "speech"),
 )
 EVERY = tuple(check for phase in PHASES for check in phase)
 SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides
-ONE_DTYPE = ("sharp", "configurations")  # which run in the same dtypes whatever --dtype says
+ONE_DTYPE = ("definition", "sharp", "configurations")  # which run in the same dtypes whatever --dtype says
 LIMIT_S, EVENT_LIMIT_S = 90.0, 10.0  # of a check, in place of the plan's: imports are no part of it here
 DEADLINE_S = 400.0  # of a whole run
 SOURCES = ("model", "verify", "env/npu_emulator")
@@ -122,11 +135,18 @@ class Runner:
     """The jobs, the servers and the folders of one campaign."""
 
     def __init__(
-        self, folders: Folders, start: Callable[[str, Path], Server], profile: str, *, keep: bool = False
+        self,
+        folders: Folders,
+        start: Callable[[str, Path], Server],
+        profile: str,
+        *,
+        keep: bool = False,
+        made_with: Mapping[str, str] | None = None,
     ) -> None:
         self.folders = folders
         self._keep = keep  # the folders of runs that went as they should, too
         self.sources = sources_sha256()
+        self.made_with = dict(made_with or {})  # versions: what other libraries gave is measured again
         self._start = start
         self._profile = profile
         self._servers: list[Server] = []
@@ -135,10 +155,12 @@ class Runner:
         self._stopped = threading.Event()
 
     def key(self, job: Job) -> str:
-        return hashlib.sha256(f"{self.sources} {json.dumps(asdict(job), sort_keys=True)}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.sources} {json.dumps([self.made_with, asdict(job)], sort_keys=True)}".encode()
+        ).hexdigest()
 
     def known(self, job: Job) -> Row | None:
-        """What came of a job with this very code, where it was done before."""
+        """What came of a job with this very code and these versions, where it was done before."""
         kind: Any = FaultOutcome if isinstance(job, Case) else tuple[CleanOutcome, ...]
         try:
             kept = json.loads((self.folders.outcomes / f"{slug(job.id)}.json").read_text(encoding="utf-8"))
@@ -280,6 +302,9 @@ class Runner:
             "report": case.sort != "number",
             "arguments": self._arguments(case.on, str(model_dir), RUN_DTYPE[case.on], stack.seed),
         }
+        if any(row["at"] == LIBRARY for row in case.faults):
+            # What another library computed before is not there for a library that is wrong.
+            request["references"] = str(place / "references")
         if case.sort == "event":
             request["limit"] = EVENT_LIMIT_S
         if case.sort == "number":

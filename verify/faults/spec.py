@@ -13,6 +13,7 @@ A fault says where it acts (`at`, `target`), what it does there (`kind`) and whe
 | attribute | module names; `attribute` names what    | set, multiply, activation                        |
 | cache     | layer numbers of the key-value cache    | stale                                            |
 | call      | ACL functions: aclrtMalloc              | error, hang                                      |
+| library   | an equation, by its name (library.py)   | wrong, on every device                           |
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from typing import Any, get_args, get_type_hints
 
 VARIABLE = "NPU_EMU_FAULTS"  # a JSON list of faults, or the path of a file that holds one
 
+LIBRARY = "library"
+
 CORRUPTIONS = frozenset(
     {"nan", "inf", "bitflip", "scale", "zero", "noise", "bf16_round", "fp16_round", "shift", "transpose",
      "swap_halves", "reseed", "stale"}
 )  # fmt: skip
-EVENTS = frozenset({"slow", "hang", "op_error", "oom", "device_lost", "segfault"})
+EVENTS = frozenset({"slow", "hang", "op_error", "late_error", "cpu_fallback", "oom", "device_lost", "segfault"})
 KINDS: Mapping[str, frozenset[str]] = {
     "op": CORRUPTIONS | EVENTS,
     "module": CORRUPTIONS | EVENTS,
@@ -38,6 +41,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "attribute": frozenset({"set", "multiply", "activation"}),
     "cache": frozenset({"stale"}),
     "call": frozenset({"error", "hang"}),
+    LIBRARY: frozenset({"wrong"}),
 }
 # From the sign down: one of each class of bit, in any floating-point type.
 BITS = ("sign", "exponent_top", "exponent_middle", "exponent_low", "mantissa_top", "mantissa_middle", "mantissa_low")
@@ -64,6 +68,7 @@ class Fault:
     target: str  # fnmatch pattern of a whole name
     kind: str
     device: str = "npu"  # only tensors of this device type are touched, so that a CPU reference stays right
+    card: int | None = None  # and only of this one of several
     dtype: str | None = None  # and only of this dtype: on a plain CPU the reference is on the same device, but wider
     module: str | None = None  # at "op": only while a module whose name matches is running
     argument: int | str | None = None  # which argument is corrupted; None: the result

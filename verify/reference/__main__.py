@@ -46,10 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         batch_size=batch_size(options) or 1,
         seq_len=options.seq_len,
     )
+    file.require_writable(options.output)  # before the work, not after it
     description = values.describe(
         session.checkpoint, session.digest, session.inputs, session.dtype, gelu=options.gelu, any_dtype=True
     )
-    file.save(make(session.checkpoint, session.inputs, description), options.output)
+    file.save_somewhere(make(session.checkpoint, session.inputs, description), options.output)
     size = options.output.stat().st_size / 1e6
     print(
         translate(

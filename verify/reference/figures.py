@@ -98,6 +98,16 @@ class PointFigures(Figures, frozen=True, kw_only=True):
     problem: Message | UnsetType = msgspec.field(default=UNSET, name="said")  # what is wrong there, as a sentence
 
 
+class OperatorFigures(Figures, frozen=True, kw_only=True):
+    """One operator on the device against float64: the largest error of one element, and what its maker accepts."""
+
+    name: str
+    dtype: str
+    error: Size | None  # |actual - expected| / (|expected| + rms(expected)); None where it is not finite
+    limit: Size
+    departs: bool
+
+
 class ReferenceFigures(Figures, frozen=True, kw_only=True):
     """What a run was compared with."""
 
@@ -106,3 +116,4 @@ class ReferenceFigures(Figures, frozen=True, kw_only=True):
     sha256: str  # of the file of reference values
     depth: str  # which points it holds
     versions: Mapping[str, str | None]
+    unkept: Message | UnsetType = UNSET  # why the file could not be written, where it was made by this run

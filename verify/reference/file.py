@@ -6,19 +6,23 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shlex
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import elsewhere
 from env.atomic import replacing
 from env.digest import file_sha256
-from env.errors import ReferenceFileError
+from env.errors import ReferenceFileError, StorageError
 from env.language import Message, _
 from env.stack import ROOT
 from model.checkpoint import Checkpoint
 from model.components import Inputs
+from verify.reference.progress import say
 from verify.reference.values import MODES, SCHEMA, Description, DtypeNoise, Expected, Key, Noise
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ HOW_TO_MAKE = "python -m verify.reference --help"
 
 
 def save(expected: Expected, path: Path) -> None:
-    """Write the file by atomic rename; tensors that are equal are stored once.
+    """Write the file by atomic rename.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
@@ -48,6 +52,54 @@ def save(expected: Expected, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    stored, metadata = _content(expected)
+    with replacing(path) as temporary:
+        try:
+            save_file(stored, temporary, metadata)
+        except SafetensorError as error:  # the library's own error for a disk that is full: "... (os error 28)"
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+            raise OSError(str(error)) from error
+
+
+def save_somewhere(expected: Expected, path: Path) -> None:
+    """As `save`; where that cannot be, into the folder for temporary files: what took an hour is not thrown away.
+
+    Raises:
+        StorageError: it is not where it should be; the error names the place where it is instead, if anywhere.
+    """
+    try:
+        save(expected, path)
+    except StorageError as error:
+        elsewhere = Path(tempfile.gettempdir(), f"{os.getpid()}-{path.name}")
+        try:
+            save(expected, elsewhere)
+        except StorageError:
+            raise error from None
+        raise StorageError(
+            error.what,
+            why=_("{reason}; the values are kept in {path}", reason=error.why, path=str(elsewhere)),
+            next=shlex.join(["mv", str(elsewhere), str(path)]),
+        ) from error
+
+
+def require_writable(path: Path) -> None:
+    """Look, before the work, whether a file can be written at `path`.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    with contextlib.suppress(_Tried), replacing(path) as temporary:
+        temporary.touch()
+        raise _Tried
+
+
+class _Tried(Exception):  # noqa: N818 (no error: it keeps `replacing` from putting the empty file in place)
+    pass
+
+
+def _content(expected: Expected) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The file's tensors and metadata; tensors that are equal are stored once."""
     stored = {"tokens": expected.tokens, "scores": expected.scores}
     names: dict[str, str] = {}
     rows = []
@@ -67,12 +119,7 @@ def save(expected: Expected, path: Path) -> None:
             for dtype, noise in expected.noise_of.items()
         },
     }
-    metadata = {"reference": json.dumps(content)}
-    with replacing(path) as temporary:
-        try:
-            save_file(stored, temporary, metadata)
-        except SafetensorError as error:  # the library's own error for a disk that is full
-            raise OSError(str(error)) from error
+    return stored, {"reference": json.dumps(content)}
 
 
 def read(path: Path) -> Expected:
@@ -164,8 +211,8 @@ def _unfit(path: Path, differences: list[Message]) -> ReferenceFileError:
 def cached(checkpoint: Checkpoint, inputs: Inputs, description: Description, folder: Path | None = None) -> Expected:
     """The kept file of exactly this description, made now where there is none or it is damaged.
 
-    Raises:
-        StorageError: it cannot be written.
+    Where it cannot be written, the values serve this process all the same; stderr and `unkept` say so: the next one
+    makes them again.
     """
     name = hashlib.sha256(json.dumps(asdict(description), sort_keys=True).encode()).hexdigest()[:16]
     path = (folder or FOLDER) / f"{checkpoint.name.replace(':', '-')}-{name}.safetensors"
@@ -175,5 +222,20 @@ def cached(checkpoint: Checkpoint, inputs: Inputs, description: Description, fol
         return expected
     from verify.reference import make  # torch, of which a process that only reads the file names has no need
 
-    save(make.make(checkpoint, inputs, description), path)
+    expected = make.make(checkpoint, inputs, description)
+    try:
+        save(expected, path)
+    except StorageError as error:
+        # The reason alone: a record names no folder of the machine.
+        unkept = _("reference values could not be kept, and will be made again: {reason}", reason=error.why)
+        say(unkept)
+        return replace(expected, sha256=_digest(expected), unkept=unkept)
     return read(path)
+
+
+def _digest(expected: Expected) -> str:
+    """SHA-256 of the file that would have been written."""
+    from safetensors.torch import save as serialise
+
+    stored, metadata = _content(expected)
+    return hashlib.sha256(serialise(stored, metadata)).hexdigest()

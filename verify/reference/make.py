@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from model.checkpoint import Checkpoint
@@ -9,7 +11,9 @@ from model.components import Inputs
 from model.generation import choosable
 from model.hooks import Hooks, Point
 from model.reference import Reference
-from verify.reference.noise import IdealDevices
+from model.threads import of_reference
+from verify.reference.noise import DEVICES, IdealDevices
+from verify.reference.progress import Progress
 from verify.reference.values import Description, Expected, Key
 
 
@@ -18,6 +22,10 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Description) -> Ex
 
     Weights are read as each layer needs them, so it takes the memory of the largest one and of the values.
     """
+    progress = Progress(passes(description))
+    if not description.deep:
+        count = of_reference(checkpoint.parameters) or torch.get_num_threads()
+        progress.begin(checkpoint.name, checkpoint.parameters, description.dtype, count)
     reference = Reference(checkpoint, description.dtype, description.gelu)
     points: dict[Key, Point] = {}
     values: dict[Key, torch.Tensor] = {}
@@ -28,13 +36,21 @@ def make(checkpoint: Checkpoint, inputs: Inputs, description: Description) -> Ex
 
     with Hooks(reference.model, keep, deep=description.deep):
         reference.forward(inputs.features, inputs.input_ids)
-    tokens, scores = _greedy(reference, inputs, description.tokens)
-    devices = IdealDevices(reference, inputs, description.deep, values, tokens, scores)
+    progress()
+    tokens, scores = _greedy(reference, inputs, description.tokens, progress)
+    devices = IdealDevices(reference, inputs, description.deep, values, tokens, scores, progress)
     noise = {dtype: devices.noise(Reference(checkpoint, dtype, description.gelu)) for dtype in description.dtypes}
     return Expected(description, points, values, tokens, scores, noise)
 
 
-def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def passes(description: Description) -> int:
+    """How often the model is run: for its values, for every token, and for the ideal devices of every dtype."""
+    return 1 + description.tokens + len(description.dtypes) * (1 + DEVICES)
+
+
+def _greedy(
+    reference: Reference, inputs: Inputs, count: int, progress: Callable[[], None]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` greedy tokens a row and their scores, without a cache: the audio once, then a pass over all ids a token.
 
     What the device never takes (generation.choosable) is not taken here.
@@ -45,5 +61,6 @@ def _greedy(reference: Reference, inputs: Inputs, count: int) -> tuple[torch.Ten
     for _ in range(count):
         last = choosable(reference.model, reference.language_model(reference.splice(ids, audio))[:, -1])
         scores.append(last)
+        progress()
         ids = torch.cat([ids, last.argmax(dim=-1, keepdim=True)], dim=1)
     return ids[:, inputs.positions :].clone(), torch.stack(scores, dim=1)

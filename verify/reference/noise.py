@@ -10,7 +10,7 @@ is held against the reference from that very input.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -50,6 +50,7 @@ class IdealDevices:
     values: Mapping[Key, torch.Tensor]  # of the reference, at every point
     tokens: torch.Tensor  # [B, n], the reference's
     scores: torch.Tensor  # [B, n, vocab], what they were chosen from
+    progress: Callable[[], None] = lambda: None  # told of every pass
 
     def noise(self, narrow: Reference) -> DtypeNoise:
         """The noise of the dtype of `narrow`: 1 + DEVICES passes, and COMPONENT_DEVICES more of what FED lists."""
@@ -79,6 +80,7 @@ class IdealDevices:
 
         with Hooks(narrow.model, visit, deep=self.deep), RoundOnce(self._exact, seed):
             logits = narrow.forward(self.inputs.features, ids)
+        self.progress()
         return errors, logits
 
     def _component(self, narrow: Reference, name: str) -> Noise:

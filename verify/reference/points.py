@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from env.language import Message, _
 from model.components import Inputs, Loaded
@@ -115,6 +115,7 @@ def described(expected: Expected) -> ReferenceFigures:
         sha256=expected.sha256,
         depth="every layer" if expected.deep else "parts of layers",
         versions=dict(expected.description.versions),
+        unkept=expected.unkept or UNSET,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from env.language import Message
 from model import device
 from model.checkpoint import Checkpoint
 from model.components import DTYPES, Inputs
@@ -31,7 +32,7 @@ Noise = tuple[float, float]  # numerics.relative_l2 and numerics.worst_element o
 
 LOGITS_POINT: Key = ("", "out of", 0, 0)  # what the model itself gives in its one pass
 ENCODED: Key = ("encoder", "out of", 0, 0)
-SPLICED: Key = ("language_model", "into", 0, 0)
+SPLICED: Key = ("language_model.model", "into", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Expected:
     scores: torch.Tensor  # [B, n, vocab], what each was chosen from
     noise_of: Mapping[str, DtypeNoise]  # by dtype
     sha256: str = ""  # of the file that it came from
+    unkept: Message | None = None  # why there is no such file, where they were made here
 
     @property
     def deep(self) -> bool:

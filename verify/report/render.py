@@ -11,12 +11,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from env.atomic import write_text
-from env.language import LANGUAGES, Language, Message, _, folded, translate
+from env.language import SEPARATORS, Language, Message, _, folded, translate
 from verify.report import markdown
 from verify.report.appendix import Appendix, share
+from verify.report.brief import Brief
 from verify.report.campaign import Campaign, Damaged
 from verify.report.facts import Facts, figures, is_scalar, number, pick, size, worst
+from verify.report.percentiles import NAMES, bears, needed
 from verify.run.records import Evidence
 from verify.run.verdict import judge
 
@@ -24,32 +25,52 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 SENTENCE_SPACE = {"en": " ", "zh": ""}
 ENUMERATION = {"en": ", ", "zh": "、"}
 FIGURES_SHOWN = 40  # of the host, and of a check that has no section of its own
+DOCUMENTS = ("report", "evidence")  # what is published, and what stands behind it
+SECTIONS = (  # of the evidence, templates/sections/<name>.md.j2, in their order
+    *("summary", "model", "environment", "preparation", "inference", "definition", "accuracy", "layers"),
+    *("configurations", "stability", "frontend", "speech", "performance", "audit", "checks", "figures"),
+    *("signatures", "notes", "faults"),
+)
 
 
-def render(evidence: Evidence, language: Language, campaign: Campaign | Damaged | None = None) -> str:
-    """The document of a run in one language, with the appendix on planted faults where there is a campaign.
+def render(
+    evidence: Evidence,
+    language: Language,
+    campaign: Campaign | Damaged | None = None,
+    *,
+    document: str = "evidence",
+) -> str:
+    """One of a run's `DOCUMENTS` in one language, with the appendix on planted faults where there is a campaign.
 
     The same evidence and campaign give the same text.
     """
-    verdict = judge(evidence)
-    text = (
-        _environment(language)
-        .get_template("report.md.j2")
-        .render(
-            run=evidence.run,
-            setup=evidence.setup,
-            damaged=evidence.damaged,
-            verdict=verdict,
-            facts=Facts(evidence, verdict),
-            appendix=Appendix(campaign, evidence.run) if isinstance(campaign, Campaign) else None,
-            damaged_appendix=campaign.why if isinstance(campaign, Damaged) else None,
-        )
-    )
+    return rendered(f"{document}.md.j2", language, context(evidence, campaign))
+
+
+def rendered(template: str, language: Language, fields: Mapping[str, Any]) -> str:
+    """A Markdown template with these fields, no line ending in spaces."""
+    text = environment(language).get_template(template).render(fields)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n"
 
 
+def context(evidence: Evidence, campaign: Campaign | Damaged | None = None) -> dict[str, Any]:
+    """What every template sees of a run."""
+    verdict = judge(evidence)
+    facts = Facts(evidence, verdict)
+    return {
+        "run": evidence.run,
+        "setup": evidence.setup,
+        "damaged": evidence.damaged,
+        "verdict": verdict,
+        "facts": facts,
+        "brief": Brief(facts),
+        "appendix": Appendix(campaign, evidence.run) if isinstance(campaign, Campaign) else None,
+        "damaged_appendix": campaign.why if isinstance(campaign, Damaged) else None,
+    }
+
+
 @cache
-def _environment(language: Language) -> Environment:
+def environment(language: Language) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -61,6 +82,7 @@ def _environment(language: Language) -> Environment:
 
     formatter = Formatter(language)
     environment.globals.update(language=language, pick=pick, share=share, figures_shown=FIGURES_SHOWN)
+    environment.globals.update(sections=SECTIONS, bearing={quantile: needed(quantile) for quantile in NAMES.values()})
     environment.globals["_"] = formatter.sentence
     environment.filters.update(formatter.filters())
     return environment
@@ -76,8 +98,9 @@ class Formatter:
     def filters(self) -> Mapping[str, Callable[..., Any]]:
         """The filters of the templates, by name."""
         methods: tuple[Callable[..., Any], ...] = (
-            *(self.cell, self.code, self.count, self.figure, self.message, self.num, self.pairs, self.score),
-            *(self.sentences, self.shape, self.size, self.term, self.transcript, self.versions),
+            *(self.cell, self.code, self.count, self.extremes, self.figure, self.listed, self.message, self.num),
+            *(self.pairs, self.percentile, self.score, self.sentences, self.shape, self.size, self.term),
+            *(self.transcript, self.versions),
             *(markdown.block, markdown.tail, worst),
         )
         return {method.__name__: method for method in methods}
@@ -85,6 +108,10 @@ class Formatter:
     def sentence(self, template: str, /, **fields: object) -> str:
         """A message in the document's language: what templates call `_`. Its fields are Markdown already."""
         return translate(Message(folded(template), **fields), self.language)
+
+    def listed(self, texts: Iterable[str]) -> str:
+        """Texts that are Markdown already, one after another."""
+        return SEPARATORS[self.language].join(texts)
 
     def message(self, value: object) -> object:
         """A sentence as a record keeps it, or a list of them, in the document's language; any other value as it is."""
@@ -105,6 +132,11 @@ class Formatter:
     def count(self, value: object) -> str:
         return str(len(value)) if isinstance(value, list) else self.missing
 
+    def extremes(self, value: object, spec: str) -> str:
+        """The least and the largest of a list of figures."""
+        numbers = [item for item in value if number(item, spec)] if isinstance(value, list) else []
+        return f"{number(min(numbers), spec)} - {number(max(numbers), spec)}" if numbers else self.missing
+
     def figure(self, value: object, name: str) -> str:
         """A figure by its dotted name: bytes have a unit."""
         return (size(value) if name.endswith("bytes") else None) or self.cell(value)
@@ -117,6 +149,12 @@ class Formatter:
     def pairs(self, value: object) -> str:
         named = (f"{self.cell(name)}={self.cell(inner)}" for name, inner in figures(value))
         return " · ".join(named) or self.missing
+
+    def percentile(self, times: object, name: str, spec: str = ".2f") -> str:
+        """A percentile of a component's times; a dash where there are too few samples for it."""
+        if pick(times, f"{name}_ms") is None:
+            return self.missing
+        return self.num(pick(times, f"{name}_ms"), spec) if bears(name, pick(times, "samples_ms")) else "-"
 
     def score(self, value: object, spec: str) -> str:
         """A figure of verify/speech/scores.py with its interval; undefined where there was nothing to divide by."""
@@ -156,15 +194,3 @@ class Formatter:
         if isinstance(value, (list, tuple)) and all(map(is_scalar, value)):
             return ", ".join(map(self._text, value))
         return "" if value is None else str(value)
-
-
-def write_documents(evidence: Evidence, folder: Path, campaign: Campaign | Damaged | None = None) -> list[Path]:
-    """Write report.zh.md and report.en.md into `folder` and return their paths.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    paths = [folder / f"report.{language}.md" for language in LANGUAGES]
-    for path, language in zip(paths, LANGUAGES, strict=True):
-        write_text(path, render(evidence, language, campaign))
-    return paths

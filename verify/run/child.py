@@ -12,10 +12,13 @@ from pathlib import Path
 
 import msgspec
 
+from env import guardian
+from env.ending import new_mark
 from env.errors import storage_error
 from env.language import Message, _
 from env.redaction import without_home
 from env.stack import ROOT
+from verify.run import npu_logs
 from verify.run.context import Context
 from verify.run.damage import decode_message
 from verify.run.plan import Check
@@ -30,14 +33,19 @@ LAST_WORDS_S = 30.0  # how long a worker that says no more may take to end: devi
 class Child:
     """A worker process. One check at a time; after a death or a time-out it is gone, and `alive` is False."""
 
-    def __init__(self, python: Path, context: Context, log: Path) -> None:
-        """Start the worker with `python`; what it prints goes to `log`.
+    def __init__(self, python: Path, context: Context, number: int) -> None:
+        """Start worker `number` of the run with `python`; what it prints goes to a log of its own.
 
         Raises:
             StorageError: the log cannot be written.
         """
-        environ = dict(os.environ, TORCH_DEVICE_BACKEND_AUTOLOAD="0", PYTHONUNBUFFERED="1", PYTHONFAULTHANDLER="1")
-        self.log = log
+        own = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        environ = npu_logs.environment({**os.environ, **own}, context.run_folder, number)
+        self._mark = new_mark()
+        environ[self._mark] = "1"
+        self.number = number
+        self.log = log = context.run_folder / "logs" / f"worker-{number}.log"
+        self._fallbacks: set[str] = set()
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             output = log.open("wb")
@@ -61,10 +69,12 @@ class Child:
                 start_new_session=True,
             )
         os.close(write_fd)
+        self._plog = npu_logs.Plog(environ[npu_logs.PLOG], self._process.pid)
 
     def run(self, check: Check, limit: float) -> Answer:
         """The worker's answer for `check`, or one in its place where it died or outlasted `limit` seconds."""
-        offset = self.log.stat().st_size
+        offset = self.log.stat().st_size if self.log.exists() else 0
+        self._plog.skip()
         start = time.monotonic()
         line = b""
         with contextlib.suppress(BrokenPipeError):
@@ -77,9 +87,22 @@ class Child:
         else:
             reason = self._end(time.monotonic() - start >= limit, limit)
             answer = Answer(status=Status.ERROR, reason=reason, seconds=round(time.monotonic() - start, 3))
+        return self._with_logs(answer, offset)
+
+    def _with_logs(self, answer: Answer, offset: int) -> Answer:
+        """The answer with what the worker printed since byte `offset` of its log, and with CANN's own errors.
+
+        A process whose runtime has failed is ended here, whatever its check made of that.
+        """
+        self._fallbacks |= npu_logs.fallbacks(self.log, offset)
+        answer = msgspec.structs.replace(answer, worker=self.number, cpu_fallback=tuple(sorted(self._fallbacks)))
         if answer.status in (Status.PASS, Status.SKIP):
             return answer
-        return msgspec.structs.replace(answer, log=tuple(tail(self.log, offset)))
+        log = tuple(tail(self.log, offset))
+        answer = msgspec.structs.replace(answer, log=log, plog=self._plog.errors())
+        if self.alive and (answer.spoiled or (answer.status is Status.FAIL and npu_logs.shows_an_error(log))):
+            self.close()
+        return answer
 
     def _read_line(self, deadline: float) -> bytes:
         """The next line, or nothing where the worker ended or the deadline (of the monotonic clock) passed.
@@ -131,14 +154,15 @@ class Child:
             elif self._process.poll() is None:
                 os.kill(self._process.pid, number)
 
-    def close(self) -> None:
-        """End the worker and everything it started. Safe to call twice."""
+    def close(self, limit: float | None = None) -> None:
+        """End the worker and everything it started; it may take `limit` seconds (30) to be gone. Safe to call twice."""
         if not self.alive:
             return
         self.alive = False
         self._signal(signal.SIGKILL, group=True)
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: not even that ends it
-            self._process.wait(LAST_WORDS_S)
+            self._process.wait(LAST_WORDS_S if limit is None else limit)
+        guardian.end(self._mark, 0.0)  # what left the group: it would hold the device against the next worker
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -146,8 +170,13 @@ class Child:
 
 
 def tail(path: Path, offset: int = 0, lines: int = LOG_LINES) -> list[str]:
-    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out."""
-    with path.open("rb") as file:
-        file.seek(max(offset, path.stat().st_size - (1 << 16)))
-        text = file.read().decode("utf-8", "replace")
+    """The last lines of a log from byte `offset` on, decoded with replacement, this machine's folders left out; none of
+    one that was removed.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(offset, os.fstat(file.fileno()).st_size - (1 << 16)))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
     return without_home(text.replace(f"{ROOT}/", "")).splitlines()[-lines:]

@@ -21,13 +21,14 @@ class Context:
     batch_size: int = 1
     seq_len: int = 32
     warmup: int = 2
-    rounds: int = 10
+    rounds: int = 11  # the fewest that bear a median (verify/report/percentiles.py)
     reference: str | None = None  # a file of reference values made elsewhere
     minutes: float = 10.0  # how long level 4 goes on
+    gate: bool = False  # a time beyond its chip's reference fails
 
-    def of_bundled(self, model_dir: str) -> Context:
-        """The same on the bundled checkpoint in float32, whose reference values are made here."""
-        return replace(self, model_dir=model_dir, dtype="float32", reference=None)
+    def of_bundled(self, model_dir: str, dtype: str) -> Context:
+        """The same on the bundled checkpoint in a dtype of its own, whose reference values are made here."""
+        return replace(self, model_dir=model_dir, dtype=dtype, reference=None)
 
     def as_json(self) -> str:
         """What `from_json` takes: how a worker is told."""

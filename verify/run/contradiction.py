@@ -2,8 +2,8 @@
 
 A status is one word in a JSON file, and whoever may write the folder may write "pass". So the figures are judged anew,
 by the checks' own judgement (judgement.py), and by the limits of this version wherever those follow from the record: no
-limit that a record brings along may be wider. What disagrees is a damaged record, which verifies nothing. `benchmark`
-alone has no limit. Figures that are forged too, consistently, are those of another run: no reader of files can tell.
+limit that a record brings along may be wider. What disagrees is a damaged record, which verifies nothing. Times
+have no limit. Figures that are forged too, consistently, are those of another run: no reader of files can tell.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from env.toml import load_toml
 from verify.reference import bounds
 from verify.reference.figures import Figures, PointFigures
 from verify.run import judgement, spoken
+from verify.run.figures.benchmark import BenchmarkFigures
 from verify.run.figures.components import DeterminismFigures, ParityFigures, ShapesFigures, SpliceFigures
 from verify.run.figures.configurations import ConfigurationsFigures
+from verify.run.figures.definition import DefinitionFigures
 from verify.run.figures.frontend import FrontendFigures
 from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, PassFigures
@@ -84,6 +86,16 @@ def _device(figures: DeviceFigures, around: Around) -> Iterator[str]:
 def _load(figures: LoadFigures, around: Around) -> Iterator[str]:
     if around.checkpoint is not None:
         yield from judgement.of_load(figures.parameters, around.checkpoint.parameters)
+
+
+def _definition(figures: DefinitionFigures, around: Around) -> Iterator[str]:
+    yield from figures.problems
+    for row in figures.equations:
+        if not row.passed or row.error is None or row.error > row.limit:
+            yield _("{name}: the library does not compute {formula}", name=row.name, formula=row.formula)
+    for name, error in figures.bundled.errors.items():
+        if error is None or error > figures.bundled.limit:
+            yield _("the bundled checkpoint: {component} departs", component=name)
 
 
 def _frontend(figures: FrontendFigures, around: Around) -> Iterator[str]:
@@ -225,12 +237,17 @@ def _speech(figures: SpeechFigures, around: Around) -> Iterator[str]:
     yield from spoken.problems(figures, around.dtype)
 
 
+def _benchmark(figures: BenchmarkFigures, around: Around) -> Iterator[str]:
+    yield from judgement.of_card(figures.card)
+
+
 JUDGES: Mapping[str, Judge] = {
     "machine": _machine,
     "packages": _packages,
     "checkpoint": _checkpoint,
     "device": _device,
     "load": _load,
+    "definition": _definition,
     "frontend": _frontend,
     "weights": _weights,
     "shapes": _shapes,
@@ -245,4 +262,5 @@ JUDGES: Mapping[str, Judge] = {
     "repeatability": _repeatability,
     "speech": _speech,
     "soak": _soak,
+    "benchmark": _benchmark,
 }

@@ -12,12 +12,18 @@ from typing import Any
 
 from env import npu_emulator
 from env.doctor import diagnose
+from env.ending import uninterrupted
+from env.errors import StorageError
 from env.language import _
+from model.npu import BLOCKING, LATE
+from verify.run import npu_logs
 from verify.run.child import Child
 from verify.run.context import Context
 from verify.run.plan import Check, full_size
 from verify.run.provenance import project, shown_model_dir
-from verify.run.records import DOCTOR, Answer, Record, Run, Status, write_record
+from verify.run.records import DOCTOR, RUN_FILE, Answer, Record, Run, Status, write_record
+
+INTERRUPTED_S = 2.0  # how long a worker that was killed may hold up a run that was interrupted
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ def now() -> str:
 
 
 class Workers:
-    """One warm worker at a time: a new one is started where the last has died."""
+    """One warm worker at a time: a new one is started where the last has died, or its device's runtime has failed."""
 
     def __init__(self, python: Path, context: Context) -> None:
         self._python = python
@@ -49,13 +55,14 @@ class Workers:
         """
         if self._child is None or not self._child.alive:
             self._started += 1
-            log = self._context.run_folder / "logs" / f"worker-{self._started}.log"
-            self._child = Child(self._python, self._context, log)
+            self._child = Child(self._python, self._context, self._started)
         return self._child.run(check, limit)
 
-    def close(self) -> None:
+    def close(self, limit: float | None = None) -> None:
+        """End the worker; it may take `limit` seconds to be gone."""
         if self._child is not None:
-            self._child.close()
+            self._child.close(limit)
+            npu_logs.tidy(self._context.run_folder)
 
 
 def run_checks(
@@ -70,48 +77,72 @@ def run_checks(
     On KeyboardInterrupt the check that was running gets an error record, and the exception goes on.
 
     Raises:
-        StorageError: a record cannot be written; those before it are kept.
+        StorageError: a record cannot be written; those before it are kept. Or the run was removed meanwhile: a new
+            folder in its place would hold half of it.
     """
     records: list[Record] = []
+    begun = (context.run_folder / RUN_FILE).exists()
     workers = Workers(python, context)
     full = full_size(context.model_dir, context.level)
     try:
         for check in checks:
-            progress(Progress(check.name))
             started, clock = now(), time.monotonic()
             stopped: KeyboardInterrupt | None = None
             try:
+                progress(Progress(check.name))
                 answer = workers.run(check, check.limit_for(full=full, minutes=context.minutes))
             except KeyboardInterrupt as interrupt:
                 stopped = interrupt
                 seconds = round(time.monotonic() - clock, 3)
                 answer = Answer(status=Status.ERROR, reason=_("interrupted"), seconds=seconds)
-            record = record_of(check, answer, started, rerun(check.name))
-            write_record(context.run_folder, record)
-            records.append(record)
-            progress(Progress(check.name, record))
+            with uninterrupted():
+                if begun and not (context.run_folder / RUN_FILE).exists():
+                    raise removed(context.run_folder)
+                record = record_of(check, answer, started, rerun(check.name))
+                write_record(context.run_folder, record)
+                records.append(record)
+                progress(Progress(check.name, record))
             if stopped is not None:
                 raise stopped
+    except KeyboardInterrupt:
+        workers.close(INTERRUPTED_S)
+        raise
     finally:
         workers.close()
     return records
 
 
+def removed(folder: Path) -> StorageError:
+    return StorageError(
+        _("{folder} was removed while the run was writing to it", folder=str(folder)),
+        why=_("its records are gone; what is still to come would be no whole run"),
+        next=_("run it again"),
+    )
+
+
 def record_of(check: Check, answer: Answer, started: str, rerun: str) -> Record:
-    """The record of a check that has ended, with the known failures in what it left where it did not pass."""
+    """The record of a check that has ended, with the known failures in what it left where it did not pass.
+
+    A pass of an operator on the host is none of the device's: where a figure's signature names the device it fails.
+    """
     data: dict[str, Any] = dict(answer.data)
-    if answer.status in (Status.FAIL, Status.ERROR):
-        known = diagnose([*answer.log, answer.reason])
+    status, reason = answer.status, answer.reason
+    if status is Status.PASS and answer.cpu_fallback and "device" in answer.signature:
+        status, reason = Status.FAIL, _("ran on the CPU: {names}", names=", ".join(answer.cpu_fallback))
+    if status in (Status.FAIL, Status.ERROR):
+        known = diagnose([*answer.log, *answer.plog, answer.reason])
         if known:
             data[DOCTOR] = [diagnosis.as_dict() for diagnosis in known]
     emulated = answer.emulated
     if emulated is None:
         emulated = bool(os.environ.get(npu_emulator.VARIABLE))
+    if LATE in "\n".join((*answer.log, reason)):
+        rerun = f"{BLOCKING} {rerun}"
     return Record(
         check=check.name,
         level=check.level,
-        status=answer.status,
-        reason=answer.reason,
+        status=status,
+        reason=reason,
         started=started,
         seconds=answer.seconds,
         data=data,
@@ -119,6 +150,9 @@ def record_of(check: Check, answer: Answer, started: str, rerun: str) -> Record:
         rerun=rerun,
         log=answer.log,
         emulated=emulated,
+        plog=answer.plog,
+        cpu_fallback=answer.cpu_fallback,
+        worker=answer.worker,
     )
 
 

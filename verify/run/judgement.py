@@ -13,6 +13,7 @@ from env.device_name import DeviceName
 from env.language import Message, _
 from model.gelu import Gelu
 from verify.reference.limits import Limits, beyond, judge
+from verify.run.figures.card import CardFigures
 from verify.run.figures.components import (
     AgreementFigures,
     DeterminismFigures,
@@ -278,11 +279,13 @@ def _repeats(figures: RepeatsFigures, *, sharp: bool = False) -> Iterator[Messag
 
 
 def of_soak(figures: SoakFigures) -> list[Message]:
-    """Rounds that gave other bits."""
+    """Rounds that gave other bits, and errors of the card's memory meanwhile."""
+    problems = of_card(figures.card)
     if not figures.mismatches:
-        return []
+        return problems
     first = figures.listed[0] if figures.listed else None
     return [
+        *problems,
         _(
             "{mismatches} of {rounds} rounds in {minutes:.1f} minutes differ, the first in round {round}: {point}",
             mismatches=figures.mismatches,
@@ -290,5 +293,15 @@ def of_soak(figures: SoakFigures) -> list[Message]:
             minutes=figures.seconds / 60,
             round=first.round if first else 0,
             point=first.first if first else "",
-        )
+        ),
     ]
+
+
+def of_card(figures: CardFigures | None) -> list[Message]:
+    """Memory that gave wrong values while a check ran, by the card's own count."""
+    if figures is None or figures.errors_before is None or figures.errors_after is None:
+        return []
+    more = figures.errors_after.double_bit - figures.errors_before.double_bit
+    if more <= 0:
+        return []
+    return [_("{count} double-bit errors of the card's memory meanwhile ({tool})", count=more, tool=figures.tool)]

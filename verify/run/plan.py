@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check("checkpoint", 1, 300, 900, essential=True),
     Check("device", 1, 180, essential=True),
     Check("load", 2, 180, 1200, essential=True),
+    Check("definition", 2, 120, essential=True),
     Check("frontend", 2, 180),
     Check("weights", 2, 120, 900, essential=True),
     Check("shapes", 2, 120, 900, essential=True),

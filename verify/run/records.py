@@ -87,7 +87,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     signature: dict[str, Any] = field(default_factory=dict)
     seconds: float
     emulated: bool | None = None  # None of a worker that died before it could tell
+    spoiled: bool = False  # its process must run no other check
     log: tuple[str, ...] = ()
+    plog: tuple[str, ...] = ()
+    cpu_fallback: tuple[str, ...] = ()
+    worker: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,9 @@ class Record:
     rerun: Name  # the exact command that runs this check again
     log: tuple[str, ...] = ()  # the last lines of the child's output, kept where the check did not pass
     emulated: bool = False
+    plog: tuple[str, ...] = ()  # the errors in CANN's own log, kept where the check did not pass
+    cpu_fallback: tuple[str, ...] = ()  # operators that torch-npu ran on the host, in this process up to this check
+    worker: Positive | None = None  # which worker of the run it was, from 1: a new one follows an error of the device
     schema: Literal[1] = SCHEMA
 
     @property
@@ -117,6 +124,9 @@ class Record:
         own = {name: value for name, value in self.data.items() if name != DOCTOR}
         kind = FIGURES.get(self.check)
         return convert(own, kind, "data") if kind is not None and own else None
+
+
+LATER = ("plog", "cpu_fallback", "worker")  # of a record, written where there is something: earlier versions had none
 
 
 @dataclass(frozen=True)
@@ -202,6 +212,7 @@ def write_run(folder: Path, run: Run) -> None:
 def write_record(folder: Path, record: Record) -> None:
     """Write one record under `folder`, a run's folder. Floats in `data` must be finite: JSON has no NaN."""
     value = msgspec.to_builtins(record, enc_hook=encode_message)
+    value = {name: each for name, each in value.items() if each or name not in LATER}
     write_json(folder / RECORDS / f"{record.check}.json", value)
 
 

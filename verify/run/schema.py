@@ -22,7 +22,7 @@ from env.errors import VerificationFailedError, run_main
 from env.language import Message, _
 from model.signature import Signature
 from verify.run.figures import FIGURES, DiagnosisFigures
-from verify.run.records import DOCTOR, Record, Run, Setup, Status
+from verify.run.records import DOCTOR, LATER, Record, Run, Setup, Status
 
 FOLDER = Path(__file__).with_name("schemas")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -119,7 +119,7 @@ def _components(top: type, *others: type) -> tuple[Schema, Schema]:
         [top, *others], ref_template=REFERENCE, schema_hook=_of_message
     )
     schema: Schema = definitions.pop(top.__name__)
-    schema["required"] = list(schema["properties"])  # every version has written every field
+    schema["required"] = [name for name in schema["properties"] if name not in LATER]  # every version has written these
     schema["additionalProperties"] = False
     return schema, definitions
 

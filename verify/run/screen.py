@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from msgspec import UNSET
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from env import terminal
 from env.language import _, translate
+from verify.reference.figures import ReferenceFigures
 from verify.run.engine import Progress
 from verify.run.plan import Check
 from verify.run.records import Record, Status
@@ -85,13 +87,21 @@ def screen(checks: Sequence[Check]) -> Iterator[Callable[[Progress], None]]:
         yield board.take
 
 
+def cautions(records: Sequence[Record]) -> Iterator[str]:
+    """What a run could not keep, once: it failed no check, and the next run pays for it."""
+    references = (getattr(record.figures, "reference", None) for record in records)
+    unkept = (one.unkept for one in references if isinstance(one, ReferenceFigures))
+    for text in dict.fromkeys(translate(each) for each in unkept if each is not UNSET):
+        yield translate(_("caution: {text}", text=text))
+
+
 def failures(records: Sequence[Record]) -> Iterator[str]:
     """For each record that did not pass: why, the log's last lines, and the command that runs it again."""
     for record in records:
         if record.status in (Status.FAIL, Status.ERROR):
             known = record.data.get("doctor", ())
             yield f"\n{record.check}: {record.status.value}: {translate(record.reason)}"
-            yield from (f"    | {text}" for text in record.log[-10:])
+            yield from (f"    | {text}" for text in (*record.log[-10:], *record.plog[-10:]))
             for failure in known:
                 cause, fix = translate(failure["cause"]), translate(failure["fix"])
                 yield translate(_("    known: {id}: {cause}", id=failure["id"], cause=cause))

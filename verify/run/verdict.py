@@ -55,6 +55,7 @@ class Caveat(str, Enum):
     DAMAGED = "damaged"
     SKIPPED_ESSENTIAL = "essential check skipped"
     LEFT_OUT = "not part of this run"
+    BEYOND_REFERENCE = "other times than the reference"
 
 
 QUALIFIERS = (Caveat.EMULATED, Caveat.STAND_IN, Caveat.SUBSTITUTED)  # these stand in brackets behind the word
@@ -78,6 +79,7 @@ TERMS = (
     _("damaged"),
     _("essential check skipped"),
     _("not part of this run"),
+    _("other times than the reference"),
     _("pass"),
     _("fail"),
     _("error"),
@@ -120,7 +122,14 @@ class Choice:
             return translate(requested, language)
         if self.requested is None or _same_device(self.used, self.requested):
             return self.used
-        return translate(_remarked(self.used, ["auto" if self.requested == "auto" else requested]), language)
+        return translate(remarked(self.used, ["auto" if self.requested == "auto" else requested]), language)
+
+
+def exit_code(word: Word) -> int:
+    """0 verified; else that of VerificationFailedError or VerificationIncompleteError."""
+    if word is Word.VERIFIED:
+        return 0
+    return (VerificationFailedError if word is Word.FAILED else VerificationIncompleteError).exit_code
 
 
 @dataclass(frozen=True)
@@ -137,15 +146,16 @@ class Verdict:
     @property
     def exit_code(self) -> int:
         """0 verified; else that of VerificationFailedError or VerificationIncompleteError."""
-        if self.word is Word.VERIFIED:
-            return 0
-        failed = self.word is Word.FAILED
-        return (VerificationFailedError if failed else VerificationIncompleteError).exit_code
+        return exit_code(self.word)
 
     def headline(self, language: Language = "en") -> str:
         """The word with its qualifiers: `verified (stand-in weights)`."""
-        qualifiers = [Message(note.caveat.value) for note in self.notes if note.caveat in QUALIFIERS]
-        return translate(_remarked(Message(self.word.value), qualifiers), language)
+        return translate(remarked(Message(self.word.value), self.qualifiers), language)
+
+    @property
+    def qualifiers(self) -> list[Message]:
+        """What stands in brackets behind the word: the names of what weakens it."""
+        return [Message(note.caveat.value) for note in self.notes if note.caveat in QUALIFIERS]
 
     def line(self, language: Language = "en") -> str:
         """The verdict on one line, every failure, skip and missing check named.
@@ -169,7 +179,7 @@ class Verdict:
             named = [] if status is Status.PASS else [_with_reason(j.check, j.reason, language) for j in judged]
             if judged:
                 count = _("{n} {status}", n=len(judged), status=Message(status.value))
-                counts.append(_remarked(count, named))
+                counts.append(remarked(count, named))
         return translate(_listed(counts), language)
 
 
@@ -178,7 +188,8 @@ def _listed(texts: Sequence[str]) -> str:
     return reduce(lambda one, other: _("{one}, {other}", one=one, other=other), texts) if texts else ""
 
 
-def _remarked(text: str, remarks: Sequence[str]) -> str:
+def remarked(text: str, remarks: Sequence[str]) -> str:
+    """`text (remarks)`, where there are any."""
     return _("{text} ({remark})", text=text, remark=_listed(remarks)) if remarks else text
 
 
@@ -259,6 +270,7 @@ def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
     if _emulated(evidence):
         yield Note(Caveat.EMULATED)
     yield from _gelu_notes(evidence)
+    yield from _reference_notes(evidence)
     if evidence.run is None:
         if RUN_FILE not in evidence.damaged:
             yield Note(Caveat.NEVER_STARTED, leaves=Word.INCOMPLETE)
@@ -299,6 +311,13 @@ def _gelu_notes(evidence: Evidence) -> Iterator[Note]:
         yield Note(Caveat.TANH_GELU, _("up to {error:.1e} from the published model's", error=away) if known else "")
 
 
+def _reference_notes(evidence: Evidence) -> Iterator[Note]:
+    """Times outside the bounds of the chip's reference, on either side: another machine, state or condition."""
+    beyond = _data(evidence, "benchmark").get("beyond_reference")
+    if beyond:
+        yield Note(Caveat.BEYOND_REFERENCE, _message(beyond))
+
+
 def _setup_notes(evidence: Evidence) -> Iterator[Note]:
     if evidence.setup is None:
         return
@@ -317,6 +336,9 @@ def _is_stand_in(evidence: Evidence) -> bool:
 def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
     kind = _data(evidence, "checkpoint").get("kind")
     passed = evidence.status("checkpoint") is Status.PASS  # where it did not, its own status says so
+    changed = _changed_weights(records)
+    if changed:
+        yield Note(Caveat.OTHER_WEIGHTS, ", ".join(changed), Word.INCOMPLETE)
     if _is_stand_in(evidence):
         yield Note(Caveat.STAND_IN)
     elif kind == "checkpoint":
@@ -326,6 +348,17 @@ def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
             yield Note(Caveat.OTHER_WEIGHTS, ", ".join(others), Word.INCOMPLETE)
     elif passed:
         yield Note(Caveat.WEIGHTS_UNKNOWN, leaves=Word.INCOMPLETE)
+
+
+def _changed_weights(records: list[Record]) -> list[str]:
+    """The checks whose weights were not those of the checks before them: a folder may be replaced between two calls."""
+    first: dict[object, object] = {}
+    changed = []
+    for record in records:
+        name, digest = (record.signature.get(field) for field in ("weights_name", "weights_sha256"))
+        if digest is not None and record.check not in OWN_WEIGHTS and first.setdefault(name, digest) != digest:
+            changed.append(record.check)
+    return changed
 
 
 def _device_notes(evidence: Evidence, requested: str, records: list[Record]) -> Iterator[Note]:

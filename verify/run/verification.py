@@ -10,7 +10,8 @@ from model import gelu
 from model.components import Loaded
 from model.session import Session
 from model.size import FULL_SIZE
-from verify.reference import file, values
+from verify.reference import file, operators, values
+from verify.reference.figures import OperatorFigures
 from verify.reference.values import Expected
 from verify.run.context import Context
 
@@ -49,10 +50,23 @@ class Verification(Session):
 
     @cached_property
     def bundled(self) -> Verification:
-        """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer."""
-        bundled = Verification(self.context.of_bundled(load_stack().stand_in))
+        """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer.
+
+        In float16 on a chip that multiplies float32 matrices so: what it can do is what it is held to.
+        """
+        dtype = "float16" if self.device.refusal("float32") else "float32"
+        bundled = Verification(self.context.of_bundled(load_stack().stand_in, dtype))
         bundled.device = self.device
         return bundled
+
+    @cached_property
+    def operators(self) -> list[OperatorFigures]:
+        """The model's operators on the device one by one, in float32 and in the 16-bit dtype that was asked for.
+
+        Raises: OutOfMemoryError, DeviceError.
+        """
+        half = self.asked_dtype if self.asked_dtype in ("float16", "bfloat16") else operators.half(self.device)
+        return operators.measure(self.device, ("float32", half), self.seed)
 
     @property
     def layer_by_layer(self) -> bool:

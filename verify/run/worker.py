@@ -21,9 +21,9 @@ from typing import TextIO
 
 import msgspec
 
-from env import npu_emulator
+from env import ending, npu_emulator
 from env.arguments import Parser
-from env.errors import BundleError
+from env.errors import BundleError, CheckpointError, UsageError
 from env.language import Message, _
 from verify.run.context import Context
 from verify.run.damage import DamageError, convert, encode_message
@@ -31,6 +31,7 @@ from verify.run.records import Answer, Outcome, Status
 from verify.run.verification import Verification
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+HARMLESS = (UsageError, CheckpointError)  # told before the device was given anything
 
 
 def die_with_parent(parent: int) -> None:
@@ -40,21 +41,30 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def run_check(where: str, session: Verification) -> Outcome:
-    """Run the check at "module:name"; what it raises becomes an error outcome; its traceback is in the log."""
+def run_check(where: str, session: Verification) -> tuple[Outcome, bool]:
+    """Run the check at "module:name"; what it raises becomes an error outcome; its traceback is in the log.
+
+    Beside it, whether this process is spoiled by that: after an error of an NPU's runtime torch-npu drops every later
+    operator without a word (NPUQueue.cpp, Enqueue in status CAN_EXIT), and reads whatever the memory held before.
+    """
     module, _colon, name = where.partition(":")
     try:
         check: Callable[[Verification], Outcome] = getattr(importlib.import_module(module), name)
-        return check(session)
+        return check(session), False
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
-        return Outcome(Status.ERROR, error.message)
+        return Outcome(Status.ERROR, error.message), not isinstance(error, HARMLESS) and _on_npu()
     except Exception as error:
         traceback.print_exc()
-        return Outcome(Status.ERROR, _("{kind}: {error}", kind=type(error).__name__, error=str(error)))
+        reason = _("{kind}: {error}", kind=type(error).__name__, error=str(error))
+        return Outcome(Status.ERROR, reason), _on_npu()
 
 
-def answer(outcome: Outcome, seconds: float) -> str:
+def _on_npu() -> bool:
+    return sys.modules.get("torch_npu") is not None
+
+
+def answer(outcome: Outcome, seconds: float, *, spoiled: bool = False) -> str:
     """One line of JSON for the parent. Figures that JSON cannot hold, or of another type, are a bug of the check."""
     reason = outcome.reason if isinstance(outcome.reason, Message) else Message(outcome.reason)
     emulated = npu_emulator.active()
@@ -65,7 +75,13 @@ def answer(outcome: Outcome, seconds: float) -> str:
         signature = outcome.signature.as_json() if outcome.signature else {}
         return line_of(
             Answer(
-                status=outcome.status, reason=reason, data=data, signature=signature, seconds=seconds, emulated=emulated
+                status=outcome.status,
+                reason=reason,
+                data=data,
+                signature=signature,
+                seconds=seconds,
+                emulated=emulated,
+                spoiled=spoiled,
             )
         )
     except (TypeError, ValueError) as error:
@@ -84,8 +100,9 @@ def serve(functions: TextIO, results: TextIO, session: Verification) -> None:
     """Answer every function that arrives, a line each, until the parent closes the pipe."""
     for line in functions:
         start = time.perf_counter()
-        outcome = run_check(line.strip(), session)
-        print(answer(outcome, round(time.perf_counter() - start, 3)), file=results, flush=True)
+        outcome, spoiled = run_check(line.strip(), session)
+        seconds = round(time.perf_counter() - start, 3)
+        print(answer(outcome, seconds, spoiled=spoiled), file=results, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--context", required=True, help=_("the run's options as JSON"))
     arguments = parser.parse_args(argv)
     die_with_parent(arguments.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for number in ending.SIGNALS:  # a Ctrl-C or a service manager's SIGTERM reaches every process; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)  # the parent asks where a hanging check stands
     session = Verification(Context.from_json(arguments.context))

@@ -8,18 +8,21 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import atomic
-from env.errors import InputError, UsageError
+from env.errors import InputError
 from env.language import _, translate
 from env.stack import ROOT
 from model.console import Bar, note
 from model.options import batch_size
 from verify import programs
-from verify.speech import manifest, normalisers, shards, transcripts
+from verify.speech import chosen, manifest, normalisers, other_tools, shards
+from verify.speech.evaluation import Asking
 from verify.speech.manifest import Manifest, Utterance
+from verify.speech.normalisers import Normaliser
 from verify.speech.transcripts import Transcripts
 from verify.tables import number, table
 
@@ -51,7 +54,7 @@ def rescore(options: argparse.Namespace) -> int:
     Raises:
         RecordError, InputError: the file or the spelling map cannot be read.
     """
-    transcribed = transcripts.read(options.rescore)
+    transcribed = other_tools.read(options.rescore, options.references, options.language)
     if transcribed.dropped is not None:
         note(_("{path}: its last line is half written and left out", path=options.rescore))
     _show(options, transcribed)
@@ -67,8 +70,10 @@ def compare_files(options: argparse.Namespace) -> int:
     from verify.speech.compare import compare, report
 
     first, second = options.compare
-    sides = transcripts.read(first), transcripts.read(second)
-    normaliser = normalisers.load(options.normaliser, options.spelling)
+    sides = other_tools.paired(
+        *(other_tools.read(path, options.references, options.language) for path in options.compare)
+    )
+    normaliser = _normaliser(options)
     comparison = compare(*sides, normaliser, _names(*sides, first, second))
     print(report(comparison), end="")
     if options.json is not None:
@@ -93,18 +98,20 @@ def evaluate(options: argparse.Namespace) -> int:
         RecordError: earlier transcripts were made with other settings.
         VerificationIncompleteError: a process died or was stopped; what was finished is kept.
     """
-    normalisers.load(options.normaliser, options.spelling)  # a bad file is told before the work, not after it
-    read = manifest.read(options.manifest)
+    _normaliser(options)  # a bad file is told before the work, not after it
     where = shards.place()
-    chosen = _chosen(read, ctc=options.ctc)
+    read = chosen.read(options, alone=where.size == 1)
+    asking = chosen.asking(options)
+    utterances = chosen.utterances(read, options, asking)
     if where.first:
-        _note_what_is_left_out(read, len(chosen))
+        for text in chosen.notes(read, utterances):
+            note(text)
 
     device = _own_device(options.device, where)
     session = programs.verification(options)
     session.device = device
     with shards.joined(where, device.kind) as group:
-        transcribed = _transcribe(options, session, chosen, group)
+        transcribed = _transcribe(options, session, read, utterances, asking, group)
     if transcribed is None:
         return 0
     _show(options, transcribed)
@@ -117,7 +124,9 @@ def evaluate(options: argparse.Namespace) -> int:
                 failed=len(transcribed.failed),
                 count=len(transcribed.lines),
             ),
-            next=_("when they are there, the same command adds them"),
+            next=_("when the recordings are there and the lines mended, the same command adds them")
+            if transcribed.failed
+            else manifest.NEXT[max(manifest.by_kind(read.problems), key=len)[0].kind],
         )
     return 0
 
@@ -132,48 +141,42 @@ def _own_device(name: str, where: Place) -> Device:
     return own
 
 
-def _chosen(read: Manifest, *, ctc: bool) -> list[Utterance]:
-    """The utterances to transcribe: the encoder alone cannot translate."""
-    chosen = [utterance for utterance in read.utterances if not ctc or utterance.target is None]
-    if not chosen:
-        raise UsageError(_("{path} holds translations only, which --ctc cannot make", path=read.path))
-    return chosen
+def _output(options: argparse.Namespace, session: Session, read: Manifest, asking: Asking) -> Path:
+    """The file of transcripts: --output, else one by manifest, weights, device, dtype and what is asked.
 
-
-def _note_what_is_left_out(read: Manifest, chosen: int) -> None:
-    for problem in read.problems:
-        note(
-            _(
-                "{path}, line {line} is left out: {reason}",
-                path=read.path,
-                line=problem.line,
-                reason=problem.reason,
-            )
-        )
-    if chosen < len(read.utterances):
-        count = len(read.utterances) - chosen
-        note(_("{count} translations are left out: --ctc reads the encoder alone", count=count))
-
-
-def _output(options: argparse.Namespace, session: Session) -> Path:
-    """The file of transcripts: --output, else one by manifest, weights, device and dtype, so that runs do not mix."""
+    The manifest's digest is in its name: two manifests that are named alike do not share a file.
+    """
     if options.output is not None:
         return Path(options.output)
     loaded = session.model
-    parts = [options.manifest.stem, loaded.checkpoint.name, loaded.device.kind, loaded.dtype]
-    name = "-".join([*parts, *(["ctc"] if options.ctc else []), *(["punctuated"] if options.punctuate else [])])
-    return TRANSCRIPTS / (re.sub(r"[^\w.-]+", "-", name) + ".jsonl")
+    parts = [read.name, read.sha256[:12], loaded.checkpoint.name, loaded.device.kind, loaded.dtype]
+    parts += ["ctc"] if options.ctc else []
+    parts += ["punctuated"] if options.punctuate else []
+    parts += [] if options.channels == "mix" else [f"channel-{options.channels}"]
+    parts += [] if options.limit is None else [f"first-{options.limit}"]
+    words = [asking.language, *asking.keywords, asking.prompt, options.task, options.target]
+    parts += ["asked-" + sha256(repr(words).encode()).hexdigest()[:8]] if any(words) else []
+    return TRANSCRIPTS / (re.sub(r"[^\w.-]+", "-", "-".join(parts)) + ".jsonl")
 
 
 def _transcribe(
-    options: argparse.Namespace, session: Session, utterances: list[Utterance], group: Group
+    options: argparse.Namespace,
+    session: Session,
+    read: Manifest,
+    utterances: list[Utterance],
+    asking: Asking,
+    group: Group,
 ) -> Transcripts | None:
     from model.decoding import Decoding
+    from model.sources import Source
+    from model.warmup import warm_up
     from verify.speech import evaluation
 
     decoding = Decoding(options.max_new_tokens, options.num_beams, batch_size(options))
     reader = session.reader(decoding, ctc=options.ctc)
-    output = _output(options, session)
+    sources = [Source(utterance.path, utterance.key, utterance.piece) for utterance in utterances]
+    warm_up(reader, sources, asking.prompt_for(utterances[0]), options.warmup or 0, options.window)
+    output = _output(options, session, read, asking)
     header = session.speech_signature(
         reader, batch_size=options.batch_size, window_seconds=options.window, punctuate=options.punctuate
     ).as_json()
@@ -183,7 +186,7 @@ def _transcribe(
 
     def on_start(plan: Plan, earlier: Mapping[str, int]) -> None:
         bar.set_total(plan.left_for(where))
-        if where.first and plan.done:
+        if where.first and earlier:
             _note_going_on(plan, earlier)
 
     with bar, _kept(output):
@@ -193,10 +196,11 @@ def _transcribe(
             output,
             header,
             group,
-            punctuate=options.punctuate,
+            asking=asking,
             limit_seconds=options.window,
             on_start=on_start,
             on_line=lambda line: bar.advance(),
+            on_replaced=_note_replaced,
         )
     if transcribed is not None:
         note(_("transcripts are in {path}", path=output))
@@ -207,12 +211,20 @@ def _note_going_on(plan: Plan, earlier: Mapping[str, int]) -> None:
     files = ", ".join(f"{count} in {name}" for name, count in earlier.items() if count)
     note(
         _(
-            "going on: {done} utterances are done ({files}), {left} are left",
+            "going on: {done} texts of earlier runs stand ({files}): same audio, segment, prompt, weights, settings; "
+            "{left} are left",
             done=len(plan.done),
-            files=files,
+            files=files or "0",
             left=plan.left(),
         )
     )
+    reasons = plan.reasons()
+    if reasons:
+        note(_("texts of earlier runs that do not stand, and are made again: {reasons}", reasons=reasons))
+
+
+def _note_replaced(place: Path) -> None:
+    note(_("an earlier file held other texts: it is kept as {place}", place=place))
 
 
 @contextmanager
@@ -227,13 +239,40 @@ def _kept(output: Path) -> Iterator[None]:
 
 def _show(options: argparse.Namespace, transcribed: Transcripts) -> None:
     """Print the scores and what they were made with; write them to --json."""
-    from verify.speech import scores
+    from verify.speech import edits, scores
 
-    made = scores.score(transcribed, normalisers.load(options.normaliser, options.spelling))
+    normaliser = _normaliser(options)
+    spoken = [line for line in transcribed.scored if line.target is None]
+    if not normaliser.spelling.words and normaliser.name == "whisper" and any(line.language == "en" for line in spoken):
+        note(_("no map of British to American spelling: pip install whisper-normalizer, or --spelling FILE"))
+    with Bar(_("scoring"), len(spoken)) as bar:
+        counted = edits.count(spoken, normaliser, bar.advance)
+        made = scores.score(
+            transcribed,
+            normaliser,
+            counted,
+            japanese=scores.MECAB if options.ja_mecab else scores.BLEU_TOKENIZERS["ja"],
+        )
     print(score_tables(made))
     if options.json is not None:
         value = {"schema": 1, "program": "eval.py", "command": ["python", *sys.argv], "scores": made}
-        atomic.write_json(options.json, {**value, "transcripts": [asdict(line) for line in transcribed.lines]})
+        each = counted.by_key()
+        lines = [{**asdict(line), **each.get(line.key, {})} for line in transcribed.lines]
+        atomic.write_json(options.json, {**value, "transcripts": lines})
+
+
+def _normaliser(options: argparse.Namespace) -> Normaliser:
+    """The normaliser of the options.
+
+    Raises:
+        InputError, UsageError: its files cannot be read, or the options do not go together.
+        EnvironmentMissingError: what --ja-mecab needs is not installed.
+    """
+    if options.ja_mecab:
+        from verify.speech import scores
+
+        scores.mecab()
+    return normalisers.load(options.normaliser, options.spelling, options.leaderboard)
 
 
 def _cell(score: Mapping[str, Any]) -> str:
@@ -243,9 +282,23 @@ def _cell(score: Mapping[str, Any]) -> str:
     return f"{score['value']:.2f}{interval}"
 
 
+def _signatures(groups: Mapping[str, Mapping[str, Any]], column: str) -> list[str]:
+    """What a column's figures were made with: once, where the groups differ in nothing but their number, else for each.
+
+    German is not scored as Chinese is: BLEU has a tokenizer for each.
+    """
+    alike: dict[str, list[str]] = {}
+    for group, figures in groups.items():
+        fields = figures[column]["signature"].split("|")
+        alike.setdefault("|".join(each for each in fields if not each.startswith("n:")), []).append(group)
+    if len(alike) == 1:
+        return [f"{column}: {list(groups.values())[-1][column]['signature']}"]
+    return [f"{column} ({', '.join(names)}): {text}" for text, names in alike.items()]
+
+
 def score_tables(made: Mapping[str, Any]) -> str:
     """The scores of `scores.score` for a terminal, in the user's language."""
-    blocks = []
+    blocks = ["\n".join(translate(remark) for remark in made["remarks"])] if made["remarks"] else []
     for part, heading, columns in PARTS:
         groups = made[part]
         if groups:
@@ -254,8 +307,7 @@ def score_tables(made: Mapping[str, Any]) -> str:
                 [group, str(figures[columns[0]]["n"]), *(_cell(figures[column]) for column in columns)]
                 for group, figures in groups.items()
             ]
-            last = list(groups.values())[-1]
-            signatures = [f"{column}: {last[column]['signature']}" for column in columns]
+            signatures = [line for column in columns for line in _signatures(groups, column)]
             blocks.append("\n".join([table([translate(cell) for cell in header], rows), *signatures]))
     signature = made["signature"]
     rtfx = number(made["rtfx"]["value"], ".2f")

@@ -7,7 +7,6 @@ rates comes with a paired bootstrap interval: the same resampled utterances on b
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -15,8 +14,9 @@ from typing import Any
 
 from env.errors import InputError
 from env.language import Message, _, translate
+from model.captions import columns
 from model.windows import UNSPACED_LANGUAGES
-from verify.speech import scores
+from verify.speech import edits, scores
 from verify.speech.normalisers import Normaliser
 from verify.speech.transcripts import Line, Transcripts
 
@@ -147,30 +147,23 @@ def _words(text: str, language: str) -> list[str]:
     return [*"".join(text.split())] if language in UNSPACED_LANGUAGES else text.split()
 
 
-def _width(text: str) -> int:
-    """Columns of a terminal that `text` fills: East Asian wide characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(mark) else 2 if unicodedata.east_asian_width(mark) in "WF" else 1 for mark in text
-    )
-
-
 def align(a: str, b: str, language: str, names: tuple[str, str] = ("A", "B")) -> str:
     """Two texts with equal words below each other, a row of *** where one has no word, and ^ under what differs."""
     import jiwer
 
     left, right = _words(a, language), _words(b, language)
-    columns: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for chunk in jiwer.process_words(" ".join(left), " ".join(right)).alignments[0]:
         above = left[chunk.ref_start_idx : chunk.ref_end_idx]
         below = right[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        columns += zip_longest(above, below, fillvalue="")
+        pairs += zip_longest(above, below, fillvalue="")
     label = max(len(name) for name in names)
     rows = [f"{names[0]:{label}} ", f"{names[1]:{label}} ", " " * (label + 1)]
-    for one, other in columns:
-        width = max(_width(one), _width(other))
+    for one, other in pairs:
+        width = max(columns(one), columns(other))
         marks = "" if one == other else "^" * width
         for index, word in enumerate((one or "*" * width, other or "*" * width, marks)):
-            rows[index] += f" {word}{' ' * (width - _width(word))}"
+            rows[index] += f" {word}{' ' * (width - columns(word))}"
     return "\n".join(row.rstrip() for row in rows)
 
 
@@ -179,12 +172,12 @@ def _error_rate_difference(pairs: Sequence[tuple[Line, Line]], normaliser: Norma
     import numpy as np
 
     languages = [left.language for left, _ in pairs]
-    references = [normaliser.words(left.reference, left.language) for left, _ in pairs]
+    references = [normaliser.words(left.reference or "", left.language) for left, _ in pairs]
     sides = []
     for side in (0, 1):
         texts = [pair[side].hypothesis or "" for pair in pairs]
         hypotheses = [normaliser.words(text, language) for text, language in zip(texts, languages, strict=True)]
-        sides.append(scores.word_counts(references, hypotheses))
+        sides.append(edits.word_counts(references, hypotheses))
     columns = np.stack([sides[0][:, 1:].sum(axis=1), sides[1][:, 1:].sum(axis=1), sides[0][:, :3].sum(axis=1)], axis=1)
     errors_a, errors_b, words = (int(total) for total in columns.sum(axis=0))
     signature = scores.signature_text(
@@ -209,7 +202,7 @@ def _translation_difference(pairs: Sequence[tuple[Line, Line]], target: str) -> 
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
-    references = [[left.reference for left, _ in pairs]]
+    references = [[left.reference or "" for left, _ in pairs]]
     texts = ([left.hypothesis or "" for left, _ in pairs], [right.hypothesis or "" for _, right in pairs])
     a, b = (metric.corpus_score(side, references).score for side in texts)
     statistics = [np.array(metric._extract_corpus_statistics(side, references), dtype=np.int64) for side in texts]
@@ -231,15 +224,16 @@ def compare(a: Transcripts, b: Transcripts, normaliser: Normaliser, names: tuple
         InputError: the files have no utterance in common, or differ in references or audio.
     """
     pairs, left_out = _pairs(a, b, names)
-    transcribed = [pair for pair in pairs if pair[0].target is None]
+    scored = [pair for pair in pairs if pair[0].reference is not None]  # the others are compared word by word alone
+    transcribed = [pair for pair in scored if pair[0].target is None]
     differences = [_error_rate_difference(transcribed, normaliser)] if transcribed else []
-    for target in sorted({left.target for left, _right in pairs if left.target is not None}):
-        differences.append(_translation_difference([pair for pair in pairs if pair[0].target == target], target))
+    for target in sorted({left.target for left, _right in scored if left.target is not None}):
+        differences.append(_translation_difference([pair for pair in scored if pair[0].target == target], target))
     disagreements = tuple(
         Disagreement(
             left.key,
             left.language,
-            left.reference,
+            left.reference or "",
             left.hypothesis or "",
             right.hypothesis or "",
             align(left.hypothesis or "", right.hypothesis or "", left.target or left.language, names),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from env.digest import file_sha256
 from env.errors import InputError
-from env.language import _
+from env.language import Message, _
 from model import audio, prompts, windows
 from model.audio import AudioFile
 from model.captions import Segment
 from model.decoding import Reader
 from model.prompts import Prompt
 from model.transcribe import decode_windows, segments
-from verify.speech import shards, transcripts
-from verify.speech.manifest import Utterance
+from verify.speech import reuse, shards, transcripts
+from verify.speech.manifest import UNDETERMINED, Utterance
+from verify.speech.reuse import Digests, Standing
 from verify.speech.shards import Group, Place
 from verify.speech.transcripts import Journal, Line, Transcripts
 
@@ -35,8 +35,40 @@ class Heard:
     error: str | None = None
 
 
-def prompt_for(utterance: Utterance, *, punctuate: bool) -> Prompt:
-    return prompts.build(utterance.task, language=utterance.language, target=utterance.target, punctuate=punctuate)
+@dataclass(frozen=True)
+class Asking:
+    """What the model is asked to do with every utterance, beside its task: the options of eval.py.
+
+    `prompt` is an instruction of the user's own; `language` is told to the model where an instruction has it.
+    """
+
+    punctuate: bool = False
+    keywords: tuple[str, ...] = ()
+    prompt: str | None = None
+    language: str | None = None
+
+    def prompt_for(self, utterance: Utterance) -> Prompt:
+        """The prompt of one utterance; what its row says of punctuation goes before the option.
+
+        Raises:
+            UsageError: the options contradict each other or the task.
+        """
+        spoken = None if utterance.language == UNDETERMINED else utterance.language
+        punctuate = self.punctuate if utterance.punctuate is None else utterance.punctuate
+        if self.prompt is not None:
+            own = prompts.build(language=spoken, prompt=self.prompt, punctuate=self.punctuate, keywords=self.keywords)
+            return replace(own, target=utterance.target)
+        return prompts.build(
+            utterance.task,
+            language=spoken,
+            target=utterance.target,
+            punctuate=punctuate and not self.keywords if utterance.punctuate is not None else punctuate,
+            keywords=self.keywords,
+            tell_language=spoken is not None and spoken == self.language,
+        )
+
+
+PLAIN = Asking()
 
 
 def durations(utterances: Sequence[Utterance]) -> list[float]:
@@ -46,7 +78,7 @@ def durations(utterances: Sequence[Utterance]) -> list[float]:
         seconds = utterance.duration
         if seconds is None:
             try:
-                seconds = audio.seconds(utterance.path)
+                seconds = max(0.0, audio.seconds(utterance.path) - utterance.piece.start)
             except InputError:
                 seconds = 0.0  # it will be listed as failed when it is its turn
         lengths.append(seconds)
@@ -59,7 +91,7 @@ def _read(utterance: Utterance, limit_seconds: float) -> tuple[list[windows.Wind
     Raises:
         InputError: it cannot be read to its end.
     """
-    with AudioFile(utterance.path) as file:
+    with AudioFile(utterance.path, utterance.piece) as file:
         pieces = list(windows.split(file.blocks(), limit_seconds))
         if file.damage is not None:
             raise file.damage
@@ -90,20 +122,13 @@ def _hear_together(
 def _hear_long(reader: Reader, utterance: Utterance, instruction: Prompt, limit_seconds: float) -> Heard:
     """Decode a long recording as it is read."""
     try:
-        with AudioFile(utterance.path) as file:
+        with AudioFile(utterance.path, utterance.piece) as file:
             decoded = tuple(segments(reader, file, instruction, limit_seconds))
             if file.damage is not None:
                 raise file.damage
-            return Heard(decoded, decoded[-1].end, tuple(file.notes))
+            return Heard(decoded, sum(segment.read_seconds for segment in decoded), tuple(file.notes))
     except InputError as error:
         return Heard((), 0.0, error=error.message)
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return file_sha256(path)
-    except OSError:
-        return None
 
 
 def _ended(segments: Sequence[Segment]) -> str | None:
@@ -112,7 +137,7 @@ def _ended(segments: Sequence[Segment]) -> str | None:
     return next((ending for ending in ("loop", "limit", "eos") if ending in endings), None)
 
 
-def _line(utterance: Utterance, heard: Heard, instruction: Prompt, seconds: float) -> Line:
+def _line(utterance: Utterance, heard: Heard, instruction: Prompt, seconds: float, digest: str | None) -> Line:
     line = Line(
         utterance.key,
         utterance.audio,
@@ -123,6 +148,10 @@ def _line(utterance: Utterance, heard: Heard, instruction: Prompt, seconds: floa
         duration=heard.seconds,
         seconds=seconds,
         error=heard.error,
+        offset=utterance.piece.start,
+        span=utterance.piece.seconds,
+        channels=utterance.piece.channels,
+        prompt=instruction.content,
     )
     if heard.error is not None:
         return line
@@ -137,14 +166,19 @@ def _line(utterance: Utterance, heard: Heard, instruction: Prompt, seconds: floa
     return replace(
         line,
         hypothesis=windows.join([segment.text for segment in heard.segments], instruction.output_language),
-        audio_sha256=_digest(utterance.path),
+        audio_sha256=digest,
         notes=tuple(notes),
         ended=_ended(heard.segments),
     )
 
 
 def transcribe_batch(
-    reader: Reader, batch: Sequence[Utterance], *, punctuate: bool, limit_seconds: float
+    reader: Reader,
+    batch: Sequence[Utterance],
+    *,
+    limit_seconds: float,
+    asking: Asking = PLAIN,
+    digests: Digests | None = None,
 ) -> list[Line]:
     """A line for each utterance of a batch; its processing time is shared out by length of audio.
 
@@ -152,15 +186,16 @@ def transcribe_batch(
         OutOfMemoryError, DeviceError, UsageError: as the reader.
     """
     started = time.perf_counter()
-    instructions = [prompt_for(utterance, punctuate=punctuate) for utterance in batch]
+    instructions = [asking.prompt_for(utterance) for utterance in batch]
     if len(batch) == 1:
         heard = [_hear_long(reader, batch[0], instructions[0], limit_seconds)]
     else:
         heard = _hear_together(reader, batch, instructions, limit_seconds)
     spent = time.perf_counter() - started
     total = sum(one.seconds for one in heard) or 1.0
+    known = digests or Digests()
     return [
-        _line(utterance, one, instruction, spent * one.seconds / total)
+        _line(utterance, one, instruction, spent * one.seconds / total, known.of(utterance.path))
         for utterance, one, instruction in zip(batch, heard, instructions, strict=True)
     ]
 
@@ -176,19 +211,23 @@ def transcribe(
     lines: dict[str, Line] = {}
     for batch in shards.batches(durations(utterances), reader.batch_size, limit_seconds):
         members = [utterances[index] for index in batch]
-        for line in transcribe_batch(reader, members, punctuate=False, limit_seconds=limit_seconds):
+        for line in transcribe_batch(reader, members, limit_seconds=limit_seconds):
             lines[line.key] = line
     return [lines[utterance.key] for utterance in utterances]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do of a manifest: `batches` of indices into `utterances`, for every process."""
+    """What is left to do of a manifest: `batches` of indices into `utterances`, for every process.
+
+    `done` are the texts of earlier runs that stand, `again` says why others do not.
+    """
 
     utterances: Sequence[Utterance]
     seconds: Sequence[float]
     batches: Sequence[Sequence[int]]
     done: Mapping[str, Line]
+    again: Mapping[str, str] = field(default_factory=dict)
 
     def share(self, rank: int, size: int) -> Iterator[list[int]]:
         """The batches of one process that hold anything not yet done, longest first.
@@ -207,15 +246,19 @@ class Plan:
         indices = (index for batch in self.share(where.rank, where.size) for index in batch)
         return sum(self.utterances[index].key not in self.done for index in indices)
 
+    def reasons(self) -> list[Message]:
+        """Why texts of earlier runs do not stand, with their numbers."""
+        return Standing(self.done, self.again).reasons()
+
     def left(self) -> int:
         return sum(utterance.key not in self.done for utterance in self.utterances)
 
 
-def plan(utterances: Sequence[Utterance], batch_size: int, limit_seconds: float, earlier: Mapping[str, Line]) -> Plan:
-    """What to do after `earlier` runs; failed utterances are tried again."""
+def plan(utterances: Sequence[Utterance], batch_size: int, limit_seconds: float, standing: Standing) -> Plan:
+    """What to do after earlier runs; failed utterances are tried again."""
     seconds = durations(utterances)
-    done = {key: line for key, line in earlier.items() if line.error is None}
-    return Plan(utterances, seconds, shards.batches(seconds, batch_size, limit_seconds), done)
+    cut = shards.batches(seconds, batch_size, limit_seconds)
+    return Plan(utterances, seconds, cut, standing.lines, standing.again)
 
 
 def evaluate(
@@ -225,15 +268,17 @@ def evaluate(
     header: Mapping[str, Any],
     group: Group,
     *,
-    punctuate: bool = False,
+    asking: Asking = PLAIN,
     limit_seconds: float = windows.LIMIT_SECONDS,
     on_start: Callable[[Plan, Mapping[str, int]], None] = lambda todo, counts: None,
     on_line: Callable[[Line], None] = lambda line: None,
+    on_replaced: Callable[[Path], None] = lambda path: None,
 ) -> Transcripts | None:
     """Transcribe what is not yet in `output` or its parts, and write the finished file.
 
-    `on_start` is told what is left and how many texts each file of an earlier run held. Returns the transcripts in
-    the first process, None in the others.
+    `on_start` is told what is left and how many texts each file of an earlier run held; `on_replaced`, where an earlier
+    file is kept that held texts which the new one has not. Returns the transcripts in the first process, None in the
+    others.
 
     Raises:
         RecordError: earlier transcripts were made with other settings, or are damaged.
@@ -244,13 +289,16 @@ def evaluate(
     seen, counts = transcripts.earlier(output, header)
     everywhere = group.gather((seen, counts))  # parts may lie on disks that this process does not see
     known = transcripts.newest(line for lines, _counts in everywhere for line in lines.values())
-    todo = plan(utterances, reader.batch_size, limit_seconds, known)
+    digests = Digests()  # each process reads its share of the recordings that have an earlier text
+    share = utterances[group.place.rank :: group.place.size]
+    standing = reuse.together(group.gather(reuse.judge(share, known, asking.prompt_for, digests)))
+    todo = plan(utterances, reader.batch_size, limit_seconds, standing)
     on_start(todo, {name: number for _lines, files in everywhere for name, number in files.items()})
     fresh: list[Line] = []
     with Journal(output, group.place.rank, header) as journal:
         for batch in todo.share(group.place.rank, group.place.size):
             members = [utterances[index] for index in batch]
-            lines = transcribe_batch(reader, members, punctuate=punctuate, limit_seconds=limit_seconds)
+            lines = transcribe_batch(reader, members, asking=asking, limit_seconds=limit_seconds, digests=digests)
             new = [line for line in lines if line.key not in todo.done]
             journal.add(new)
             fresh += new
@@ -259,7 +307,9 @@ def evaluate(
     gathered = transcripts.newest(line for lines in group.gather(fresh) for line in lines)
     finished = _finished(utterances, {**todo.done, **gathered})
     if group.place.first:
-        transcripts.finish(output, header, finished)
+        replaced = transcripts.finish(output, header, finished)
+        if replaced is not None:
+            on_replaced(replaced)
     group.gather(None)  # a part is removed when the finished file is there, not before
     journal.path.unlink(missing_ok=True)
     return Transcripts(header, tuple(finished)) if group.place.first else None

@@ -1,57 +1,25 @@
-"""Text normalisers for scoring: Whisper's, as transformers ships them, or none.
+"""Text normalisers for scoring: Whisper's, the Open ASR Leaderboard's, or none.
 
 In languages written without spaces every character counts as a word, so that WER is the character error rate
 (Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", appendix C).
-
-Transformers is read, not imported: importing it takes ten seconds, its normaliser file needs only `regex`. The file is
-where transformers 4.57.6 has it; a test reads it there.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 
-from env import elsewhere
-from env.errors import EnvironmentMissingError, InputError
+from env.errors import UsageError
 from env.language import _
 from model.signature import Signature
 from model.windows import UNSPACED_LANGUAGES
+from verify.speech import leaderboard, whisper_normalisers
+from verify.speech.spelling import NONE, Spelling, from_file, installed
+from verify.speech.whisper_normalisers import version
 
-NAMES = ("whisper", "basic", "none")
-
-
-def version(package: str) -> str:
-    """The installed version. `importlib.metadata` is imported late: --help asks for `NAMES` alone."""
-    from importlib import metadata
-
-    return metadata.version(package)
-
-
-@cache
-def _whisper() -> ModuleType:
-    import importlib.util
-
-    package = importlib.util.find_spec("transformers")
-    if package is None or package.origin is None:
-        raise EnvironmentMissingError(
-            _("transformers is not installed: its text normalisers are needed"), next="nox -s setup"
-        )
-    path = Path(package.origin).parent / "models" / "whisper" / "english_normalizer.py"
-    spec = importlib.util.spec_from_file_location("whisper_english_normalizer", path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise EnvironmentMissingError(
-            _("transformers {version} has no {file}", version=version("transformers"), file=path.name),
-            next="nox -s setup",
-        )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+NAMES = ("whisper", "basic", "leaderboard", "none")
 
 
 @dataclass(frozen=True)
@@ -59,70 +27,82 @@ class Normaliser:
     """Turns texts into what is compared. `spelling` maps British to American spelling, for English alone."""
 
     name: str
-    spelling: Mapping[str, str]
+    spelling: Spelling = NONE
+    folder: Path | None = None  # the leaderboard's checkout
 
     @property
     def signature(self) -> Signature:
         """The fields `normaliser` and, where it counts, `spelling`."""
         if self.name == "none":
             return Signature(normaliser="none")
+        if self.folder is not None:
+            return Signature(normaliser=f"leaderboard.{leaderboard.digest(self.folder)}")
         name = f"{self.name}.transformers-{version('transformers')}"
         if self.name != "whisper":
             return Signature(normaliser=name)
-        mapping = json.dumps(dict(self.spelling), sort_keys=True)
-        spelling = sha256(mapping.encode()).hexdigest()[:12] if self.spelling else "none"
-        return Signature(normaliser=name, spelling=spelling)
+        return Signature(normaliser=name, spelling=self.spelling.signature)
 
     def words(self, text: str, language: str | None) -> str:
         """The text as words with single spaces; in languages of `UNSPACED_LANGUAGES` each character is a word."""
-        return self._normalised(text, language, split=language in UNSPACED_LANGUAGES)
+        return self.both(text, language)[0]
 
     def characters(self, text: str, language: str | None) -> str:
         """The text whose characters are compared; without spaces in languages of `UNSPACED_LANGUAGES`."""
-        normalised = self._normalised(text, language, split=False)
-        unspaced = self.name != "none" and language in UNSPACED_LANGUAGES
-        return "".join(normalised.split()) if unspaced else normalised
+        return self.both(text, language)[1]
 
-    def _normalised(self, text: str, language: str | None, *, split: bool) -> str:
+    def both(self, text: str, language: str | None) -> tuple[str, str]:
+        """What `words` and `characters` give: in most languages one text, made once."""
         if self.name == "none":
-            return text
+            return text, text
+        words = " ".join(self._normalise(language)(text).split())
+        if language not in UNSPACED_LANGUAGES:
+            return words, words
+        if self.folder is not None:
+            whole = "".join(words.split())
+            return " ".join(whole), whole
+        return words, "".join(_basic(split_letters=False)(text).split())
+
+    def _normalise(self, language: str | None) -> Callable[[str], str]:
+        if self.folder is not None:
+            english = language == "en"
+            return leaderboard.english(self.folder) if english else leaderboard.other(self.folder, language)
         if self.name == "whisper" and language == "en":
-            return " ".join(_english(tuple(sorted(self.spelling.items())))(text).split())
-        return " ".join(_basic(split)(text).split())
+            return _english(tuple(sorted(self.spelling.words.items())))
+        return _basic(split_letters=language in UNSPACED_LANGUAGES)
 
 
 @cache
-def _basic(split_letters: bool) -> Callable[[str], str]:
-    normalise: Callable[[str], str] = _whisper().BasicTextNormalizer(split_letters=split_letters)
-    return normalise
+def _basic(*, split_letters: bool) -> Callable[[str], str]:
+    return whisper_normalisers.basic(split_letters=split_letters)
 
 
 @cache
 def _english(spelling: tuple[tuple[str, str], ...]) -> Callable[[str], str]:
-    normalise: Callable[[str], str] = _whisper().EnglishTextNormalizer(dict(spelling))
-    return normalise
+    return whisper_normalisers.english(dict(spelling))
 
 
-def load(name: str, spelling: Path | None = None) -> Normaliser:
+def load(name: str, spelling: Path | None = None, folder: Path | None = None) -> Normaliser:
     """The normaliser `name`, one of `NAMES`.
 
-    `spelling` is a JSON object of British to American words, as Whisper checkpoints carry it in normalizer.json;
-    transformers does not ship one, and without it "colour" and "color" differ.
+    `spelling` is a file with a map of British to American words; without it, the one that is installed is used. Without
+    any, "colour" and "color" differ, and the signature says so. `folder` is the leaderboard's checkout.
 
     Raises:
-        InputError: the spelling file is no such object.
+        InputError: the spelling file is no such map.
+        UsageError: an option belongs to another normaliser, or is lacking.
     """
     if name not in NAMES:
         raise ValueError(f"{name}: no such normaliser")
-    if spelling is None:
-        return Normaliser(name, {})
-    try:
-        mapping = elsewhere.read_json(spelling, "settings")
-    except (OSError, ValueError) as error:
-        raise InputError(_("{path}: cannot be read as a spelling map", path=spelling), why=str(error)) from error
-    if not isinstance(mapping, dict) or not all(isinstance(word, str) for word in mapping.values()):
-        raise InputError(
-            _("{path}: is not a JSON object of words", path=spelling),
-            next=_("use a Whisper checkpoint's normalizer.json"),
+    if spelling is not None and name != "whisper":
+        raise UsageError(
+            _("--spelling is for --normaliser whisper"), why=_("{name} uses no map", name=name), next="--help"
         )
-    return Normaliser(name, mapping)
+    if (folder is not None) != (name == "leaderboard"):
+        raise UsageError(
+            _("--normaliser leaderboard and --leaderboard DIR go together"),
+            why=_("it is run from a checkout of the leaderboard's repository"),
+            next=leaderboard.CLONE,
+        )
+    if name != "whisper":
+        return Normaliser(name, folder=folder)
+    return Normaliser(name, installed() if spelling is None else from_file(spelling))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,9 @@ class Line:
 
     `duration` and `seconds` (processing) are seconds. `key` names the utterance across machines. `ended` is what ended
     the text, as decoding has it; None where there is none, and in files of before there was this field.
+
+    `audio_sha256`, `offset` and `span` (seconds; None: to the end), `channels` (None: all, mixed) and `prompt` say what
+    the text was made of: it is used again for the very same alone. Without a `reference` it is in no score.
     """
 
     key: str
@@ -41,7 +44,7 @@ class Line:
     language: str
     task: str
     target: str | None
-    reference: str
+    reference: str | None
     hypothesis: str | None = None
     error: str | None = None
     duration: float = 0.0
@@ -49,6 +52,10 @@ class Line:
     audio_sha256: str | None = None
     notes: tuple[str, ...] = ()
     ended: str | None = None
+    offset: float = 0.0
+    span: float | None = None
+    channels: tuple[int, ...] | None = None
+    prompt: str | None = None
 
     @property
     def endless(self) -> bool:
@@ -71,13 +78,18 @@ class Transcripts:
         return tuple(line for line in self.lines if line.error is None)
 
     @property
+    def scored(self) -> tuple[Line, ...]:
+        """What there is a reference to score against."""
+        return tuple(line for line in self.done if line.reference is not None)
+
+    @property
     def failed(self) -> tuple[Line, ...]:
         return tuple(line for line in self.lines if line.error is not None)
 
 
 def data_sha256(lines: Iterable[Line]) -> str:
     """sha256 over what was transcribed: keys, references and audio, in the order of their keys."""
-    rows = sorted((line.key, line.reference, line.audio_sha256 or "") for line in lines)
+    rows = sorted((line.key, line.reference or "", line.audio_sha256 or "") for line in lines)
     return sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -104,7 +116,9 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
 def _parse_line(path: Path, number: int, text: str) -> Line:
     try:
         value = elsewhere.parse_json(text)
-        return Line(**{**value, "notes": tuple(value["notes"])})
+        channels = value.get("channels")
+        kept = {"notes": tuple(value["notes"]), "channels": None if channels is None else tuple(channels)}
+        return Line(**{**value, **kept})
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(
             _("{path}: line {number} is damaged", path=path, number=number),
@@ -129,12 +143,19 @@ def times_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.times.json")
 
 
-def _times(path: Path) -> dict[str, float]:
+def _times(path: Path, text: str) -> dict[str, float]:
+    """The times of the transcripts with this text, and of no other file that has lain at this place."""
     try:
-        seconds = elsewhere.read_json(times_path(path), "transcripts")["seconds"]
-        return {key: float(value) for key, value in seconds.items()}
+        kept = elsewhere.read_json(times_path(path), "transcripts")
+        if kept["transcripts_sha256"] != _sha256(text):
+            return {}
+        return {key: float(value) for key, value in kept["seconds"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # texts are scored without their times: RTFx is then unknown
+
+
+def _sha256(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def newest(lines: Iterable[Line]) -> dict[str, Line]:
@@ -168,7 +189,7 @@ def read(path: Path) -> Transcripts:
         )
     first, *rest = complete.split("\n")
     header = _parse_header(path, first)
-    times = _times(path)
+    times = _times(path, text)
     lines = newest(_parse_line(path, number, row) for number, row in enumerate(rest, start=2))
     timed = tuple(replace(line, seconds=times.get(key, line.seconds)) for key, line in lines.items())
     return Transcripts(header, timed, dropped or None)
@@ -181,8 +202,10 @@ def write(path: Path, header: Mapping[str, Any], lines: Iterable[Line]) -> None:
         StorageError: the disk is full or the folder cannot be written.
     """
     ordered = sorted(lines, key=lambda line: line.key)
-    write_json(times_path(path), {"seconds": {line.key: line.seconds for line in ordered}})
-    write_text(path, _header_text(header) + "".join(_line_text(line, times=False) for line in ordered))
+    text = _header_text(header) + "".join(_line_text(line, times=False) for line in ordered)
+    times = {"transcripts_sha256": _sha256(text), "seconds": {line.key: line.seconds for line in ordered}}
+    write_json(times_path(path), times)
+    write_text(path, text)
 
 
 def check_header(path: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -273,12 +296,28 @@ class Journal:
         os.close(self._descriptor)
 
 
-def finish(path: Path, header: Mapping[str, Any], lines: Iterable[Line]) -> None:
+def finish(path: Path, header: Mapping[str, Any], lines: Iterable[Line]) -> Path | None:
     """Write the finished file, then remove the parts that it replaces.
+
+    A finished file of before that holds a text which the new one lacks is kept beside it: the place where is returned.
 
     Raises:
         StorageError: as `write`; the parts then stay.
     """
-    write(path, header, lines)
+    finished = list(lines)
+    replaced = _keep_replaced(path, {(line.key, line.hypothesis) for line in finished})
+    write(path, header, finished)
     for part in parts(path):
         part.unlink(missing_ok=True)
+    return replaced
+
+
+def _keep_replaced(path: Path, texts: Collection[tuple[str, str | None]]) -> Path | None:
+    if not path.exists() or not path.stat().st_size:
+        return None
+    before = read(path)
+    if all((line.key, line.hypothesis) in texts for line in before.done):
+        return None
+    place = path.with_name(f"{path.stem}.replaced.jsonl")
+    write(place, before.header, before.lines)
+    return place

@@ -48,6 +48,30 @@ def test_options_shape_the_device_and_children_inherit_it(tmp_path: Path) -> Non
     assert done.stdout.splitlines()[-1] == "3 Ascend910_9391", done.stderr
 
 
+# Atlas training and inference products, by the vendor's own documents (env/npu_emulator/chips.toml).
+OLD_CHIP = """
+import torch, torch_npu
+x = torch.randn(64, 64, generator=torch.Generator().manual_seed(1))
+error = ((x.to("npu") @ x.to("npu")).cpu() - x @ x).norm() / (x @ x).norm()
+exp = torch.exp(torch.tensor([12.0], dtype=torch.float16).npu()).item()
+root = torch.sqrt(torch.tensor([-1.0], dtype=torch.float16).npu()).item()
+try:
+    x.to("npu").bfloat16()
+except RuntimeError as refused:
+    text = str(refused)
+flag = torch_npu.npu.get_npu_overflow_flag()
+torch_npu.npu.clear_npu_overflow_flag()
+print([bool(2**-14 < error < 2**-11), exp, root, "not implemented for DT_BFLOAT16" in text, flag,
+       torch_npu.npu.get_npu_overflow_flag(), torch_npu.npu.is_bf16_supported(), torch_npu.npu.is_jit_compile_false()])
+"""
+
+
+@pytest.mark.parametrize("chip", ["310P", "910A"])
+def test_a_chip_before_atlas_a2_multiplies_in_float16_saturates_and_has_no_bfloat16(chip: str) -> None:
+    done = emulated(releases()[0], sys.executable, "-c", OLD_CHIP, chip=chip)
+    assert done.stdout.splitlines()[-1] == "[True, 65504.0, 0.0, True, True, False, False, False]", done.stderr
+
+
 def test_a_machine_without_devices_is_reported_as_torch_npu_does() -> None:
     program = "import torch, torch_npu; print(torch.npu.is_available()); torch.zeros(1, device='npu')"
     done = emulated(releases()[0], sys.executable, "-c", program, count="0")

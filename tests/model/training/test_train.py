@@ -97,6 +97,15 @@ def test_state_beyond_the_recipe_is_refused(recipe: Recipe, clips: Clips, tmp_pa
         _trainer(shorter, clips, tmp_path).resume()
 
 
+def test_state_of_another_recipe_or_other_clips_is_refused(recipe: Recipe, clips: Clips, tmp_path: Path) -> None:
+    _trainer(recipe, clips, tmp_path).save()
+    slower = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, weight_decay=0.5))
+    louder = dataclasses.replace(clips, samples=clips.samples * 2)
+    for other in (_trainer(slower, clips, tmp_path), _trainer(recipe, louder, tmp_path)):
+        with pytest.raises(CheckpointError, match="by another recipe, or on other clips"):
+            other.resume()
+
+
 def test_forgetting_starts_from_nothing(recipe: Recipe, clips: Clips, tmp_path: Path) -> None:
     trainer = _trainer(recipe, clips, tmp_path)
     trainer.save()

@@ -72,6 +72,9 @@ def test_what_other_code_gave_is_measured_again(tmp_path: Path) -> None:
     runner = Scripted(tmp_path, {CASE.id: FAULT})
     runner.run([CASE], 1, lambda job, row: None)
     assert runner.known(CASE) == FAULT
+    runner.made_with = {"torch-npu": "2.9.0.post2"}
+    assert runner.known(CASE) is None
+    runner.made_with = {}
     runner.sources = "changed"
     assert runner.known(CASE) is None
 

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 
 from model.components import Loaded
-from verify.faults import cases, checkpoints, clean
+from verify.checks.definition import EQUATIONS
+from verify.faults import cases, checkpoints, clean, library
 from verify.faults.cases import Case
-from verify.faults.spec import BITS, EVENTS, FaultError
+from verify.faults.spec import BITS, EVENTS, LIBRARY, FaultError
 
 READ = cases.read()
 KINDS = Counter((row["at"], row["kind"]) for case in READ for row in case.faults)
@@ -39,9 +40,10 @@ def test_every_damage_to_a_checkpoint_is_tried(damage: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in READ if case.layer], ids=lambda case: case.id)
-def test_the_layer_to_be_named_is_one_of_the_stand_in(case: Case, stand_in: Loaded) -> None:
+def test_what_is_to_be_named_is_a_layer_of_the_stand_in_or_an_equation(case: Case, stand_in: Loaded) -> None:
     layers = dict(stand_in.model.named_modules())
-    assert case.layer in layers
+    library = case.faults and case.faults[0]["at"] == LIBRARY
+    assert case.layer in ({equation.name for equation in EQUATIONS} if library else layers)
     assert set(case.also) & set(layers) or not case.also
 
 
@@ -80,3 +82,9 @@ def test_clean_runs_are_over_a_hundred_of_both_models_some_with_every_check() ->
     assert len({run.seed for run in runs}) == len(runs)
     assert set(Counter(run.model for run in runs).values()) == {len(runs) // 2}
     assert any(run.full for run in runs)
+
+
+def test_every_fault_of_the_library_is_tried() -> None:
+    tried = [row["target"] for case in READ for row in case.faults if row["at"] == LIBRARY]
+    assert sorted(tried) == sorted(library.FAULTS)
+    assert len(tried) >= 10

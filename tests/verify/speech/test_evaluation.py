@@ -73,7 +73,7 @@ def test_a_long_recording_is_cut_into_windows_and_joined(clips: Path, tmp_path: 
 
 def test_a_wrong_duration_in_the_manifest_is_noted(clips: Path, tmp_path: Path) -> None:
     utterance = replace(manifest.read(clips).utterances[4], duration=99.0)
-    line = evaluation.transcribe_batch(HashReader(), [utterance], punctuate=False, limit_seconds=30)[0]
+    line = evaluation.transcribe_batch(HashReader(), [utterance], limit_seconds=30)[0]
     assert line.notes[0].startswith("the manifest says 99.00 s, the file holds ")
 
 

@@ -29,12 +29,17 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     ("a number", "3", "is not a JSON object but int"),
     ("nested without end", "[" * 100_000, "is not JSON"),
     ("no path", without("audio_filepath"), "has no audio_filepath"),
-    ("no text", without("text"), "has no text"),
     ("no language", without("lang"), "has no lang"),
     ("empty path", row(audio_filepath=" "), "audio_filepath is ' '"),
     ("NUL in the path", row(audio_filepath="a\0b"), "audio_filepath is 'a\\x00b'"),
     ("path is a number", row(audio_filepath=7), "audio_filepath is 7, not a text"),
-    ("text is null", row(text=None), "text is null, not a text"),
+    ("text is a number", row(text=7), "text is 7, not a text"),
+    ("an address", row(audio_filepath="https://example.org/a.wav"), "audio_filepath is an address"),
+    ("offset is negative", row(offset=-0.5), "offset is -0.5"),
+    ("channel is a name", row(channel_selector="left"), "channel_selector is 'left', not a channel"),
+    ("channel is negative", row(channel_selector=-1), "channel_selector is -1, not a channel"),
+    ("pnc is unknown", row(pnc="maybe"), "pnc is 'maybe', not one of yes"),
+    ("two languages", row(source_lang="de"), "lang is en, source_lang is de"),
     ("half a surrogate pair", '{"audio_filepath": "a", "text": "\\ud800", "lang": "en"}', "text is not valid UTF-8"),
     ("Latin-1 bytes", row(text="größe").encode("latin-1"), "text is not valid UTF-8"),
     ("duration is a text", row(duration="1.5"), "duration is '1.5'"),
@@ -127,7 +132,9 @@ def test_source_lang_is_read_where_lang_is_absent_and_duration_may_be_absent(tmp
         (b"\n\n", "it is empty"),
         (b"no json\n", "line 1: is not JSON"),
         (row().encode("utf-16"), "is UTF-16"),
-        (bytes(range(256)), "line 1: is not JSON"),
+        (b"no json\nneither\n" + row(lang="xx").encode(), r"line 1: is not JSON: .* \(2 like it\); line 3: lang xx"),
+        (bytes(range(256)), "is no text"),
+        (b"\x1f\x8b\x08 and no more", "is a damaged gzip file"),
     ],
 )
 def test_a_file_that_is_no_manifest_says_so(content: bytes, message: str, tmp_path: Path) -> None:
@@ -140,5 +147,5 @@ def test_a_file_that_is_no_manifest_says_so(content: bytes, message: str, tmp_pa
 def test_an_absent_manifest_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         manifest.read(tmp_path / "absent.jsonl")
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="holds no recordings and no manifest"):
         manifest.read(tmp_path)

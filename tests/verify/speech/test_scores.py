@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ from typing import Any
 import jiwer
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sacrebleu.metrics import BLEU
 
-from env.errors import InputError
-from verify.speech import normalisers, scores
+from env.errors import EnvironmentMissingError, InputError, UsageError
+from verify.speech import edits, normalisers, scores, spelling, whisper_normalisers
 from verify.speech.transcripts import Line, Transcripts
 
 PAIRS: dict[str, list[tuple[str, str]]] = {
@@ -63,18 +68,18 @@ def command_line(code: str, folder: Path, pairs: Sequence[tuple[str, str]], opti
 def test_error_rate_is_what_jiwers_program_prints(name: str, character: bool, tmp_path: Path) -> None:
     options = ["-r", "{r}", "-h", "{h}", *(["--cer"] if character else [])]
     printed = command_line("from jiwer.cli import cli; cli()", tmp_path, PAIRS[name], options)
-    count = scores.character_counts if character else scores.word_counts
+    count = edits.character_counts if character else edits.word_counts
     assert scores.error_rate(count(*columns(PAIRS[name])), UNIT, NONE).value == 100 * float(printed)
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_error_rate_is_what_jiwer_computes_with_empty_texts_too(name: str) -> None:
     references, hypotheses = columns(PAIRS[name])
-    counts = scores.word_counts(references, hypotheses)
+    counts = edits.word_counts(references, hypotheses)
     found = jiwer.process_words(references, hypotheses)
     assert scores.error_rate(counts, UNIT, NONE).value == 100 * found.wer
     assert counts.sum(axis=0).tolist() == [found.hits, found.substitutions, found.deletions, found.insertions]
-    characters = scores.error_rate(scores.character_counts(references, hypotheses), UNIT, NONE)
+    characters = scores.error_rate(edits.character_counts(references, hypotheses), UNIT, NONE)
     assert characters.value == 100 * jiwer.process_characters(references, hypotheses).cer
 
 
@@ -98,14 +103,14 @@ def test_bleu_and_chrf_are_what_sacrebleus_program_prints(
 
 
 def test_rates_are_sums_of_edits_not_means_of_rates() -> None:
-    counts = scores.word_counts(["a", "b c d e f g h i j"], ["x", "b c d e f g h i j"])
+    counts = edits.word_counts(["a", "b c d e f g h i j"], ["x", "b c d e f g h i j"])
     assert scores.error_rate(counts, UNIT, NONE).value == 10.0
 
 
 def test_a_rate_without_reference_words_is_undefined_and_its_insertions_are_kept() -> None:
-    score = scores.error_rate(scores.word_counts(["", ""], ["a b", ""]), UNIT, NONE)
+    score = scores.error_rate(edits.word_counts(["", ""], ["a b", ""]), UNIT, NONE)
     assert (score.value, score.low, score.high, score.counts["insertions"]) == (None, None, None, 2)
-    assert scores.error_rate(scores.word_counts([], []), UNIT, NONE).value is None
+    assert scores.error_rate(edits.word_counts([], []), UNIT, NONE).value is None
 
 
 def test_interval_is_seeded_and_holds_the_share_it_promises() -> None:
@@ -158,7 +163,7 @@ def test_every_score_says_what_it_was_made_with() -> None:
     assert len(found["signature"]["data_sha256"]) == 64
     signature = found["transcription"]["all"]["wer"]["signature"]
     assert signature == (
-        f"unit:word,ja=character|normaliser:whisper.transformers-{version('transformers')}|spelling:none"
+        f"unit:word,ja=character|normaliser:whisper.transformers-{version('transformers')}|spelling:{spelling.installed().signature}"
         f"|agg:sum|n:4|jiwer:{version('jiwer')}|bs:1000|seed:12345"
     )
 
@@ -198,9 +203,293 @@ def test_a_spelling_map_joins_british_and_american_and_is_in_the_signature(tmp_p
 def test_normalising_and_scoring_import_neither_torch_nor_transformers() -> None:
     code = (
         "import sys\n"
-        "from verify.speech import normalisers, scores\n"
-        "normalisers.load('whisper').words('a', 'en'); scores.word_counts(['a'], ['b'])\n"
+        "from verify.speech import edits, normalisers\n"
+        "normalisers.load('whisper').words('a', 'en'); edits.word_counts(['a'], ['b'])\n"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+HUNDRED_THOUSAND = 100_000
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_utterances_are_scored_in_flat_memory() -> None:
+    """The figure that the README has is measured; here it is held that nothing grows but the texts themselves."""
+    rng = np.random.default_rng(2)
+    words = np.array([f"word{number}" for number in range(400)])
+    lines = [
+        line(str(index), "en", " ".join(words[row]), " ".join(words[row[: 8 - index % 2]]))
+        for index, row in enumerate(rng.integers(0, 400, (HUNDRED_THOUSAND // 10, 8)))
+    ]
+    seen: list[int] = []
+    tracemalloc.start()
+    counted = edits.count(lines, normalisers.load("basic"), seen.append)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(seen) == len(lines)
+    assert len(seen) == len(lines) / edits.TOGETHER
+    assert peak < 30e6
+    assert counted.words.sum(axis=0).tolist() == [75_000, 0, 5_000, 0]
+
+
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "a",
+    "in",
+    "can't",
+    "won't",
+    "i'd",
+    "don't",
+    "he's",
+    "'s",
+    "got",
+    "mr.",
+    "Mrs.",
+    "DR.",
+    "(laughs)",
+    "[noise]",
+    "<unk>",
+    "uh,",
+    "um",
+    "hmm",
+    "co-operate",
+    "naïve",
+    "Straße",
+    "Œuvre",
+    "ﬁ",
+    "東京",
+    "é",
+    "…",
+    "—",
+    "colour",
+    "organise",
+    ".",
+    ".5",
+    "5.",
+    "$",
+    "%",
+    "a.b",
+    "U.S.A.",
+    "i'ma",
+    "y'all",
+    "ma'am",
+    "'",
+    "zero",
+    "oh",
+    "o",
+    "one",
+    "two",
+    "twelve",
+    "nineteen",
+    "twenty",
+    "thirty",
+    "hundred",
+    "thousand",
+    "million",
+    "point",
+    "double",
+    "triple",
+    "half",
+    "minus",
+    "plus",
+    "negative",
+    "dollars",
+    "cents",
+    "percent",
+    "pounds",
+    "first",
+    "second",
+    "third",
+    "twenties",
+    "ones",
+    "1",
+    "2.5",
+    "3rd",
+    "1960s",
+    "0.07",
+    "1,000",
+    "$5",
+    "£20",
+    "¢7",
+    "€3.50",
+    "5%",
+    "007",
+    "½",
+    "٣",
+    "x2",
+    "b2b",
+    "mister",
+]
+
+
+@cache
+def both_normalisers() -> list[tuple[Callable[[str], str], Callable[[str], str]]]:
+    """Each normaliser as it was made fast, and as transformers has it."""
+    own: Any = whisper_normalisers.module()
+    british = {"colour": "color", "organise": "organize"}
+    pairs = [(whisper_normalisers.english(british), own.EnglishTextNormalizer(british))]
+    for split in (False, True):
+        pairs.append((whisper_normalisers.basic(split_letters=split), own.BasicTextNormalizer(split_letters=split)))
+    return pairs
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.sampled_from(WORDS), max_size=12), st.sampled_from([" ", "  ", "\n"]), st.text(max_size=6))
+def test_what_was_made_fast_gives_the_texts_of_transformers_own_code(words: list[str], between: str, odd: str) -> None:
+    text = between.join([*words, odd])
+    for fast, own in both_normalisers():
+        assert fast(text) == own(text)
+
+
+def test_counting_is_the_same_for_equal_texts_that_are_not_aligned() -> None:
+    texts = ["a b c", "", " ", "a  b", "東京 大阪", "a\tb c", "a\u3000b"]
+    for count, process in (
+        (edits.word_counts, jiwer.process_words),
+        (edits.character_counts, jiwer.process_characters),
+    ):
+        hits = [count([text], [text])[0].tolist() for text in texts]
+        assert hits == [[process(text, text).hits, 0, 0, 0] for text in texts]
+
+
+def test_each_utterance_has_its_own_wer() -> None:
+    lines = [line("a", "en", "one two three", "one too three"), line("b", "en", "", "and"), line("c", "en", "", "")]
+    counted = edits.count(lines, NONE).by_key()
+    assert counted["a"] == {
+        "wer": pytest.approx(100 / 3),
+        "edits": {"hits": 2, "substitutions": 1, "deletions": 0, "insertions": 0},
+    }
+    assert counted["b"]["wer"] is None
+    assert counted["b"]["edits"]["insertions"] == 1
+    assert counted["c"]["wer"] is None
+
+
+def test_silence_with_an_empty_reference_counts_what_was_said_into_it() -> None:
+    lines = (line("a", "en", "two words", "two words"), line("b", "en", "", "noise"), line("c", "en", "", ""))
+    found = scores.score(Transcripts({}, lines), NONE)["transcription"]["en"]
+    assert found["wer"]["value"] == 100 * jiwer.process_words(["two words", "", ""], ["two words", "noise", ""]).wer
+    assert found["accuracy"]["value"] == pytest.approx(200 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "languages", "remarked"),
+    [
+        ("whisper", ["ja", "en"], True),
+        ("none", ["ja", "en"], False),
+        ("whisper", ["ja"], False),
+        ("basic", ["de"], False),
+    ],
+)
+def test_a_sum_of_characters_and_words_says_so_first(name: str, languages: list[str], remarked: bool) -> None:
+    lines = tuple(line(language, language, "東京 one", "東京 one") for language in languages)
+    remarks = scores.score(Transcripts({}, lines), normalisers.load(name))["remarks"]
+    assert remarks == (
+        [
+            "WER and accuracy of all add up characters of ja and words of the other languages: compare the rows of "
+            "each language"
+        ]
+        if remarked
+        else []
+    )
+
+
+def test_bleu_of_segments_shorter_than_its_runs_of_words_is_remarked() -> None:
+    """An identical translation of two words has BLEU 0 and chrF 100, as sacrebleu has it."""
+    short = tuple(line(str(index), "en", "guten Tag", "guten Tag", target="de") for index in range(3))
+    found = scores.score(Transcripts({}, short), NONE)
+    assert (found["translation"]["en-de"]["bleu"]["value"], found["translation"]["en-de"]["chrf"]["value"]) == (0, 100)
+    assert found["remarks"] == [
+        "BLEU into de means little: 3 of 3 references are shorter than its runs of 4 words; chrF holds"
+    ]
+    long = tuple(replace(one, reference="eins zwei drei vier", hypothesis="eins zwei drei vier") for one in short)
+    assert scores.score(Transcripts({}, long), NONE)["remarks"] == []
+
+
+@pytest.mark.parametrize("n", [2, 37, 300])
+def test_one_resample_at_a_time_draws_what_sacrebleu_draws_at_once(n: int) -> None:
+    rng = np.random.default_rng(n)
+    references, hypotheses = (
+        [" ".join(f"w{word}" for word in rng.integers(0, 9, 7)) for _ in range(n)] for _side in "rh"
+    )
+    result = BLEU(force=True).corpus_score(hypotheses, [references], n_bootstrap=scores.RESAMPLES)
+    written = json.loads(result.format(width=12, is_json=True, signature="n:x"))
+    mean, half = written["confidence_mean"], written["confidence_var"]
+    bleu = scores.translation_scores(references, hypotheses, "en")["bleu"]
+    assert bleu.low == pytest.approx(max(0, mean - half), abs=1e-9)
+    assert bleu.high == pytest.approx(mean + half, abs=1e-9)
+
+
+def test_mecab_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentMissingError, match="BLEU by MeCab needs MeCab, ipadic"):
+        scores.mecab()
+
+
+def test_bleu_of_japanese_by_mecab_is_what_sacrebleus_program_prints(tmp_path: Path) -> None:
+    pytest.importorskip("MeCab", reason="sacrebleu[ja] is an extra, and not installed")
+    options = ["{r}", "-i", "{h}", "-m", "bleu", "-tok", "ja-mecab", "-w", "12", "--force"]
+    printed = json.loads(
+        command_line("from sacrebleu.sacrebleu import main; main()", tmp_path, PAIRS["japanese"], options)
+    )
+    found = scores.translation_scores(*columns(PAIRS["japanese"]), "ja", scores.MECAB)["bleu"]
+    assert found.value == pytest.approx(printed["score"], abs=1e-12)
+    assert "tok:ja-mecab" in found.signature
+
+
+def test_the_installed_spelling_map_is_whispers() -> None:
+    """openai/whisper's own english.json, by its size and words; the scorer's table of the field is made with it."""
+    pytest.importorskip("whisper_normalizer", reason="whisper-normalizer is not installed")
+    found = spelling.installed()
+    assert len(found.words) == 1739
+    assert normalisers.load("whisper").words("The colour of the neighbour's grey car", "en") == (
+        "the color of the neighbor is gray car"
+    )
+    assert found.signature.startswith("whisper-normalizer-")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("none", {"spelling": Path("x.json")}, "--spelling is for --normaliser whisper"),
+        ("leaderboard", {}, "--normaliser leaderboard and --leaderboard DIR go together"),
+        ("whisper", {"folder": Path("x")}, "--normaliser leaderboard and --leaderboard DIR go together"),
+    ],
+)
+def test_options_of_another_normaliser_are_not_ignored(name: str, options: dict[str, Path], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        normalisers.load(name, **options)
+
+
+def test_the_leaderboards_normaliser_is_run_from_its_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "normalizer", None)  # and put back after the test
+    with pytest.raises(InputError, match="is no checkout of the Open ASR Leaderboard"):
+        normalisers.load("leaderboard", folder=tmp_path).words("a", "en")
+    package = tmp_path / "normalizer"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .normalizer import EnglishTextNormalizer\n")
+    (package / "normalizer.py").write_text(
+        "class EnglishTextNormalizer:\n"
+        "    def __call__(self, text):\n"
+        "        return text.lower().replace('colour', 'color')\n"
+    )
+    made = normalisers.load("leaderboard", folder=tmp_path)
+    assert made.both("Colour  b", "en") == ("color b", "color b")
+    assert made.signature.as_json()["normaliser"].startswith("leaderboard.")
+    with pytest.raises(EnvironmentMissingError, match=r"the leaderboard's normaliser needs normalizer\.data_utils"):
+        made.words("zwei", "de")
+    (package / "data_utils.py").write_text("def ml_normalizer(text, lang=None):\n    return f'{lang} {text}'\n")
+    assert made.both("zwei", "de") == ("de zwei", "de zwei")
+    assert made.both("東京", "ja") == ("j a 東 京", "ja東京")
+
+
+def test_many_rows_are_resampled_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = np.random.default_rng(4).integers(0, 50, (70, 3))
+    few = scores.resampled(columns, resamples=90)
+    rng = np.random.default_rng(scores.SEED)
+    assert few.tolist() == [columns[rng.integers(0, 70, 70)].sum(axis=0).tolist() for _resample in range(90)]
+    monkeypatch.setattr(scores, "MANY", 69)
+    assert np.array_equal(scores.resampled(columns, resamples=90), few)

@@ -68,18 +68,23 @@ def test_inference_prints_each_text_and_goes_on_after_a_bad_file(
 
 
 @SLOW
-@pytest.mark.parametrize("name", captions.FORMATS)
-def test_inference_writes_a_document_for_each_recording(
-    name: str, clips: Path, common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_inference_writes_documents_of_every_format_for_each_recording(
+    clips: Path, common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [str(clips / "0.flac"), str(clips / "5.flac")]
-    options = ["--window", "3", "--batch-size", "auto", "--output-format", name, "--output", str(tmp_path / "out")]
+    options = ["--window", "3", "--batch-size", "auto", "--output-format", "all", "--output", str(tmp_path / "out")]
     assert inference.main([*common, "--audio", *files, *options]) == 0
     assert capsys.readouterr().out == ""
     written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out").iterdir()}
-    assert sorted(written) == [f"0.{name}", f"5.{name}"]
-    begins = {"txt": "w", "json": '{"text": ', "srt": "1\n00:00:00,000 --> ", "vtt": "WEBVTT\n\n00:00:00.000 --> "}
-    assert written[f"5.{name}"].startswith(begins[name])
+    assert sorted(written) == sorted(f"{clip}.{name}" for clip in (0, 5) for name in captions.FORMATS)
+    begins = {
+        "txt": "w",
+        "json": '{"text": ',
+        "srt": "1\n00:00:0",
+        "vtt": "WEBVTT\n\n00:00:0",
+        "tsv": "start\tend\ttext\n0\t",
+    }
+    assert all(written[f"5.{name}"].startswith(begin) for name, begin in begins.items())
 
 
 @SLOW
@@ -115,7 +120,11 @@ def test_ctc_and_translation_and_an_own_prompt_give_other_texts(
         (["--audio", "a.wav", "--ctc", "--punctuate"], "--ctc reads the encoder alone"),
         (["--audio", "a.wav", "--target", "de"], "--target is for translation only"),
         (["--audio", "a.wav", "b.wav", "--output-format", "srt"], "several srt documents cannot share stdout"),
-        (["--audio", "x/a.wav", "y/a.flac", "--output", "out"], "two recordings would be written to out/a.txt"),
+        (["--audio", "a.wav", "--output-format", "srt", "json"], "several formats cannot share stdout"),
+        (["--audio", "https://example.org/a.wav"], "is an address: nothing is downloaded here"),
+        (["--audio", "a.wav", "--channels", "left"], "--channels left: neither mix nor split nor a channel's number"),
+        (["--audio", "a.wav", "--language", "tlh-Latn"], "--language tlh-latn: not a language of this model"),
+        (["--audio", "a.wav", "--target", "ru"], "--target ru: not a language of this model"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused_before_anything_loads(words: list[str], message: str) -> None:
@@ -149,7 +158,9 @@ def test_evaluation_scores_lists_what_it_could_not_use_and_goes_on(
 
     with pytest.raises(InputError):
         eval_program.main([*common, *words])
-    assert "going on: 7 utterances are done (7 in out.jsonl), 1 are left" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "going on: 7 texts of earlier runs stand (7 in out.jsonl): same audio" in err
+    assert "settings; 1 are left" in err
 
     assert eval_program.main(["--rescore", str(output), "--json", str(tmp_path / "again.json")]) == 0
     again = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))["scores"]

@@ -10,6 +10,7 @@ from verify.reference.figures import Figures
 from verify.run.figures.benchmark import BenchmarkFigures
 from verify.run.figures.components import DeterminismFigures, ParityFigures, ShapesFigures, SpliceFigures
 from verify.run.figures.configurations import ConfigurationsFigures
+from verify.run.figures.definition import DefinitionFigures
 from verify.run.figures.frontend import FrontendFigures
 from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, SharpFigures
@@ -24,6 +25,7 @@ FIGURES: Mapping[str, type[Figures]] = {
     "checkpoint": CheckpointFigures,
     "device": DeviceFigures,
     "load": LoadFigures,
+    "definition": DefinitionFigures,
     "frontend": FrontendFigures,
     "weights": WeightsFigures,
     "shapes": ShapesFigures,

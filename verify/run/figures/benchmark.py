@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from env.language import Message
+from verify.reference.chips import ReferenceTime
 from verify.reference.figures import Count, Figures, Size
+from verify.run.figures.card import CardFigures
 
 
 class SummaryFigures(Figures, frozen=True, kw_only=True):
@@ -78,3 +81,6 @@ class BenchmarkFigures(Figures, frozen=True, kw_only=True):
     memory: MemoryFigures
     floors: FloorsFigures | None  # None where they were not measured
     percentiles: str = "linear interpolation"
+    card: CardFigures | None = None  # None on a CPU, and below level 3
+    references: list[ReferenceTime] = field(default_factory=list)  # none where nothing is known of the chip
+    beyond_reference: Message | None = None  # those outside their bounds, as a sentence

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from env.language import Message, _
-from verify.reference.figures import Count, Figures, Several, Share, Size
+from verify.reference.figures import Count, Figures, Positive, Several, Share, Size
 
 
 class ShapeFigures(Figures, frozen=True, kw_only=True):
@@ -25,9 +25,10 @@ class ShapeFigures(Figures, frozen=True, kw_only=True):
 
 
 class ShapesFigures(Figures, frozen=True, kw_only=True):
-    """Of `shapes`."""
+    """Of `shapes`. `overflow`: whether an operator did, of a chip that gives the largest number instead of infinity."""
 
     components: Annotated[dict[str, ShapeFigures], Meta(min_length=1)]
+    overflow: bool | None = None
 
 
 class SpliceFigures(Figures, frozen=True, kw_only=True):
@@ -85,6 +86,8 @@ class ParityReference(Figures, frozen=True, kw_only=True):
 
     device: str
     dtype: str
+    threads: Positive | UnsetType = UNSET  # CPU threads that it computed with; an earlier version did not write it
+    omp_num_threads: str | UnsetType = UNSET  # OMP_NUM_THREADS, where it says another number
 
 
 class ParityFigures(Figures, frozen=True, kw_only=True):

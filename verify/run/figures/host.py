@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from env.language import Message
-from verify.reference.figures import Count, Figures, Size
+from verify.reference.figures import Count, Figures, OperatorFigures, Size
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,3 +170,5 @@ class DeviceFigures(Figures, frozen=True, kw_only=True):
     versions: Mapping[str, str | None]
     op: OperationFigures
     gelu: GeluFigures | None = None  # None in records of earlier versions
+    operators: list[OperatorFigures] = field(default_factory=list)
+    equal_maxima: Literal["first", "last", "other"] | None = None  # which of equal largest entries argmax takes

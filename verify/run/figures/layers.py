@@ -6,7 +6,16 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from verify.reference.figures import Count, Figures, PointFigures, Positive, ReferenceFigures, ScoresFigures
+from verify.reference.figures import Count, Figures, PointFigures, Positive, ReferenceFigures, ScoresFigures, Size
+
+
+class StackFigures(Figures, frozen=True, kw_only=True):
+    """Every point of a pass, in the order of the forward pass: the whole stack, for a plot and for another run."""
+
+    names: list[str]
+    rel_l2: list[Size | None]  # three digits
+    expected: list[Size]  # of rel_l2
+    excess: list[Size | None]
 
 
 class PassFigures(Figures, frozen=True, kw_only=True):
@@ -18,6 +27,7 @@ class PassFigures(Figures, frozen=True, kw_only=True):
     departures: list[PointFigures]
     missing: list[str]  # points that the reference has and the device never computed
     closest: Annotated[list[PointFigures], Meta(min_length=1)]
+    stack: StackFigures | None = None  # None in records of earlier versions
 
 
 class LayersFigures(Figures, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from verify.reference.figures import Count, Figures, Positive, Several, Size
+from verify.run.figures.card import CardFigures
 
 
 class DifferenceFigures(Figures, frozen=True, kw_only=True):
@@ -76,6 +77,17 @@ class MemoryDriftFigures(DriftFigures, frozen=True, kw_only=True):
     kind: Literal["device", "rss"]
 
 
+class SoakSeries(Figures, frozen=True, kw_only=True):
+    """A soak over time, in parts of equally many rounds: the median and the longest round of each, and what was held
+    at its end.
+    """
+
+    at_s: list[Size]
+    time_s: list[Size]
+    longest_s: list[Size]
+    memory_bytes: list[Size]
+
+
 class SoakFigures(Figures, frozen=True, kw_only=True):
     """Of `soak`. The list of mismatches is cut, their count is whole."""
 
@@ -87,3 +99,5 @@ class SoakFigures(Figures, frozen=True, kw_only=True):
     listed: list[MismatchFigures]
     time: DriftFigures  # seconds a round
     memory: MemoryDriftFigures
+    card: CardFigures | None = None  # None on a CPU
+    series: SoakSeries | None = None  # None in records of earlier versions

@@ -51,6 +51,7 @@ class LoadFigures(Figures, frozen=True, kw_only=True):
     dtype: str
     attention: str
     class_name: str = field(name="class")
+    adapted: list[Message] = field(default_factory=list)  # what computes otherwise than in the library
 
 
 class TensorFigures(Figures, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +126,68 @@ def ended(action: Callable[[], object], limit: float = 60.0) -> str:
     os.waitpid(child, 0)
     os.close(read)
     return "hangs"
+
+
+def test_a_late_error_is_raised_once_and_then_every_operator_is_dropped_in_silence(interceptors: list[Any]) -> None:
+    """As torch-npu v7.3.1 has it (NPUQueue.cpp: Enqueue and MakeSureQueueEmpty in status CAN_EXIT)."""
+    put(interceptors, "late_error", times=1)
+
+    def act() -> None:
+        x = ONES.to("npu")
+        lost = x @ x  # nothing is raised here
+        with pytest.raises(RuntimeError, match=r"The Inner error is reported as above\..*operator name is matmul"):
+            lost.cpu()
+        torch_npu.npu.synchronize()
+        x.add_(1)
+        assert torch.equal(x.cpu(), ONES)
+        assert not torch.equal((x * 5).cpu(), 5 * ONES)
+
+    assert ended(act) == "nothing"
+
+
+@pytest.mark.parametrize("wait", [torch_npu.npu.synchronize, lambda: [torch.zeros(1, device="npu") for _ in range(9)]])
+def test_what_meets_the_queue_next_raises_the_late_error(interceptors: list[Any], wait: Callable[[], object]) -> None:
+    put(interceptors, "late_error", times=1)
+
+    def act() -> None:
+        ONES.to("npu") @ ONES.to("npu")
+        with pytest.raises(RuntimeError, match="ERR00100 PTA call acl api failed"):
+            wait()
+
+    assert ended(act) == "nothing"
+
+
+def test_what_fails_is_in_cann_s_own_log(interceptors: list[Any], tmp_path: Path) -> None:
+    put(interceptors, "late_error", times=1)
+
+    def act() -> None:
+        os.environ["ASCEND_PROCESS_LOG_PATH"] = str(tmp_path)
+        ONES.to("npu") @ ONES.to("npu")
+        with pytest.raises(RuntimeError):
+            torch_npu.npu.synchronize()
+        ONES.to("npu") + 1
+
+    assert ended(act) == "nothing"
+    (log,) = tmp_path.glob("debug/plog/plog-*_*.log")
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("[ERROR] ") for line in lines)
+    assert "[aicore exception]" in lines[0]
+    assert "can't call Enqueue() for executing and op name is=add" in lines[-1]
+
+
+def test_an_operator_that_runs_on_the_host_says_so_once(
+    interceptors: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(interceptors, "cpu_fallback")
+    right = product()
+    assert torch.equal(product(), right)
+    assert capfd.readouterr().err.count("'aten::matmul' is not currently supported on the NPU backend") == 1
+
+
+def test_torch_npu_itself_says_what_it_runs_on_the_host(capfd: pytest.CaptureFixture[str]) -> None:
+    value = torch.lgamma(ONES.to("npu"))  # it has no kernel of that name
+    assert torch.equal(value.cpu(), torch.lgamma(ONES))
+    assert "The operator 'aten::lgamma.out' is not currently supported on the NPU backend" in capfd.readouterr().err
 
 
 def test_a_lost_device_never_answers_again(interceptors: list[Any]) -> None:

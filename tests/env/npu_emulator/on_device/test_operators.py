@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -75,6 +75,14 @@ ATTENTION: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture
+def hf32_off() -> Iterator[None]:
+    torch_npu.npu.conv.allow_hf32 = False
+    yield
+    torch_npu.npu.conv.allow_hf32 = True
+
+
+@pytest.mark.usefixtures("hf32_off")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operator_equals_the_cpu_bit_for_bit(name: str, dtype: torch.dtype) -> None:
@@ -82,6 +90,26 @@ def test_operator_equals_the_cpu_bit_for_bit(name: str, dtype: torch.dtype) -> N
     result = OPERATIONS[name](x.to("npu:0"))
     assert result.device == torch.device("npu:0")
     torch.testing.assert_close(result.cpu(), OPERATIONS[name](x), rtol=0, atol=0)
+
+
+def test_float32_convolutions_are_in_hf32_until_that_is_switched_off_and_products_are_not() -> None:
+    """IsAllowConvHF32 and IsAllowMatmulHF32 of torch-npu v7.3.1 (EnvVariables.cpp); 11 bits of mantissa."""
+    x, weight = draw(2, 4, 12), draw(6, 4, 3)
+
+    def error(operation: Operation) -> float:
+        exact = operation(x.double()).double()
+        return float((operation(x.to("npu")).cpu().double() - exact).norm() / exact.norm())
+
+    convolve: Operation = lambda x: F.conv1d(x, weight.to(x))  # noqa: E731
+    assert (torch_npu.npu.conv.allow_hf32, torch_npu.npu.matmul.allow_hf32) == (True, False)
+    assert 2**-14 < error(convolve) < 2**-11
+    assert error(lambda x: x @ beside(x, 12, 7)) < 2**-20
+    torch_npu.npu.conv.allow_hf32, torch_npu.npu.matmul.allow_hf32 = False, True
+    try:
+        assert error(convolve) < 2**-20
+        assert 2**-14 < error(lambda x: x @ beside(x, 12, 7)) < 2**-11
+    finally:
+        torch_npu.npu.conv.allow_hf32, torch_npu.npu.matmul.allow_hf32 = True, False
 
 
 def in_a_process_of_its_own(program: str) -> str:

@@ -40,15 +40,23 @@ def test_memory_is_accounted_and_given_back() -> None:
 
 
 def test_memory_runs_out_at_the_limit_in_torch_npus_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPU_EMU_TAKEN", "0")
     monkeypatch.setenv("NPU_EMU_HBM", str(npu.memory_reserved() + 32 * MIB))
     with pytest.raises(RuntimeError, match=r"NPU out of memory\. Tried to allocate 6\d\.00 MiB"):
         torch.zeros(64 * MIB, dtype=torch.uint8, device="npu")
     assert torch.zeros(16 * MIB, dtype=torch.uint8, device="npu").sum().item() == 0
 
 
+def test_what_others_hold_is_not_free_but_counts_as_the_card_s() -> None:
+    free, total = npu.mem_get_info()
+    assert total == 32 * 1024 * MIB  # as npu-smi shows of a 910B4
+    assert total - free >= 2811 * MIB
+
+
 def test_an_operators_result_counts_against_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     tall = torch.ones(4 * MIB, device="npu")
     npu.empty_cache()
+    monkeypatch.setenv("NPU_EMU_TAKEN", "0")
     monkeypatch.setenv("NPU_EMU_HBM", str(npu.memory_reserved() + 8 * MIB))
     with pytest.raises(RuntimeError, match="NPU out of memory"):
         tall + 1

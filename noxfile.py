@@ -35,7 +35,7 @@ if importlib.util.find_spec("msgspec") is None:  # a nox of another environment 
     sys.exit(translate(_("  next: {next}", next="pip install -r requirements/nox.txt")))
 
 from env import builder
-from env.arguments import Parser
+from env.arguments import Parser, at_least
 from env.device_name import DeviceName
 from env.ending import ENDING_S, interrupt_once, interrupted, nothing_left
 from env.errors import BundleError, UsageError, VerificationFailedError, VerificationIncompleteError
@@ -56,6 +56,7 @@ from env.options import (
     run_folder,
     without,
 )
+from env.redaction import apart
 from env.stack import DECLARED, REQUIREMENTS, environment_name, load_stack
 
 nox.needs_version = ">=2026.7.11"
@@ -70,6 +71,7 @@ interrupt_once(ENDING_S + 2)
 PROCESSES = contextlib.ExitStack()  # what ends with nox, by SIGKILL too
 atexit.register(PROCESSES.close)
 
+HOSTILE_READERS = 26  # of tests/property/test_hostile.py
 RUN_ID = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)  # of all sessions of this call
 # `nox -s emulated` shapes the device with --faults; the report's option of that name is left out there.
 EMULATED_JOB = {
@@ -118,12 +120,13 @@ def call(
 ) -> None:
     """Run a program of this project, and end the session with its exit code's meaning where it is none of `codes`."""
     watch_over_children()
+    shown, variables = apart(arguments)  # nox prints the command
     try:
         done = session.run(
             str(python),
             "-m",
-            *arguments,
-            env=env,
+            *shown,
+            env={**(env or {}), **variables},
             success_codes=codes,
             interrupt_timeout=INTERRUPT_S,
             terminate_timeout=TERMINATE_S,
@@ -284,6 +287,19 @@ def bench_setup(session: nox.Session) -> None:
 def bench_doctor(session: nox.Session) -> None:
     """Time the doctor on a log of 200 MiB."""
     call(session, sys.executable, "env", "bench-doctor", *session.posargs)
+
+
+@nox.session(name="bench-hostile", venv_backend="none", default=False)
+def bench_hostile(session: nox.Session) -> None:
+    """Bent files to every reader of what comes from elsewhere; `-- --n 10000` is how many in all."""
+    parser = RaisingParser(prog="nox -s bench-hostile --")
+    parser.add_argument("--n", type=at_least(100), default=10_000, help=_("how many inputs, over all readers"))
+    try:
+        options = parser.parse_args(session.posargs)
+    except UsageError as error:
+        session.error(translate(error.what))
+    examples = {"BUNDLE_HOSTILE_EXAMPLES": str(options.n // HOSTILE_READERS)}
+    call(session, development(session), "pytest", "-q", "tests/property/test_hostile.py", env=examples)
 
 
 @nox.session(name="bench-kills", venv_backend="none", default=False)

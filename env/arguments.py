@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from env.language import LANGUAGES, _, set_language, translate
+from env.redaction import restored
 
 LANG = "--lang"
 # argparse's own sentences, which it looks up in the same catalogue; listed here so that they are translated.
@@ -85,7 +86,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        words = list(sys.argv[1:] if args is None else args)
+        words = restored(list(sys.argv[1:] if args is None else args))
         speak(words)
         return super().parse_known_args(words, namespace)
 

@@ -7,7 +7,7 @@ host's name, the user's name and home, addresses and serial numbers are replaced
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
 import ipaddress
 import json
@@ -18,20 +18,23 @@ import re
 import socket
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from env.arguments import Parser
+from env.atomic import replacing
 from env.errors import storage_error
 from env.language import _, translate
 from env.probe import collect, packages
 from env.probe.snapshot import CAPTURE, MANIFEST, LiveCommands, Snapshot, live
 from env.probe.tree import Tree
+from env.redaction import LEFT_OUT, redacted
 from env.runner import Completed, Runner, run
 
-LEFT_OUT = "left-out"
 HOME = "/home/user"
+_SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "opt", "proc", "run", "sbin", "sys", "tmp", "usr", "var")
+_ADDRESSED = re.compile(r"\s*@\s*\S+")  # of a requirement: where it is fetched from, with who may
 _METADATA = ("Metadata-Version:", "Name:", "Version:", "Requires-Dist:", "Requires-Python:", "Provides-Extra:")
 _ADDRESS = re.compile(r"(?<![\w.:-])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F:]{3,45})(?![\w.:])")
 _MAC = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}(?![\w:])")
@@ -44,8 +47,12 @@ class Scrubber:
 
     home: str
     names: Mapping[str, str]  # name -> what stands in its place
+    folders: Mapping[str, str] = field(default_factory=dict)  # whole folders, likewise
 
     def text(self, text: str) -> str:
+        text = redacted(text)
+        for folder, stand_in in self.folders.items():
+            text = re.sub(rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])", stand_in, text)
         if self.home not in ("", "/", "/root", HOME):
             text = re.sub(rf"{re.escape(self.home)}(?![\w.-])", HOME, text)
         for name, stand_in in self.names.items():
@@ -79,12 +86,28 @@ def _hide(match: re.Match[str]) -> str:
     return match[0] if address.is_unspecified else LEFT_OUT
 
 
-def scrubber(tree: Tree, home: str, user: str, host: str) -> Scrubber:
+def folders_of(environ: Mapping[str, str], home: str) -> dict[str, str]:
+    """Folders that variables name outside the system's own: they tell of users and servers. The longest first.
+
+    The same stand-in takes a folder's place wherever it is written, so that a variable still leads to its files.
+    """
+    own = (*(f"/{name}/" for name in _SYSTEM), f"{home}/" if home not in ("", "/") else "/root/")
+    entries = {part.rstrip("/") for value in environ.values() for part in re.split(r"[:\s]", value)}
+    others = {
+        entry for entry in entries if entry.count("/") > 1 and entry[0] == "/" and not f"{entry}/".startswith(own)
+    }
+    others |= {"/".join(entry.split("/")[:3]) for entry in others}
+    ordered = sorted(others, key=lambda entry: (-len(entry), entry))
+    return {entry: f"/{LEFT_OUT}/{number}" for number, entry in enumerate(ordered, start=1)}
+
+
+def scrubber(tree: Tree, home: str, user: str, host: str, environ: Mapping[str, str] | None = None) -> Scrubber:
     """A scrubber for this machine's names; short ones and those that occur in the paths of the capture are kept."""
     paths = [path.removeprefix(home) for path in (*tree.kinds, *tree.links)]
     words = {part for path in paths for part in path.split("/")} | {*packages.MODULES, "root", "user", "localhost"}
     names = {host: "host", host.partition(".")[0]: "host", user: "user"}
-    return Scrubber(home, {name: stand_in for name, stand_in in names.items() if len(name) > 2 and name not in words})
+    kept = {name: stand_in for name, stand_in in names.items() if len(name) > 2 and name not in words}
+    return Scrubber(home, kept, folders_of(environ or {}, home))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -119,18 +142,13 @@ def capture(
     environ = os.environ if environ is None else environ
     tree, snapshot, commands = Tree(root), live(environ, sites), LiveCommands(runner, environ)
     host = collect(tree, snapshot, commands)
-    clean = scrubber(tree, snapshot.home, _user(), socket.gethostname())
+    clean = scrubber(tree, snapshot.home, _user(), socket.gethostname(), snapshot.environ)
     members = dict(_members(tree, replace(snapshot, unread=host.unread), commands.done, clean))
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with tarfile.open(temporary, "w:gz", format=tarfile.PAX_FORMAT) as archive:
-            for name in sorted(members):
-                _add(archive, name, members[name])
-        temporary.replace(out)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise storage_error(error, out) from error
+    if not out.parent.is_dir():  # a mistyped folder is not made
+        raise storage_error(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), out)
+    with replacing(out) as temporary, tarfile.open(temporary, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(members):
+            _add(archive, name, members[name])
     return _summary(out, tree, snapshot, commands.done, clean)
 
 
@@ -173,7 +191,9 @@ def _shortened(path: str, text: str) -> str:
     name = posixpath.basename(path)
     if name in ("METADATA", "PKG-INFO") or name.endswith(".egg-info"):
         head = text.partition("\n\n")[0].splitlines()
-        return "".join(f"{line}\n" for line in head if line.startswith(_METADATA))
+        return "".join(f"{_ADDRESSED.sub('', line)}\n" for line in head if line.startswith(_METADATA))
+    if name == "WHEEL":
+        return "".join(f"{line}\n" for line in text.splitlines() if line.startswith("Tag:"))
     if name == "RECORD":
         return "".join(f"{line},,\n" for line in packages.listed(text))
     return text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from env.elsewhere import opened
+
 BLOCK = 1 << 20
 
 
@@ -12,10 +14,10 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex, read in blocks.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with opened(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from env import elsewhere
 from env.arguments import Parser
 from env.codes import Code, CodeScanner
 from env.errors import InputError
@@ -218,7 +219,7 @@ def _scan_file(file: str) -> tuple[list[Diagnosis], list[FirstError]]:
     try:
         if file == "-":
             return _examine(_decoded(sys.stdin.buffer))
-        with Path(file).open("rb") as stream:
+        with elsewhere.opened(file) as stream:
             return _examine(_decoded(stream))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(

@@ -7,6 +7,7 @@ that document them (`python -m env npu-smi`, `doctor`, `compat-check`, `codes-ch
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
+from env import terminal
 from env.language import Message, _, as_message, translate
 
 
@@ -168,7 +170,8 @@ def report_error(error: BundleError) -> int:
         lines.append(_("  why:  {why}", why=error.why))
     if error.next:
         lines.append(_("  next: {next}", next=error.next))
-    print("\n".join(map(translate, lines)), file=sys.stderr)
+    with contextlib.suppress(OSError, terminal.UnwritableError):  # nobody can be told, but by the code
+        print("\n".join(map(translate, lines)), file=sys.stderr)
     return error.exit_code
 
 
@@ -181,13 +184,24 @@ def _not_this_python(error: ModuleNotFoundError) -> EnvironmentMissingError:
     )
 
 
+def _flush_or_give_up() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, terminal.UnwritableError):
+            terminal.give_up(stream)
+
+
 def run_main(main: Callable[[], int]) -> NoReturn:
     """Run a program's `main` and exit: the one place where errors become messages and exit codes."""
+    terminal.take_streams()
     try:
         code = main()
         sys.stdout.flush()
     except BundleError as error:
         code = report_error(error)
+    except terminal.UnwritableError as error:
+        code = report_error(StorageError(_("cannot write what is to be printed: {reason}", reason=error.reason)))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OURS:
             raise
@@ -196,8 +210,7 @@ def run_main(main: Callable[[], int]) -> NoReturn:
         print(translate(_("interrupted")), file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output left (`| head`): not our failure. Point stdout at /dev/null so that
-        # the interpreter's own flush at exit does not raise again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminal.give_up(sys.stdout)  # the reader of our output left (`| head`): not our failure
         code = 128 + 13
+    _flush_or_give_up()
     sys.exit(code)

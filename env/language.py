@@ -27,6 +27,8 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")
 
 _SPEC = re.compile(r"[+,]?\d{0,2}(\.\d{1,2})?[a-zA-Z%]?")  # what messages use; a width from elsewhere may be any number
 
+_BREAK = re.compile(r"[\n\r\v\f\x85\u2028\u2029]")
+
 gettext.bindtextdomain(DOMAIN, str(LOCALE))
 
 
@@ -79,7 +81,7 @@ def translate(text: str, language: Language | None = None) -> str:
     """`text` in a language, the user's where none is named. A string that is no message is one without fields."""
     chosen = language or user_language()
     if isinstance(text, Message):
-        return _filled(_translated(text.template, chosen), text.fields, chosen)
+        return _filled(_translated(text.template, chosen), text.fields, chosen, shown=True)
     return _translated(text, chosen)
 
 
@@ -113,7 +115,7 @@ def joined(*messages: str) -> Message:
 
 def concatenated(*parts: str) -> Message:
     """Several messages, and what stands between them, as one."""
-    fields = {f"part{number}": part for number, part in enumerate(parts)}
+    fields = {f"part{number}": as_message(part) for number, part in enumerate(parts)}
     return Message("".join(f"{{{name}}}" for name in fields), **fields)
 
 
@@ -141,8 +143,9 @@ def _translated(template: str, language: Language) -> str:
 class _Formatter(string.Formatter):
     """Values as they can be shown: lists joined, messages in the language, text where a number's format meets it."""
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, language: Language, *, shown: bool) -> None:
         self.language = language
+        self.shown = shown
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         # The name alone: a template that a record brings must not reach into attributes or items.
@@ -152,7 +155,9 @@ class _Formatter(string.Formatter):
         if isinstance(value, (list, tuple)):
             return SEPARATORS[self.language].join(self.format_field(item, format_spec) for item in value)
         if isinstance(value, Message):
-            return translate(value, self.language)
+            return translate(value, self.language) if self.shown else str(value)
+        if self.shown and isinstance(value, str):  # a name from elsewhere must not make a line of its own
+            value = _BREAK.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
         if not _SPEC.fullmatch(format_spec):
             return str(value)
         try:
@@ -161,8 +166,8 @@ class _Formatter(string.Formatter):
             return str(value)
 
 
-def _filled(template: str, fields: Mapping[str, Any], language: Language) -> str:
-    return _Formatter(language).vformat(template, (), fields) if fields else template
+def _filled(template: str, fields: Mapping[str, Any], language: Language, *, shown: bool = False) -> str:
+    return _Formatter(language, shown=shown).vformat(template, (), fields) if fields else template
 
 
 def _plain(value: Any) -> Any:

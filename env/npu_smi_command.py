@@ -6,8 +6,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
+from env import elsewhere
 from env.arguments import Parser
 from env.errors import InputError
 from env.language import Message, _, translate
@@ -40,7 +40,8 @@ def read_capture(file: str) -> str:
         InputError: the file cannot be read.
     """
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        kind = "command's output"
+        data = elsewhere.limited(sys.stdin.buffer, kind) if file == "-" else elsewhere.read_bytes(file, kind)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(_("cannot read {file}: {reason}", file=file, reason=reason), next=f"ls -l {file}") from error

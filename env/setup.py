@@ -20,11 +20,13 @@ from env.device_name import DeviceName
 from env.ending import nothing_left
 from env.errors import BundleError, InstallError, PythonVersionError, StorageError, UsageError
 from env.installer import Installer, Sources, choose, configured, local_and_absent, without_credentials
-from env.language import Message, _, translate
+from env.language import Message, _, altered, as_message, translate
 from env.lock import lock_here
 from env.options import NEAREST, SERVICE, SETUP_FILE, main_job_parser, repeating, run_folder
 from env.probe.host import Host
+from env.redaction import redacted, without_home
 from env.stack import (
+    ROOT,
     UnlockedPin,
     environment_name,
     load_stack,
@@ -272,7 +274,7 @@ def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
             record = {
                 "schema": SCHEMA,
                 "status": status,
-                "reason": reason.as_json(),
+                "reason": as_message(altered(reason, without_whose)).as_json(),
                 "started": started,
                 "seconds": round(time.monotonic() - clock, 3),
                 "command": command,
@@ -293,6 +295,11 @@ def setup(request: SetupRequest, folder: Path | None, command: str) -> None:
         raise
     finally:
         keep()
+
+
+def without_whose(text: str) -> str:
+    """A reason without credentials, and without the folders of whoever ran setup."""
+    return without_home(redacted(text).replace(str(ROOT), "<bundle>"))
 
 
 def make_parser() -> Parser:

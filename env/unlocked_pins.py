@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
 import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from env import elsewhere
 from env.digest import file_sha256
 from env.errors import InstallError, ResolutionError, WheelhouseError
 from env.installer import Sources
@@ -67,7 +69,7 @@ def is_version(text: str) -> bool:
     """Whether `text` is a version as packaging reads them; vendors' development builds are not always."""
     try:
         Version(text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number
         return False
     return True
 
@@ -143,11 +145,13 @@ def wheel_headers(path: Path, file: str = "METADATA", *, whole: bool = False) ->
         WheelhouseError: the file is no readable wheel.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with elsewhere.opened(path) as opened, zipfile.ZipFile(opened) as archive:
+            inner = next(name for name in archive.namelist() if name.endswith(f".dist-info/{file}"))
+            with archive.open(inner) as member:
+                text = elsewhere.limited(cast(BinaryIO, member), "wheel metadata", inner)
             if whole and (bad := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"the checksum of {bad} is wrong")
-            inner = next(name for name in archive.namelist() if name.endswith(f".dist-info/{file}"))
-            return HeaderParser().parsestr(archive.read(inner).decode("utf-8", "replace"))
+            return HeaderParser().parsestr(text.decode("utf-8", "replace"))
     except (OSError, zipfile.BadZipFile, zlib.error, StopIteration) as error:
         raise WheelhouseError(
             _("{name} is not a readable wheel", name=path.name),

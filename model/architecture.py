@@ -20,6 +20,7 @@ PartT = TypeVar("PartT", bound="Encoder | Projector | Text")
 
 MODEL_TYPE = "granite_speech"  # of config.json
 # Buffers are stored like weights but are no parameters: BatchNorm's statistics.
+MOST_LAYERS, MOST = 512, 1 << 24  # what config.json may ask for: Llama 3.1 405B has 126 layers, and 2**17 positions
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -251,7 +252,7 @@ def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[Message]
     if problems:
         return None, problems
     section = config.get("text_config") or {}
-    special = {section.get("bos_token_id", 1), section.get("eos_token_id", 2), section.get("pad_token_id")}
+    special = [section.get("bos_token_id", 1), *_tokens(section.get("eos_token_id", 2)), section.get("pad_token_id")]
     architecture = Architecture(
         encoder=encoder,
         projector=projector,
@@ -259,7 +260,7 @@ def parse(config: Mapping[str, Any]) -> tuple[Architecture | None, list[Message]
         audio_token=top["audio_token_index"],
         downsample_rate=top["downsample_rate"],
         window_size=top["window_size"],
-        special_tokens=frozenset(token for token in special if isinstance(token, int)),
+        special_tokens=frozenset(token for token in special if type(token) is int),
         cat_hidden_layers=chosen,
     )
     problems = _consistency(architecture)
@@ -342,10 +343,21 @@ def _part(kind: type[PartT], config: Mapping[str, Any], section: str, problems: 
     return kind(**settings)
 
 
+def _tokens(value: object) -> list[Any]:
+    """One token or several, as a generation takes either (transformers, GenerationConfig.eos_token_id)."""
+    return value if isinstance(value, list) else [value]
+
+
 def _whole(value: object, name: str, problems: list[Message]) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         problems.append(
             _("config.json: {name} is {value}, a whole number of at least 1 expected", name=name, value=repr(value))
+        )
+        return 1
+    most = MOST_LAYERS if name.endswith("_layers") else MOST
+    if value > most:
+        problems.append(
+            _("config.json: {name} is {value}, at most {most} expected", name=name, value=str(value)[:20], most=most)
         )
         return 1
     return value

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from env import digest
+from env import digest, elsewhere
 from env.atomic import write_json
 from env.errors import CheckpointError, StorageError
 from env.language import Message, _
@@ -157,13 +157,14 @@ def _damaged(folder: Path, problems: list[Message], config: dict[str, Any] | Non
 
 def _read_object(path: Path) -> tuple[dict[str, Any] | None, list[Message]]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = elsewhere.read_json(path, "JSON of a checkpoint")
     except FileNotFoundError:
         return None, [_("{name} is missing", name=path.name)]
     except OSError as error:
         return None, [_("{name} cannot be read: {reason}", name=path.name, reason=error.strerror)]
     except ValueError as error:
-        return None, [_("{name} is no JSON: {error}", name=path.name, error=str(error))]
+        problem = error.problem if isinstance(error, elsewhere.BadJsonError) else str(error)
+        return None, [_("{name} is no JSON: {error}", name=path.name, error=problem)]
     if not isinstance(value, dict):
         return None, [_("{name} is no JSON object", name=path.name)]
     return value, []

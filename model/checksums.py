@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
+from env import elsewhere
 from env.atomic import write_text
 from env.errors import CheckpointError
 from env.language import Message, _
@@ -35,7 +36,7 @@ def compare(checkpoint: Checkpoint, cache: Path | None = None) -> tuple[str, ...
     folder = checkpoint.folder
     listed: dict[str, str] = {}
     try:
-        listed, problems = parse((folder / SHA256SUMS).read_text(encoding="utf-8"))
+        listed, problems = parse(elsewhere.read_text(folder / SHA256SUMS, "list of sums"))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -7,6 +7,7 @@ import threading
 import time
 from types import TracebackType
 
+from env import terminal
 from env.language import Message, _, translate
 
 
@@ -35,9 +36,9 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        terminal = sys.stderr.isatty()
+        drawn = sys.stderr.isatty()
         self._in_seconds = in_seconds
-        self._tells = visible and not terminal
+        self._tells = visible and not drawn
         self._ended = threading.Event()
         self._started = time.monotonic()
         self._progress = Progress(
@@ -45,9 +46,9 @@ class Bar:
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f} s") if in_seconds else MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=terminal.raw(sys.stderr)),
             redirect_stdout=sys.stdout.isatty(),  # else a pipe's text would land on the terminal
-            disable=not (visible and terminal),
+            disable=not (visible and drawn),
         )
         self._task = self._progress.add_task(translate(label), total=total)
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from env import elsewhere
 from env.errors import InputError
 from env.language import Message, _
 from env.toml import load_toml
@@ -56,7 +57,7 @@ def as_text(head: bytes) -> str | None:
 
 def not_audio(path: Path, detail: str, *, pyav: str | None, pyav_is_there: bool) -> InputError:
     """The error for a file that no decoder takes. `detail` is what libsndfile says, `pyav` what PyAV says to it."""
-    with path.open("rb") as file:
+    with elsewhere.opened(path) as file:
         head = file.read(HEAD_BYTES)
     row = row_for(head)
     what = _("{path}: cannot be read as audio", path=path)

@@ -9,12 +9,12 @@ made is looked at afterwards.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from env import elsewhere
 from env.errors import CheckpointError
 from env.language import Message, _
 
@@ -153,8 +153,12 @@ def _code_files(folder: Path) -> Iterator[str]:
 
 def _code_keys(path: Path) -> list[Message]:
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        text = elsewhere.read_text(path, "JSON of a checkpoint")
+        value = elsewhere.parse_json(text, constant=float)
+    except (elsewhere.RefusedFileError, elsewhere.BeyondLimitsError) as error:
+        why = error.problem if isinstance(error, elsewhere.BeyondLimitsError) else error.strerror
+        return [_("{name} is not read: {reason}", name=path.name, reason=why)]  # the library would read it
+    except (OSError, ValueError):
         return []  # what cannot be read is told by whoever needs it; the library reads it the same way
     return [_("{name}: {key} names code", name=path.name, key=key) for key in dict.fromkeys(_keys(value, DEPTH))]
 

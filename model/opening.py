@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from env import elsewhere
 from env.errors import InputError
 from env.language import _
 from model.codecs import (
@@ -37,7 +38,7 @@ def read_head(path: Path) -> tuple[bytes, int]:
                 else _("{path}: is not a regular file", path=path)
             )
             raise InputError(what, why=_("an audio file is needed"), next=listing)
-        with path.open("rb") as file:
+        with elsewhere.opened(path) as file:
             head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise InputError(_("{path}: no such file", path=path), next=f"ls -l {shell(path.parent)}") from error

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
 
+from env import elsewhere
 from env.arguments import at_least
 from env.errors import InputError, UsageError
 from env.language import _, translate
@@ -81,7 +82,7 @@ def keywords(options: argparse.Namespace) -> list[str]:
     if options.keywords_file is None:
         return listed
     try:
-        lines = options.keywords_file.read_text(encoding="utf-8-sig").splitlines()
+        lines = elsewhere.read_text(options.keywords_file, "settings").removeprefix("\ufeff").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             _("{path}: cannot be read as a list of names: {error}", path=options.keywords_file, error=str(error)),

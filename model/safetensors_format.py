@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from env import elsewhere
 from env.language import Message, _
 
-MAXIMUM_HEADER = 100_000_000  # bytes; the library's own limit
 ITEM_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -52,13 +53,13 @@ def read_header(path: Path) -> dict[str, Entry]:
         DamagedFileError: garbage, a truncated file, overlapping or missing byte ranges.
         OSError: the file cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with elsewhere.opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
         prefix = file.read(8)
         if len(prefix) < 8:
             raise DamagedFileError(_("{size} bytes long, not even a header", size=size))
         (length,) = struct.unpack("<Q", prefix)
-        if length > MAXIMUM_HEADER:
+        if length > elsewhere.limit("safetensors header"):
             raise DamagedFileError(_("not a safetensors file: its header length makes no sense"))
         if length > size - 8:
             raise DamagedFileError(
@@ -66,7 +67,7 @@ def read_header(path: Path) -> dict[str, Entry]:
             )
         raw = file.read(length)
     try:
-        header = json.loads(raw)
+        header = elsewhere.parse_json(raw)
     except ValueError as error:
         raise DamagedFileError(_("not a safetensors file: its header is no JSON")) from error
     if not isinstance(header, dict):
@@ -80,10 +81,10 @@ def _entry(name: str, value: Any) -> Entry:
     try:
         begin, end = value["data_offsets"]
         entry = Entry(value["dtype"], tuple(value["shape"]), begin, end)
-        whole = all(isinstance(n, int) and n >= 0 for n in (*entry.shape, begin, end))
+        whole = all(type(n) is int and n >= 0 for n in (*entry.shape, begin, end))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(_("header entry of {name} is not a tensor's", name=name)) from error
-    if not whole or entry.dtype not in ITEM_BYTES:
+    if not whole or not isinstance(entry.dtype, str) or entry.dtype not in ITEM_BYTES:
         raise DamagedFileError(_("header entry of {name} makes no sense: {entry}", name=name, entry=str(value)))
     if math.prod(entry.shape) * ITEM_BYTES[entry.dtype] != end - begin:
         raise DamagedFileError(

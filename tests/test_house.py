@@ -22,11 +22,13 @@ DECLARED = {  # what model may know of env: what is declared and said, nothing t
     "env.chips",
     "env.device_name",
     "env.digest",
+    "env.elsewhere",
     "env.errors",
     "env.language",
     "env.npu_emulator",
     "env.options",
     "env.stack",
+    "env.terminal",
     "env.toml",
 }
 ROOMS = ("reference", "run", "speech", "checks", "report", "faults")  # of verify/; an import goes to the left

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from env.language import translate
+from verify.run.text import one_line
 
 # Nothing but a rule under the headings, in ASCII. Lines: top, head, head row, mid, row, foot row, foot, bottom.
 RULED = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -25,7 +26,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     for number, title in enumerate(header):
         grid.add_column(translate(title), justify="right" if number else "left", no_wrap=True)
     for row in rows:
-        grid.add_row(*map(translate, row))
+        grid.add_row(*(one_line(translate(cell)) for cell in row))  # a name's line break is none of the table's
     file = io.StringIO()
     # No markup: "[2, 32, 128]" is a shape.
     Console(file=file, width=WIDTH, markup=False, emoji=False, highlight=False, color_system=None).print(grid)

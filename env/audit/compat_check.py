@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Sequence
 
 from packaging.version import InvalidVersion, Version
 
+from env import elsewhere
 from env.arguments import Parser
 from env.audit.compat import Compat, load_compat
 from env.audit.published import Package, Pythons, Statement, statements
@@ -18,7 +17,6 @@ from env.versions import public
 
 DIFFERS = 3  # exit codes of `python -m env compat-check`
 NOTHING_COMPARED = 4
-LONGEST = 1 << 20  # bytes; the vendor's longest page of release notes has 0.1 MB
 OLDEST_TORCH = Version("2.0")  # packages for torch 1.x are not kept: this model needs a later one
 FROM_WHEELS = "the published wheels themselves"  # beginning of a source: what the wheels are for decides over any table
 
@@ -58,16 +56,10 @@ def read(path: str) -> list[Statement]:
         InputError: it cannot be read, is no regular file, or is too large.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would be waited for otherwise
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(_("{path} is not a regular file", path=path))
-            data = file.read(LONGEST + 1)
+        data = elsewhere.read_bytes(path, "page")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(_("cannot read {path}: {reason}", path=path, reason=reason)) from error
-    if len(data) > LONGEST:
-        raise InputError(_("{path} is larger than {mebibytes} MiB", path=path, mebibytes=LONGEST >> 20))
     try:
         return statements(data.decode("utf-8", "replace"))
     except ValueError as error:

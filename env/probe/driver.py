@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 import sys
 from collections.abc import Sequence
 
-from env import npu_smi
+from env import elsewhere, npu_smi
 from env.language import _
 from env.probe import vendor
 from env.probe.host import HUAWEI_PCI_VENDOR, Driver, Firmware, Hal, Holder, Install, NpuSmi, PciDevice
@@ -223,8 +222,11 @@ def count_by_hal(installed: Driver | None, command: Commands) -> Hal:
     if answered.returncode < 0:
         return Hal(error=_("loading libascend_hal.so killed the process: signal {signal}", signal=-answered.returncode))
     try:
-        value = json.loads(answered.stdout.strip().splitlines()[-1])
-        return Hal(value["count"], value["library"], value["error"])
+        value = elsewhere.parse_json(answered.stdout.strip().splitlines()[-1])
+        count, *texts = value["count"], value["library"], value["error"]
+        if not (count is None or type(count) is int) or not all(text is None or type(text) is str for text in texts):
+            raise TypeError("not as it is written")  # a capture's, edited
+        return Hal(count, *texts)
     except (ValueError, IndexError, KeyError, TypeError):
         last = next((line.strip() for line in reversed(answered.stderr.splitlines()) if line.strip()), _("no output"))
         return Hal(error=_("exit status {code}: {last}", code=answered.returncode, last=last))

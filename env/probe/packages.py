@@ -17,6 +17,8 @@ from env.probe.tree import Tree
 WATCHED = ("torch-npu", "triton-ascend")
 # Modules that are known to be shadowed, and the sub-folders that tell whose they are.
 MODULES: Mapping[str, tuple[str, ...]] = {"torch": (), "torch_npu": (), "triton": ("backends/ascend",)}
+_MOST_FILES = 20_000  # of a RECORD that are looked for: of torch's 13,000 files 300 are not deeper
+_LONGEST_VERSION = 200  # characters: a folder's name, which holds it, may have 255
 _DEEPEST = 3  # how many parts a path of RECORD may have to be looked for: torch_npu/lib/libtorch_npu.so
 
 
@@ -49,7 +51,7 @@ def distributions(tree: Tree, sites: Sequence[str]) -> tuple[Distribution, ...]:
             written = any(read.read_text(name) for name in names)
             headers = read.metadata if written else None
             name, version = (headers["Name"], headers["Version"]) if headers else (None, None)
-            if headers is None or not name or not version:
+            if headers is None or not name or not version or len(version) > _LONGEST_VERSION:
                 tree.note(path, _("no Name and Version in its metadata"))
                 name, _dash, version = folder.rpartition(".")[0].partition("-")
             name = canonicalize_name(name)
@@ -82,6 +84,11 @@ def _absent(tree: Tree, site: str, path: str) -> tuple[str, ...]:
     paths = listed(record or "")
     if record and not paths:
         tree.note(f"{path}/RECORD", _("no list of files"))
+    if len(paths) > _MOST_FILES:
+        tree.note(
+            f"{path}/RECORD", _("{count} files are listed, {most} looked for", count=len(paths), most=_MOST_FILES)
+        )
+        paths = paths[:_MOST_FILES]
     return tuple(name for name in paths if not tree.exists(f"{site}/{name}"))
 
 

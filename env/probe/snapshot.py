@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import json
 import os
 import platform
 import re
@@ -21,8 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from env.language import _
+from env import elsewhere
+from env.language import _, as_message
 from env.probe.host import Disk, Node, Python, Unread, User
+from env.probe.tree import Tree
 from env.runner import Completed, Runner
 from env.stack import ROOT
 
@@ -63,6 +64,9 @@ class Snapshot:
     schema: int = SCHEMA
 
 
+LONGEST_VALUE = 131_072  # bytes of a variable: MAX_ARG_STRLEN, execve(2)
+
+
 class Commands(Protocol):
     """Runs an outside command by name, or finds what it printed when the machine was captured."""
 
@@ -85,8 +89,8 @@ class LiveCommands:
 class CapturedCommands:
     """What the commands of a captured machine printed: .capture/commands/NAME.txt, and .err.txt beside it."""
 
-    def __init__(self, folder: Path, codes: Mapping[str, int]) -> None:
-        self.folder = folder
+    def __init__(self, tree: Tree, codes: Mapping[str, int]) -> None:
+        self.tree = tree
         self.codes = codes
 
     def __call__(self, name: str, args: Sequence[str], *, timeout: float) -> Completed:
@@ -94,10 +98,7 @@ class CapturedCommands:
             return Completed(tuple(args), NOT_CAPTURED, stderr=f"{name}: not in the capture")
         texts = []
         for suffix in (".txt", ".err.txt"):
-            try:
-                texts.append((self.folder / f"{name}{suffix}").read_text(encoding="utf-8", errors="replace"))
-            except OSError:
-                texts.append("")
+            texts.append(self.tree.read(f"/{CAPTURE}/commands/{name}{suffix}") or "")
         return Completed(tuple(args), self.codes[name], *texts)
 
 
@@ -145,22 +146,32 @@ def captured(root: Path) -> tuple[Snapshot, CapturedCommands, str | None]:
 
     A tree without a manifest (a mounted disk, a hand-copied folder) gives an empty snapshot: its files still count.
     """
-    folder = root / CAPTURE
+    tree = Tree(root)  # its own: a capture's folder is no part of the machine, and no link of it leads out either
     empty = Snapshot(machine="", python=Python(""))
     try:
-        value: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        text = tree.read(f"/{CAPTURE}/{MANIFEST}")
+        if text is None:
+            notes = tree.notes()
+            return (
+                empty,
+                CapturedCommands(tree, {}),
+                notes[0].why if notes else _("absent: only the files of the tree are known"),
+            )
+        value: Any = elsewhere.parse_json(text)
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
             schema = value.get("schema") if isinstance(value, dict) else value
             problem = _("schema {required} required, {schema} found", required=SCHEMA, schema=repr(schema))
-            return empty, CapturedCommands(folder, {}), problem
+            return empty, CapturedCommands(tree, {}), problem
         import msgspec  # only a capture needs it: a live machine is probed on the Python that has nox and no more
 
         codes = msgspec.convert(value.pop("commands", {}), dict[str, int])
-        return msgspec.convert(value, Snapshot), CapturedCommands(folder / "commands", codes), None
-    except FileNotFoundError:
-        return empty, CapturedCommands(folder, {}), _("absent: only the files of the tree are known")
-    except (OSError, ValueError, RecursionError) as error:
-        return empty, CapturedCommands(folder, {}), str(error)
+        snapshot = msgspec.convert(value, Snapshot)
+        for name, text in snapshot.environ.items():
+            if len(text) > LONGEST_VALUE:
+                return empty, CapturedCommands(tree, {}), _("{name} is longer than a variable can be", name=name)
+        return snapshot, CapturedCommands(tree, codes), None
+    except (ValueError, RecursionError) as error:
+        return empty, CapturedCommands(tree, {}), as_message(error.args[0] if error.args else str(error))
 
 
 def _libc() -> str | None:

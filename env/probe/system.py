@@ -10,7 +10,7 @@ from env.probe.host import System
 from env.probe.snapshot import Snapshot
 from env.probe.tree import Tree
 
-_KB = re.compile(r"(?P<name>\w+):\s+(?P<kb>[0-9]{1,15}) kB")
+_KB = re.compile(r"^(?P<name>\w{1,40}):[ \t]+(?P<kb>[0-9]{1,15}) kB", re.MULTILINE)
 _UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2**63 for "no limit"
 # (limit, usage) of cgroup v2 and v1
 _CGROUPS = (

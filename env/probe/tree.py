@@ -13,10 +13,12 @@ import posixpath
 import stat
 from pathlib import Path
 
-from env.language import Message, _
+from env import elsewhere
+from env.language import _, as_message
 from env.probe.host import Unread
 
-LONGEST = 4 << 20  # bytes; no file that matters here is larger
+KIND = "file of a machine"  # in elsewhere.toml
+_LONGEST_PATH = 4096  # bytes, Linux' PATH_MAX: no longer one can be there
 _MOST_LINKS = 40  # as Linux counts
 # What the system has to say of a file that is there; listed here so that it is translated.
 REASONS = (_("Permission denied"), _("Operation not permitted"), _("Input/output error"), _("Is a directory"))
@@ -39,41 +41,47 @@ class Tree:
 
     def real(self, path: str) -> str:
         """`path` with every link resolved inside the root; what does not exist is kept as written."""
+        return self._resolved(path) or path
+
+    def _resolved(self, path: str) -> str | None:
+        """The same; None where nothing can be: more links than Linux follows, or a path longer than it takes.
+
+        Nothing is left for the kernel to resolve, which knows no root.
+        """
+        if len(path) > _LONGEST_PATH:
+            return None
         resolved = "/"
-        rest = [part for part in path.split("/") if part not in ("", ".")]
+        rest = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         followed = 0
         while rest:
-            part = rest.pop(0)
+            part = rest.pop()
             if part == "..":
                 resolved = posixpath.dirname(resolved)
                 continue
             here = posixpath.join(resolved, part)
             target = self._target(here)
-            if target is None or followed == _MOST_LINKS:
+            if target is None:
                 resolved = here
                 continue
+            if followed == _MOST_LINKS:
+                return None
             followed += 1
             if target.startswith("/"):
                 resolved = "/"
-            rest = [piece for piece in target.split("/") if piece not in ("", ".")] + rest
+            rest += [piece for piece in reversed(target.split("/")) if piece not in ("", ".")]
         return resolved
 
     def read(self, path: str) -> str | None:
         """The text of a file, or None where it is absent or cannot be read. UTF-8, with replacement."""
-        real = self.real(path)
+        real = self._resolved(path)
+        if real is None:
+            return None
         if real in self.texts:
             return self.texts[real]
         try:
-            with self._on_disk(real).open("rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    self.note(path, _("not a regular file"))
-                    return None
-                data = file.read(LONGEST + 1)
+            data = elsewhere.read_bytes(self._on_disk(real), KIND, follow=False)
         except (OSError, ValueError) as error:
             self._note_error(path, error)
-            return None
-        if len(data) > LONGEST:
-            self.note(path, _("larger than {mebibytes} MiB", mebibytes=LONGEST >> 20))
             return None
         self.texts[real] = data.decode("utf-8", "replace")
         self.kinds[real] = "file"
@@ -105,7 +113,9 @@ class Tree:
         return tuple(Unread(where, why) for where, why in sorted(self.unread.items()))
 
     def _scan(self, path: str) -> list[str]:
-        real = self.real(path)
+        real = self._resolved(path)
+        if real is None:
+            return []
         try:
             with os.scandir(self._on_disk(real)) as entries:
                 names = sorted(entry.name for entry in entries)
@@ -116,7 +126,9 @@ class Tree:
         return names
 
     def _kind(self, path: str) -> str | None:
-        real = self.real(path)
+        real = self._resolved(path)
+        if real is None:
+            return None
         if real not in self.kinds:
             try:
                 mode = self._on_disk(real).stat(follow_symlinks=False).st_mode
@@ -145,6 +157,6 @@ class Tree:
     def _note_error(self, path: str, error: OSError | ValueError) -> None:
         if isinstance(error, OSError):
             if error.errno not in _ABSENT:
-                self.note(path, Message(error.strerror or str(error)))
+                self.note(path, as_message(error.strerror or str(error)))
         else:
             self.note(path, str(error))  # a NUL in a path, out of a damaged file

@@ -17,7 +17,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from env import unlocked_pins
+from env import elsewhere, unlocked_pins
 from env.digest import file_sha256
 from env.errors import WheelhouseError
 from env.language import _, concatenated
@@ -122,7 +122,7 @@ class Shelf:
                 name, version, _build, tags = parse_wheel_filename(path.name)
             except InvalidWheelFilename:
                 continue
-            if name == pin.name and version == pin.version and not tags.isdisjoint(self.tags):
+            if name == pin.name and version == pin.version and not tags.isdisjoint(self.tags) and path.is_file():
                 yield path
 
     def sha256(self, path: Path) -> str:
@@ -184,7 +184,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.convert(elsewhere.read_json(path, "wheelhouse manifest"), Manifest)
         if manifest.schema != SCHEMA:
             raise ValueError(_("schema {schema} is needed", schema=SCHEMA))
         return manifest

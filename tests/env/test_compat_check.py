@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from env.audit import compat_check
+from env import elsewhere
 from env.audit.compat_check import DIFFERS, NOTHING_COMPARED, main
 from env.audit.published import Cell, Package, Pythons, statements
 from env.errors import InputError
@@ -155,7 +155,7 @@ def test_what_is_no_regular_file_of_a_pages_size_is_not_read(tmp_path: Path, mon
     os.mkfifo(pipe)
     with pytest.raises(InputError, match="not a regular file"):
         main([str(pipe)])
-    monkeypatch.setattr(compat_check, "LONGEST", 100)
+    monkeypatch.setattr(elsewhere, "limit", lambda kind: 100)
     with pytest.raises(InputError, match="larger than"):
         main([saved(tmp_path, NOTE)])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from env.probe.tree import LONGEST, Tree
+from env import elsewhere
+from env.probe.tree import KIND, Tree
 
 
 def test_absolute_links_stay_inside_the_root(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ def test_what_cannot_be_read_is_noted(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     tree = Tree(tmp_path)
     assert tree.read("/secret") is None
     assert [(each.where, each.why) for each in tree.notes()] == [("/secret", "Permission denied")]
@@ -49,7 +51,7 @@ def test_what_cannot_be_read_is_noted(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_folder_and_a_huge_file_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with (tmp_path / "huge").open("wb") as file:
-        file.truncate(LONGEST + 1)
+        file.truncate(elsewhere.limit(KIND) + 1)
     tree = Tree(tmp_path)
     assert tree.read("/folder") is None
     assert tree.read("/huge") is None
@@ -75,3 +77,29 @@ def test_of_a_crowded_folder_one_entry_is_remembered(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     assert tree.holds_more_than("/kernel", "ops_oam")
     assert set(tree.kinds) == {"/kernel", "/kernel/ops_math"}
+
+
+def test_a_long_chain_of_links_is_absent_and_never_left_to_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("outside\n")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "0").symlink_to(tmp_path / "secret")
+    for number in range(1, 60):
+        (root / str(number)).symlink_to(f"/{number - 1}")
+    tree = Tree(root)
+    assert [tree.read(f"/{number}") for number in (0, 30, 39, 40, 41, 59)] == [None] * 6
+    assert tree.names("/45") == []
+    assert tree.notes() == ()
+
+
+def test_a_pipe_is_noted_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "os-release")
+    tree = Tree(tmp_path)
+    assert tree.read("/os-release") is None
+    assert [each.why for each in tree.notes()] == ["not a regular file"]
+
+
+def test_no_path_is_longer_than_linux_takes(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    assert not tree.exists("/a" * 500_000)
+    assert tree.real("/a" * 500_000) == "/a" * 500_000

@@ -156,6 +156,14 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
         "config.json: projector_config.use_qformer_text_input is true, which no Granite-Speech has",
     ),
     "a count in words": (
+        {"text_config": {"num_hidden_layers": 10**9}},
+        "config.json: text_config.num_hidden_layers is 1000000000, at most 512 expected",
+    ),
+    "a number of 400 digits": (
+        {"projector_config": {"hidden_size": 10**400}},
+        "config.json: projector_config.hidden_size is 10000000000000000000, at most 16777216 expected",
+    ),
+    "no number": (
         {"encoder_config": {"num_layers": "four"}},
         "config.json: encoder_config.num_layers is 'four', a whole number of at least 1 expected",
     ),
@@ -209,3 +217,14 @@ def test_a_section_that_is_no_object_is_said() -> None:
 
 def test_special_tokens_are_the_language_model_s() -> None:
     assert architecture().special_tokens == {100256, 100257}
+
+
+@pytest.mark.parametrize(
+    ("value", "special"),
+    [([0, 7], {0, 7}), (7, {7}), (None, set()), ([[1], True, "x", 7], {7})],
+)
+def test_the_end_of_a_text_is_one_token_or_several(value: object, special: set[int]) -> None:
+    found, problems = parse(merged(config("tiny"), {"text_config": {"eos_token_id": value, "bos_token_id": None}}))
+    assert found is not None, problems
+    pad = config("tiny")["text_config"].get("pad_token_id")
+    assert found.special_tokens == special | ({pad} if pad is not None else set())

@@ -177,7 +177,7 @@ def test_every_declared_figure_is_required_of_a_pass(check: str) -> None:
         ('{"schema": 2}', "schema 1 required, 2 found"),
         ('{"schema": 1}', "reason is missing"),
         ('{"schema": 1, "reason": ""}', "check is missing"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested too deeply"),
         ("\x00", "Expecting value"),
     ],
 )

@@ -20,7 +20,10 @@ from verify.run.verification import Verification
 def check(session: Verification) -> Outcome:
     """The folder's config.json and safetensors headers, and its files against SHA256SUMS; nothing is loaded."""
     checkpoint = session.checkpoint
-    figures = convert({**checkpoint.describe(), "sha256": session.digest}, CheckpointFigures)
+    # The folder's name alone: a record names no path of the machine it was made on.
+    figures = convert(
+        {**checkpoint.describe(), "path": checkpoint.folder.name, "sha256": session.digest}, CheckpointFigures
+    )
     try:
         status, whose = _vouched(checkpoint, session.checksums)
     except CheckpointError as error:  # a finding about a folder that can be loaded: its figures are kept beside it

@@ -16,6 +16,7 @@ from env.device_name import DeviceName
 from env.language import Message, _, altered, as_message
 from env.probe import probe
 from env.probe.host import Host
+from env.redaction import without_home
 from env.stack import ROOT, load_stack
 from verify.run.context import Context
 from verify.run.figures.host import (
@@ -31,7 +32,6 @@ from verify.run.figures.host import (
 )
 from verify.run.judgement import of_machine, wants_npu
 from verify.run.records import Outcome, failed, passed
-from verify.run.text import without_home
 from verify.run.verification import Verification
 
 PACKAGES = ("torch", "torch-npu", "torchaudio", "transformers", "numpy")  # whose versions are shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from env import elsewhere
 from env.errors import InputError, RecordError
 from env.language import Message, _
 from env.stack import ROOT
@@ -96,7 +96,7 @@ def _held_out(checkpoint: Checkpoint) -> HeldOutFigures | None:
     path = checkpoint.folder / HELD_OUT_SCORES
     if not path.exists():
         return None
-    tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
+    tasks = elsewhere.read_json(path, "settings")["tasks"]
     return HeldOutFigures(wer=float(tasks["raw"]["all"]["wer"]), bleu=float(tasks["to-english"]["all"]["bleu"]))
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from env import terminal
 from env.language import Message, _, translate
 from verify.report.campaign import Campaign, FaultOutcome, Summary
 from verify.run.screen import first_line
@@ -44,7 +45,8 @@ class Screen:
     """A progress bar over all jobs; a line for each that ended."""
 
     def __init__(self, total: int) -> None:
-        self._console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
+        out = terminal.raw(sys.stdout)
+        self._console = Console(file=out) if sys.stdout.isatty() else Console(file=out, width=UNBOUNDED)
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal,

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from env import elsewhere
 from env.atomic import replacing
 from env.digest import file_sha256
 from env.errors import ReferenceFileError, StorageError
@@ -130,8 +131,9 @@ def read(path: Path) -> Expected:
     from safetensors import SafetensorError, safe_open
 
     try:
+        os.close(elsewhere.descriptor(path))  # what is no regular file would be waited for
         with safe_open(path, framework="pt") as opened:
-            content = json.loads((opened.metadata() or {})["reference"])
+            content = elsewhere.parse_json((opened.metadata() or {})["reference"])
             if content["about"]["schema"] != SCHEMA:
                 raise _unfit(path, [_other("schema", content["about"]["schema"], SCHEMA)])
             stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)

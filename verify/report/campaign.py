@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from env import elsewhere
 from env.atomic import write_text
 from env.errors import RecordError
 from env.language import Message, _
@@ -220,7 +221,7 @@ def attach(file: Path, folder: Path) -> None:
         StorageError: as `env.atomic.write_text`.
     """
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = elsewhere.read_text(file, "campaign")
         parse(text)
     except FileNotFoundError as error:
         raise RecordError(
@@ -238,7 +239,7 @@ def attach(file: Path, folder: Path) -> None:
 def attached(folder: Path) -> Campaign | Damaged | None:
     """The campaign that stands in a run's folder. As with records, a damaged file is named and no exception."""
     try:
-        return parse((folder / FAULTS_FILE).read_bytes().decode("utf-8"))
+        return parse(elsewhere.read_text(folder / FAULTS_FILE, "campaign", root=folder))
     except FileNotFoundError:
         return None
     except _UNREADABLE as error:

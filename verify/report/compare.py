@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from env import elsewhere
 from env.arguments import Parser
 from env.atomic import write_text
 from env.errors import RecordError, UsageError, VerificationFailedError, run_main
@@ -75,7 +76,7 @@ def bands_of(file: str | None) -> dict[str, float]:
     if file is None:
         return {}
     try:
-        changes = json.loads(Path(file).read_text(encoding="utf-8"))["changes"]
+        changes = elsewhere.read_json(file, "settings")["changes"]
         return {str(change["name"]): float(change["band"]) for change in changes}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(_("{file} holds no bands", file=file), why=str(error), next="nox -s bench-pair") from error

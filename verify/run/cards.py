@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from env import elsewhere
 from env.errors import RecordError
 from env.language import Message, _, joined
 from verify.run.records import Evidence, read_evidence
@@ -48,7 +49,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def read_links(folder: Path) -> Links | None:
     """The links of a machine; None where they were not looked at, or cannot be read."""
     try:
-        return msgspec.json.decode((folder / LINKS_FILE).read_bytes(), type=Links)
+        return msgspec.json.decode(elsewhere.read_bytes(folder / LINKS_FILE, "record", root=folder), type=Links)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -60,7 +61,7 @@ def read_cards(folder: Path) -> Cards:
         RecordError: there is none, or it is damaged.
     """
     try:
-        cards = msgspec.json.decode((folder / CARDS_FILE).read_bytes(), type=Cards)
+        cards = msgspec.json.decode(elsewhere.read_bytes(folder / CARDS_FILE, "record", root=folder), type=Cards)
     except (OSError, msgspec.DecodeError) as error:
         raise RecordError(
             _("{file} cannot be read: {error}", file=str(folder / CARDS_FILE), error=str(error))

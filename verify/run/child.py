@@ -16,13 +16,13 @@ from env import guardian
 from env.ending import new_mark
 from env.errors import storage_error
 from env.language import Message, _
+from env.redaction import without_home
 from env.stack import ROOT
 from verify.run import npu_logs
 from verify.run.context import Context
 from verify.run.damage import decode_message
 from verify.run.plan import Check
 from verify.run.records import Answer, Status
-from verify.run.text import without_home
 
 LOG_LINES = 40  # kept in a record that did not pass
 STACK_DUMP_S = 1.0  # how long a hanging worker gets to write where it stands

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from verify.run.text import without_home
+from env.redaction import without_home
 
 LINES = 40  # kept in a record
 LARGEST = 20 * 1024 * 1024  # bytes of CANN's logs that a run keeps

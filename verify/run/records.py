@@ -7,7 +7,6 @@ types here and in figures/, and reading holds a file to the same types.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, field
 
+from env import elsewhere
 from env.atomic import write_json
 from env.errors import RecordError, storage_error
 from env.language import Message, _, joined
@@ -31,6 +31,7 @@ from verify.run.figures.weights import CheckpointFigures
 SCHEMA: Literal[1] = 1
 RECORDS = "records"  # the folder of a run that holds its records
 RUN_FILE = "run.json"
+MOST_RECORDS = 256  # of a run; it has one for each check, and there are 20
 DOCTOR = "doctor"  # the known failures in a record's log, beside the check's own figures
 
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|\+00:00)$")]  # UTC, whole seconds
@@ -146,7 +147,9 @@ class Run:
     model_dir: str
     dtype: str
     seed: int
-    planned: Annotated[tuple[Name, ...], Meta(extra_json_schema={"uniqueItems": True})]  # check names, in order
+    planned: Annotated[
+        tuple[Name, ...], Meta(max_length=256, extra_json_schema={"uniqueItems": True})
+    ]  # check names, in order
     command: Name  # the command that repeats the run
     project: Mapping[str, str | None]  # version and git commit of the bundle
     schema: Literal[1] = SCHEMA
@@ -235,8 +238,8 @@ def forget_records(folder: Path, checks: Iterable[str]) -> None:
             raise storage_error(error, path) from error
 
 
-def _load(path: Path, kind: str) -> dict[str, Any]:
-    value = json.loads(path.read_text(encoding="utf-8"))
+def _load(path: Path, kind: str, root: Path) -> dict[str, Any]:
+    value = elsewhere.read_json(path, "record", root=root)
     if not isinstance(value, dict):
         raise DamageError(_("{kind} is not a JSON object", kind=kind))
     if value.get("schema") != SCHEMA:
@@ -265,7 +268,7 @@ def _with_reason(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_record(path: Path) -> Record:
-    value = _with_reason(_load(path, "record"))
+    value = _with_reason(_load(path, "record", path.parents[1]))
     reason = value["reason"]
     record = replace(_typed({**value, "reason": str(reason)}, Record), reason=reason)
     if record.check != path.stem:
@@ -280,7 +283,7 @@ def _read_record(path: Path) -> Record:
 
 
 def _read_setup(path: Path) -> dict[str, Any]:
-    value = _with_reason(_load(path, SETUP_FILE))
+    value = _with_reason(_load(path, SETUP_FILE, path.parent))
     _typed({**value, "reason": str(value["reason"])}, Setup)
     return value
 
@@ -314,9 +317,12 @@ def read_evidence(folder: Path) -> Evidence:
             damaged[path.name] = _why(error)
             return None
 
-    run = readable(folder / RUN_FILE, lambda path: _typed(_load(path, RUN_FILE), Run))
+    run = readable(folder / RUN_FILE, lambda path: _typed(_load(path, RUN_FILE, path.parent), Run))
     setup = readable(folder / SETUP_FILE, _read_setup)
     paths = sorted((folder / RECORDS).glob("*.json"))
+    if len(paths) > MOST_RECORDS:
+        damaged[RECORDS] = _("{count} files, {most} are read", count=len(paths), most=MOST_RECORDS)
+        paths = paths[:MOST_RECORDS]
     records = {record.check: record for path in paths if (record := readable(path, _read_record)) is not None}
     for name, why in _contradicted(run, records):
         damaged[f"{name}.json"] = why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from env import terminal
 from env.language import _, translate
 from verify.reference.figures import ReferenceFigures
 from verify.run.engine import Progress
@@ -57,9 +59,8 @@ class Board:
                 status, seconds, reason = f"[cyan]{translate(RUNNING)}[/]", f"{time.monotonic() - self.since:.0f}", ""
             else:
                 status, seconds, reason = f"[dim]{translate(WAITING)}[/]", "", ""
-            table.add_row(
-                check.name, str(check.level), status, seconds, first_line(translate(reason)).replace("[", "\\[")
-            )
+            text = terminal.shown(first_line(translate(reason))).replace("[", "\\[")
+            table.add_row(check.name, str(check.level), status, seconds, text)
         return table
 
 
@@ -72,7 +73,7 @@ def line(record: Record) -> str:
 @contextmanager
 def screen(checks: Sequence[Check]) -> Iterator[Callable[[Progress], None]]:
     """A callback that shows progress until the block ends."""
-    console = Console()
+    console = Console(file=terminal.raw(sys.stdout))
     if not console.is_terminal:
 
         def print_line(progress: Progress) -> None:

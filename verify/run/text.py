@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 
 def printable(text: str) -> str:
     r"""`text` with control, direction and surrogate characters spelled out (\x1b); every space is a plain one."""
@@ -15,9 +13,3 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """`text` on one printable line, its words one space apart."""
     return printable(" ".join(text.split()))
-
-
-def without_home(text: str) -> str:
-    """`text` with the home folder of whoever runs this as `~`. In containers it may be `/`, or none at all."""
-    home = os.environ.get("HOME", "").rstrip("/")
-    return text.replace(home, "~") if home else text

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from env import elsewhere
 from env.digest import file_sha256
 from env.errors import InputError
 from env.language import _
@@ -57,7 +58,7 @@ def _mapping(path: Path) -> dict[str, tuple[int, str]]:
     if not path.is_file():
         return {}
     table = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(elsewhere.read_text(path, "manifest").split("\n"), start=1):
         key, _space, value = line.strip().partition(" ") if " " in line else line.strip().partition("\t")
         if key:
             table[key] = (number, value.strip())
@@ -135,4 +136,4 @@ def _spoken(file: Path, listed: Mapping[Path, str]) -> str | None:
     beside = file.with_suffix(".txt")
     if file.with_suffix("") in listed or not beside.is_file():
         return listed.get(file.with_suffix(""))
-    return " ".join(beside.read_text(encoding="utf-8").split())
+    return " ".join(elsewhere.read_text(beside, "settings").split())

@@ -10,7 +10,6 @@ import csv
 import gzip
 import hashlib
 import io
-import json
 import shlex
 import sys
 import zlib
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from env import elsewhere
 from env.digest import file_sha256
 from env.errors import InputError
 from env.language import _
@@ -71,7 +71,11 @@ def _folder(path: Path) -> Source:
 
 def _bytes(path: Path, standard_input: bool) -> bytes:
     try:
-        return sys.stdin.buffer.read() if standard_input else path.read_bytes()
+        return (
+            elsewhere.limited(sys.stdin.buffer, "manifest")
+            if standard_input
+            else elsewhere.read_bytes(path, "manifest")
+        )
     except OSError as error:
         raise InputError(
             _("{path}: cannot be read: {reason}", path=path, reason=error.strerror), next=f"ls -l {path}"
@@ -129,7 +133,7 @@ def _rows(path: Path, name: str, text: str, folder: Path) -> Iterator[Row]:
 def _array(text: str) -> list[Any] | None:
     """The objects of a JSON array; None where the text is not one, so that its lines are looked at."""
     try:
-        value = json.loads(text, parse_constant=float)
+        value = elsewhere.parse_json(text, constant=float, surrogates=True)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, list) and value and all(isinstance(row, dict) for row in value) else None
@@ -141,11 +145,9 @@ def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line, parse_constant=float)
-        except ValueError as error:
-            yield number, UnusableLineError("syntax", _("is not JSON: {error}", error=str(error)))
-        except RecursionError:
-            yield number, UnusableLineError("syntax", _("is not JSON: nested too deeply"))
+            yield number, elsewhere.parse_json(line, constant=float, surrogates=True)
+        except elsewhere.BadJsonError as error:
+            yield number, UnusableLineError("syntax", _("is not JSON: {error}", error=error.problem))
 
 
 def _table(text: str, folder: Path, *, tabs: bool) -> Iterator[Row]:
@@ -165,7 +167,7 @@ def _cell(name: str, value: str) -> Any:
     """A cell of a table: a number where the field is one, None where it is empty and no text."""
     if name.rpartition(".")[2] in ("duration", "offset", "channel", "channel_selector"):
         try:
-            return None if not value.strip() else json.loads(value)
+            return None if not value.strip() else elsewhere.parse_json(value, constant=float)
         except ValueError:
             return value
     return value

@@ -7,12 +7,12 @@ object a recording, named after it), folders of these, and text files of one utt
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from env import elsewhere
 from env.errors import InputError, UsageError
 from env.language import _
 from model import prompts
@@ -72,14 +72,14 @@ def _texts(path: Path) -> Iterator[Text]:
                 yield replace(text, name=file.stem)
         return
     try:
-        content = path.read_text(encoding="utf-8-sig", errors="replace")
+        content = elsewhere.read_text(path, "transcripts", errors="replace").removeprefix("\ufeff")
     except OSError as error:
         raise InputError(
             _("{path}: cannot be read: {reason}", path=path, reason=error.strerror), next=f"ls -l {path}"
         ) from error
     if path.suffix.lower() == ".json" and content.lstrip().startswith("{"):
         try:
-            value = json.loads(content)
+            value = elsewhere.parse_json(content)
         except ValueError:
             value = None  # JSON lines under that name
         if isinstance(value, dict):
@@ -97,8 +97,8 @@ def _texts(path: Path) -> Iterator[Text]:
 def _is_ours(path: Path) -> bool:
     """Whether the first line says that it is a file of transcripts."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            value = json.loads(file.readline())
+        with elsewhere.opened(path) as file:
+            value = elsewhere.parse_json(file.readline(elsewhere.limit("settings")).decode("utf-8", "replace"))
     except (OSError, ValueError):
         return False
     return isinstance(value, dict) and value.get("kind") == transcripts.KIND

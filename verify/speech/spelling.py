@@ -14,6 +14,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
+from env import elsewhere
 from env.errors import InputError
 from env.language import _
 from verify.speech.whisper_normalisers import version
@@ -48,7 +49,7 @@ def from_file(path: Path) -> Spelling:
         InputError: the file is no such object.
     """
     try:
-        words = json.loads(path.read_text(encoding="utf-8"))
+        words = elsewhere.read_json(path, "settings")
     except (OSError, ValueError) as error:
         raise InputError(_("{path}: cannot be read as a spelling map", path=path), why=str(error)) from error
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from env import elsewhere
 from env.atomic import write_json, write_text
 from env.errors import RecordError, storage_error
 from env.language import _, joined
@@ -94,7 +95,7 @@ def data_sha256(lines: Iterable[Line]) -> str:
 
 def _parse_header(path: Path, text: str) -> dict[str, Any]:
     try:
-        header = json.loads(text)
+        header = elsewhere.parse_json(text)
     except ValueError:
         header = None
     if not isinstance(header, dict) or header.pop("kind", None) != KIND:
@@ -114,7 +115,7 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
 
 def _parse_line(path: Path, number: int, text: str) -> Line:
     try:
-        value = json.loads(text)
+        value = elsewhere.parse_json(text)
         channels = value.get("channels")
         kept = {"notes": tuple(value["notes"]), "channels": None if channels is None else tuple(channels)}
         return Line(**{**value, **kept})
@@ -145,7 +146,7 @@ def times_path(path: Path) -> Path:
 def _times(path: Path, text: str) -> dict[str, float]:
     """The times of the transcripts with this text, and of no other file that has lain at this place."""
     try:
-        kept = json.loads(times_path(path).read_text(encoding="utf-8"))
+        kept = elsewhere.read_json(times_path(path), "transcripts")
         if kept["transcripts_sha256"] != _sha256(text):
             return {}
         return {key: float(value) for key, value in kept["seconds"].items()}
@@ -174,7 +175,7 @@ def read(path: Path) -> Transcripts:
         RecordError: the file is absent, is not one of transcripts, or is damaged elsewhere than in its last line.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = elsewhere.read_text(path, "transcripts", errors="replace")
     except OSError as error:
         raise RecordError(
             _("{path}: cannot be read: {reason}", path=path, reason=error.strerror), next=f"ls -l {path}"

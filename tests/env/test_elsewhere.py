@@ -129,6 +129,7 @@ OWN = {
     "verify/links.py": "what its own children wrote",
     "verify/reference/bundled.py": "values that ship",
     "verify/run/cards.py": "text that the reader read, decoded into types",
+    "verify/report/export/": "files that it writes",
     "verify/run/exclusive.py": "the lock of a run",
     "verify/run/npu_logs.py": "logs of its own children",
     "verify/speech/leaderboard.py": "tables that ship",

@@ -10,7 +10,7 @@ from model import gelu
 from model.components import Loaded
 from model.session import Session
 from model.size import FULL_SIZE
-from verify.reference import file, operators, values
+from verify.reference import file, values
 from verify.reference.figures import OperatorFigures
 from verify.reference.values import Expected
 from verify.run.context import Context
@@ -65,6 +65,8 @@ class Verification(Session):
 
         Raises: OutOfMemoryError, DeviceError.
         """
+        from verify.reference import operators  # it imports torch, which a worker that hangs or dies need not wait for
+
         half = self.asked_dtype if self.asked_dtype in ("float16", "bfloat16") else operators.half(self.device)
         return operators.measure(self.device, ("float32", half), self.seed)
 

@@ -30,9 +30,8 @@ from packaging.requirements import Requirement
 from env import unlocked_pins
 from env.atomic import write_json
 from env.digest import file_sha256
-from env.doctor import diagnose
 from env.errors import EnvironmentMissingError, InstallError, storage_error
-from env.installer import Installer, Sources
+from env.installer import Installer, Sources, advice, last_lines
 from env.language import _, translate
 from env.lock import pins
 from env.runner import run
@@ -320,7 +319,7 @@ def _stream(command: Sequence[str], variables: Mapping[str, str], failure: str, 
                 raise storage_error(OSError(number, os.strerror(number)), path)
         program = Path(command[0]).name
         what = _("{failure}: {program} exited with {code}", failure=failure, program=program, code=child.returncode)
-        raise InstallError(what, why=_cause(text), next=_remedy(text))
+        raise InstallError(what, why=last_lines(text), next=advice(text))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -331,20 +330,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-
-
-def _cause(text: str) -> str:
-    """What the installer printed last, indented under our message."""
-    lines = [line for line in text.splitlines() if line.strip()][-8:]
-    return "\n        ".join(lines) or _("the installer said nothing")
-
-
-def _remedy(text: str) -> str:
-    """What the doctor advises on the most fundamental failure that it knows in `text`."""
-    known = diagnose(text)
-    if not known:
-        return ""
-    return _("{fix} ({id})", fix=_(known[0].failure.fix), id=known[0].failure.id)
 
 
 def _install_locked(target: Plan, installer: Installer, sources: Sources) -> None:
@@ -395,8 +380,8 @@ def _check_imports(target: Plan) -> dict[str, str]:
         ended = f"\nended by signal {-done.returncode}" if done.returncode < 0 else ""
         raise InstallError(
             _("the {profile} environment was installed but does not import", profile=target.profile),
-            why=_cause(done.stderr + ended),
-            next=_remedy(done.stderr) or "nox -s setup -- --fresh",
+            why=last_lines(done.stderr + ended),
+            next=advice(done.stderr) or "nox -s setup -- --fresh",
         )
     # Vendor libraries print as they load and as they leave.
     listing = [line for line in done.stdout.splitlines() if line.startswith("{")][-1]

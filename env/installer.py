@@ -17,6 +17,8 @@ from typing import ClassVar, Protocol
 from urllib.parse import urlparse, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+from env.doctor import diagnose
+from env.language import _
 from env.runner import Runner, run
 
 WHEELS_ONLY = ("--only-binary", ":all:")  # nothing is built from source
@@ -226,3 +228,17 @@ def without_credentials(url: str) -> str:
     """An index address as it may be shown: without the user and password in it."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def last_lines(text: str) -> str:
+    """What the installer printed last, indented under our message."""
+    lines = [line for line in text.splitlines() if line.strip()][-8:]
+    return "\n        ".join(lines) or _("the installer said nothing")
+
+
+def advice(text: str) -> str:
+    """What the doctor advises on the most fundamental failure that it knows in `text`."""
+    known = diagnose(text)
+    if not known:
+        return ""
+    return _("{fix} ({id})", fix=_(known[0].failure.fix), id=known[0].failure.id)

@@ -212,6 +212,16 @@ class Evidence:
             return self.records[check].status
         return Status.ERROR if f"{check}.json" in self.damaged else Status.NOT_RUN
 
+    def data(self, check: str) -> Mapping[str, Any]:
+        """The figures of a check; none where it left none."""
+        return self.records[check].data if check in self.records else {}
+
+    @property
+    def setup_data(self) -> Mapping[str, Any]:
+        """The figures of setup; none where there are none."""
+        data = self.setup.get("data") if self.setup else None
+        return data if isinstance(data, Mapping) else {}
+
 
 def write_run(folder: Path, run: Run) -> None:
     write_json(folder / RUN_FILE, msgspec.to_builtins(run))

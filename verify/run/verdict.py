@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
-from typing import Any
 
 from env.device_name import DeviceName
 from env.errors import VerificationFailedError, VerificationIncompleteError
@@ -210,15 +209,15 @@ def judge(evidence: Evidence) -> Verdict:
         word=_word(checks, notes),
         notes=notes,
         checks=checks,
-        device=Choice(device_used(evidence), run.device if run else _text(_setup_data(evidence).get("device"))),
-        dtype=Choice(_text(_data(evidence, "load").get("dtype")), run.dtype if run else None),
+        device=Choice(device_used(evidence), run.device if run else _text(evidence.setup_data.get("device"))),
+        dtype=Choice(_text(evidence.data("load").get("dtype")), run.dtype if run else None),
         level=run.level if run else None,
     )
 
 
 def device_used(evidence: Evidence) -> str | None:
     """The device that the device check computed on: "npu:0", "cpu"; None where it did not."""
-    data = _data(evidence, "device")
+    data = evidence.data("device")
     kind, index = _text(data.get("kind")), data.get("index")
     name = DeviceName.parse_or_none(kind)
     return name.card(index).label if name and isinstance(index, int) else kind
@@ -291,7 +290,7 @@ def _notes(evidence: Evidence, checks: tuple[Judged, ...]) -> Iterator[Note]:
 
 def _substituted(evidence: Evidence) -> Iterator[Note]:
     """What setup installed in place of a pin, and what the running environment has in place of one."""
-    lists = _setup_data(evidence).get("apart"), _data(evidence, "packages").get("rows")
+    lists = evidence.setup_data.get("apart"), evidence.data("packages").get("rows")
     pins = [pin for each in lists if isinstance(each, list) for pin in each if isinstance(pin, Mapping)]
     swapped = [
         _("{name} {version} for {pin}", name=pin.get("name"), version=pin.get("found"), pin=pin.get("asked"))
@@ -304,7 +303,7 @@ def _substituted(evidence: Evidence) -> Iterator[Note]:
 
 def _gelu_notes(evidence: Evidence) -> Iterator[Note]:
     """A device without the published model's GELU was held to the model with the form that it has."""
-    gelu = _data(evidence, "device").get("gelu")
+    gelu = evidence.data("device").get("gelu")
     if isinstance(gelu, Mapping) and gelu.get("form") == "tanh":
         away = gelu.get("erf_error")
         known = isinstance(away, float)
@@ -313,7 +312,7 @@ def _gelu_notes(evidence: Evidence) -> Iterator[Note]:
 
 def _reference_notes(evidence: Evidence) -> Iterator[Note]:
     """Times outside the bounds of the chip's reference, on either side: another machine, state or condition."""
-    beyond = _data(evidence, "benchmark").get("beyond_reference")
+    beyond = evidence.data("benchmark").get("beyond_reference")
     if beyond:
         yield Note(Caveat.BEYOND_REFERENCE, _message(beyond))
 
@@ -330,11 +329,11 @@ def _setup_notes(evidence: Evidence) -> Iterator[Note]:
 
 def _is_stand_in(evidence: Evidence) -> bool:
     model_dir = evidence.run.model_dir if evidence.run else ""
-    return _data(evidence, "checkpoint").get("kind") == "stand-in" or model_dir.startswith("synthetic:")
+    return evidence.data("checkpoint").get("kind") == "stand-in" or model_dir.startswith("synthetic:")
 
 
 def _weights_notes(evidence: Evidence, records: list[Record]) -> Iterator[Note]:
-    kind = _data(evidence, "checkpoint").get("kind")
+    kind = evidence.data("checkpoint").get("kind")
     passed = evidence.status("checkpoint") is Status.PASS  # where it did not, its own status says so
     changed = _changed_weights(records)
     if changed:
@@ -369,7 +368,7 @@ def _device_notes(evidence: Evidence, requested: str, records: list[Record]) -> 
             yield Note(Caveat.DEVICE_UNKNOWN, leaves=Word.INCOMPLETE)
         return
     target = used if requested == "auto" else requested
-    machine = _data(evidence, "machine")
+    machine = evidence.data("machine")
     if requested == "auto" and machine.get("ascend_host") and not _is_npu(used):
         yield Note(Caveat.OTHER_DEVICE, _("an NPU is in this machine, {used} used", used=used), Word.INCOMPLETE)
     if not _same_device(used, target):
@@ -385,16 +384,7 @@ def _device_notes(evidence: Evidence, requested: str, records: list[Record]) -> 
 
 
 def _emulated(evidence: Evidence) -> bool:
-    return any(r.emulated for r in evidence.records.values()) or bool(_data(evidence, "device").get("emulated"))
-
-
-def _data(evidence: Evidence, check: str) -> Mapping[str, Any]:
-    return evidence.records[check].data if check in evidence.records else {}
-
-
-def _setup_data(evidence: Evidence) -> Mapping[str, Any]:
-    data = evidence.setup.get("data") if evidence.setup else None
-    return data if isinstance(data, Mapping) else {}
+    return any(r.emulated for r in evidence.records.values()) or bool(evidence.data("device").get("emulated"))
 
 
 def _message(value: object) -> str:

@@ -39,8 +39,10 @@ def full() -> Evidence:
         "time_s": [0.42, 0.43, 0.44],
         "longest_s": [0.5, 0.6, 1.9],
         "memory_bytes": [4.8e9, 4.8e9, 4.8e9],
-        "temperature_c": [41.0, 52.0, 55.0],
-        "frequency_mhz": [1000.0, 1000.0, 850.0],
+    }
+    course = [(5.0, 41.0, 1000.0, 180.0), (60.0, 52.0, 1000.0, 240.0), (120.0, 55.0, 850.0, None)]
+    soak["card"] = {
+        "samples": [{"at_s": at, "temp_c": temp, "mhz": mhz, "power_w": power} for at, temp, mhz, power in course]
     }
     record = replace(evidence_of("npu-soak-failed").records["soak"], data=soak)
     return replace(evidence, records={**evidence.records, "soak": record})
@@ -107,7 +109,7 @@ def test_every_plot_has_a_title_a_description_and_a_table_that_says_the_same(tex
 def test_a_run_with_everything_has_every_plot_in_both_languages() -> None:
     text = render_html(full())
     titles = re.findall(r'<title id="(zh|en)-([\w-]+)-t">', text)
-    names = ["layers", "deep-layers", "wer", "latency", "share", *(f"soak-{n}" for n in range(1, 5))]
+    names = ["layers", "deep-layers", "wer", "latency", "share", *(f"soak-{n}" for n in range(1, 6))]
     assert titles == [*(("zh", name) for name in names), *(("en", name) for name in names)]
     assert "closest to its limit, is projector" in text
     assert text.count("Soak: temperature, °C") > 0

@@ -192,6 +192,9 @@ def _box(x: float, to: float, y: float, high: float) -> str:
     return f"M{x:g} {y:g}H{to:g}v{high:g}H{x:g}z"
 
 
+OF_THE_CARD = ("temp_c", "mhz", "power_w")  # of a card's samples (verify/run/figures/card.py)
+
+
 @dataclass(frozen=True)
 class Plots:
     """The plots of one run, by name."""
@@ -225,7 +228,7 @@ class Plots:
 
     @property
     def soak(self) -> list[tuple[str, Plot]]:
-        """Time, memory, and whatever else a soak's record holds of its course."""
+        """Time and memory of a soak's rounds, and what the card said of itself meanwhile."""
         series = self.facts.of("soak", "series")
         at = pick(series, "at_s")
         plots = [("time_s", course(at, pick(series, "time_s"), pick(series, "longest_s")))]
@@ -235,4 +238,7 @@ class Plots:
             if name not in ("at_s", "time_s", "longest_s")
         ]
         plots += [(name, course(at, pick(series, name))) for name in others]
+        samples = self.facts.rows("soak", "card", "samples")
+        asked = [sample.get("at_s") for sample in samples]
+        plots += [(name, course(asked, [sample.get(name) for sample in samples])) for name in OF_THE_CARD]
         return [(name, plot) for name, plot in plots if plot is not None]

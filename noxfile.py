@@ -18,6 +18,7 @@ import importlib.util
 import os
 import secrets
 import sys
+import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -105,6 +106,10 @@ def run_option(options: argparse.Namespace) -> list[str]:
     return [] if options.run else ["--run", RUN_ID]
 
 
+# A program of an environment that uv made finds no pip there, and uv only where nox is installed.
+PATH = os.pathsep.join([*filter(None, [os.environ.get("PATH")]), sysconfig.get_path("scripts")])
+
+
 @functools.cache
 def watch_over_children() -> None:
     """From the first program that is called on: nothing of it outlives nox by more than it takes to end in order."""
@@ -126,7 +131,7 @@ def call(
             str(python),
             "-m",
             *shown,
-            env={**(env or {}), **variables},
+            env={"PATH": PATH, **(env or {}), **variables},
             success_codes=codes,
             interrupt_timeout=INTERRUPT_S,
             terminate_timeout=TERMINATE_S,

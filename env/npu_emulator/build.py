@@ -18,6 +18,7 @@ from pathlib import Path
 
 from env.atomic import write_json
 from env.errors import BundleError, HostError, InstallError, PythonVersionError, UsageError
+from env.installer import find_uv
 from env.language import _
 from env.runner import Runner, run
 from env.stack import ROOT
@@ -152,9 +153,7 @@ def _install(interpreter: Interpreter, release: str, target: Path, runner: Runne
     # Without its dependencies: the x86_64 wheel asks for a torch build that PyPI does not have.
     requirements = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target)]
     requirements += ["--requirement", str(WHEELS / f"torch-npu-{release}.txt")]
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv:
+    if uv := find_uv():
         command = [uv, "pip", "install", "--quiet", "--python", interpreter.executable, *requirements]
     else:
         command = [interpreter.executable, "-m", "pip", "install", "--quiet", *requirements]

@@ -50,8 +50,8 @@ def session(synthetic_tiny: Path) -> Session:
 
 def test_a_new_session_has_made_nothing(session: Session, steps: list[str]) -> None:
     assert steps == []
-    assert session.dtype == "float32"
-    assert steps == ["inspect"]
+    assert session.dtype == "float32"  # which the device must have
+    assert steps == ["inspect", "resolve"]
 
 
 @pytest.mark.slow  # importing the model class takes ten seconds

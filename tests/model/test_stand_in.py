@@ -51,7 +51,7 @@ def test_an_unknown_stand_in_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         stand_in.folder_of("synthetic:huge", 42)
     assert caught.value.what == "no stand-in named 'synthetic:huge'"
-    assert "synthetic:tiny, synthetic:wide, synthetic:full" in caught.value.next
+    assert "synthetic:tiny, synthetic:tiny-plus, synthetic:wide, synthetic:full" in caught.value.next
 
 
 def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,11 @@ PROGRAMS = [inference, evaluation]
 
 
 def test_inference_has_the_options_and_defaults_of_the_public_recipe() -> None:
-    recipe = {"model_dir": "granite-speech-4.1-2b", "device": "npu:0", "warmup": 2, "benchmark": 10}
+    recipe = {"model_dir": "granite-speech-4.1-2b", "device": "npu:0", "benchmark": 10}
     ours = {"dtype": "auto", "seq_len": 32, "batch_size": 1, "seed": 42, "json": None}
     found = vars(inference.parse([]))
     assert {name: found[name] for name in recipe | ours} == recipe | ours
+    assert (found["warmup"], inference.WARMUP) == (None, 2)  # of recordings there is none unless it is asked for
 
 
 def test_eval_has_the_defaults_of_the_public_recipe() -> None:

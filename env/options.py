@@ -26,6 +26,7 @@ NEAREST = "nearest"  # --allow-substitute without a version
 AUTO = "auto"
 DTYPES = ("float32", "bfloat16", "float16")
 LEVELS = (1, 2, 3, 4)
+NAME_MAX = 255  # bytes of one name of a path (limits.h)
 INVOKED_FROM = "BUNDLE_INVOKED_FROM"  # the folder that nox was called from; programs run in the project's own
 STACK = load_stack()
 
@@ -56,6 +57,13 @@ def size_or_auto(text: str) -> int | str:
 
 def place(text: str) -> str:
     """An argparse type: a path that exists where nox was called from is that one; any other stays as it is typed."""
+    try:
+        longest = max((len(part.encode()) for part in Path(text).parts), default=0)
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(translate(_("{name} is no UTF-8", name=ascii(text)))) from None
+    if longest > NAME_MAX or "\0" in text:
+        shown = repr(text[:40])
+        raise argparse.ArgumentTypeError(translate(_("{name}... is no name that a file may have", name=shown)))
     base = os.environ.get(INVOKED_FROM)
     if base and Path(base) != Path.cwd() and Path(base, text).exists():
         return str(Path(base, text))

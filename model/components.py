@@ -126,6 +126,16 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | No
                 _("{folder} cannot be loaded: {error}", folder=checkpoint.folder, error=str(error)),
                 next=_("run it again"),
             ) from error
+        except (AttributeError, ImportError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                _(
+                    "{folder} asks of transformers what it does not have: {error}",
+                    folder=checkpoint.folder,
+                    error=f"{type(error).__name__}: {error}".splitlines()[0],
+                ),
+                why=_("config.json names an activation, a rotary type, a quantisation or an attention of its own"),
+                next=_("hold config.json against the publisher's"),
+            ) from error
         model = model.to(device.torch_device).eval()
         adapted = _adapt(model, device)
         device.synchronize()

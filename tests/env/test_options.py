@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,15 @@ def test_a_path_means_what_it_meant_where_nox_was_called_from(tmp_path: Path, mo
     assert place("wheels") == "wheels"
     monkeypatch.delenv(INVOKED_FROM)
     assert place("wheels") == "wheels"
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 300, "runs/" + "é" * 128, "caf\udce9", "a\0b"], ids=["long", "bytes", "bytes", "nul"]
+)
+def test_what_no_file_can_be_called_is_refused_where_it_is_typed(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"no name that a file may have|no UTF-8"):
+        place(text)
+
+
+def test_a_long_path_of_short_names_is_one() -> None:
+    assert place("/".join(["x" * 250] * 3))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,6 +144,26 @@ def test_a_file_that_was_damaged_after_inspection_is_a_checkpoint_error(
     (tmp_path / "config.json").write_text((tiny_checkpoint.folder / "config.json").read_text())
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         components.load(dataclasses.replace(tiny_checkpoint, folder=tmp_path), resolve("cpu"), "float32")
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("text_config", {"hidden_act": "no_such_activation"}),
+        ("text_config", {"rope_scaling": {"rope_type": "no_such_type", "factor": 2.0}}),
+        ("projector_config", {"hidden_act": "no_such_activation"}),
+        (None, {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}),
+    ],
+)
+def test_what_a_config_asks_of_the_library_in_vain_is_a_checkpoint_error(
+    tiny_checkpoint: Checkpoint, tmp_path: Path, part: str | None, change: dict[str, object]
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint.folder, tmp_path / "checkpoint"))
+    config = json.loads((folder / "config.json").read_text())
+    (config if part is None else config[part]).update(change)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"cannot be loaded|asks of transformers what it does not have"):
+        components.load(dataclasses.replace(tiny_checkpoint, folder=folder), resolve("cpu"), "float32")
 
 
 def test_tensors_that_the_loader_missed_are_a_checkpoint_error(

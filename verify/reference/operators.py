@@ -151,7 +151,7 @@ def _scatter(generator: torch.Generator) -> Inputs:
     """Embeddings, a mask as wide as they are, and the audio that fills it."""
     embeddings = torch.randn(ROWS, CLASSES, generator=generator)
     mask = (torch.arange(ROWS) % 3 == 0)[:, None].expand(ROWS, CLASSES).contiguous()
-    return embeddings, mask, torch.randn(int(mask.sum()), generator=generator)
+    return embeddings, mask, torch.randn(int(mask[:, 0].sum()), CLASSES, generator=generator)
 
 
 def _softmax(scores: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def product() -> torch.Tensor:
 @pytest.mark.parametrize("kind", sorted(CORRUPTIONS - {"bitflip", "stale"}))
 def test_a_wrong_number_shows(interceptors: list[Any], kind: str) -> None:
     right = product()
-    put(interceptors, kind, size=1.01)
+    put(interceptors, kind, size=1.01, bits=3)
     assert not torch.equal(product(), right)
     interceptors.clear()
     assert torch.equal(product(), right)

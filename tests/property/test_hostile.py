@@ -62,7 +62,7 @@ def bent_json(draw: st.DrawFn, whole: Any) -> bytes:
             if not isinstance(inner, (dict, list)) or not inner or draw(st.booleans()):
                 how = draw(st.sampled_from(("value", "remove", "rename")))
                 if how == "value" or isinstance(place, list):
-                    place[key] = draw(st.sampled_from(VALUES))
+                    place[key] = json.loads(json.dumps(draw(st.sampled_from(VALUES))))  # it may be bent itself
                 else:
                     del place[key]
                     if how == "rename":

@@ -49,13 +49,13 @@ def locate(text: str, folders: Sequence[Path] = (Path(),)) -> Path:
     """
     plain = text.partition("://")[2] if text.startswith("file://") else text
     written = Path(plain).expanduser() if plain.startswith("~") else Path(plain)
-    if (folders[0] / written).exists():
+    if is_there(folders[0] / written):
         return folders[0] / written
     places = [folder / written for folder in folders]
     if "\\" in plain:
         places += [folder / plain.replace("\\", "/") for folder in folders]
     for place in places:
-        if place.exists():
+        if is_there(place):
             return place
     for place in places:
         other = None if plain.isascii() else _in_another_form(place)
@@ -64,12 +64,20 @@ def locate(text: str, folders: Sequence[Path] = (Path(),)) -> Path:
     return places[0]
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something; one that no file can have does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name, a NUL in it
+        return False
+
+
 def _in_another_form(path: Path) -> Path | None:
     """A path that is there and differs from `path` in nothing but its Unicode form."""
     there = Path(path.anchor)
     for part in path.parts[1:] if path.anchor else path.parts:
         step = there / part
-        if not step.exists():
+        if not is_there(step):
             form = unicodedata.normalize("NFC", part)
             alike = [each for each in _names(there) if unicodedata.normalize("NFC", each) == form]
             if not alike:

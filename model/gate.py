@@ -17,6 +17,7 @@ from typing import Any
 from env import elsewhere
 from env.errors import CheckpointError
 from env.language import Message, _
+from env.options import NAME_MAX
 
 CODE_SUFFIXES = (".py", ".pyc", ".pyd", ".pyx", ".so")
 CODE_FOLDER = "custom_generate"
@@ -47,6 +48,8 @@ def shard_problems(names: list[str]) -> list[Message]:
     for name in names:
         if PurePosixPath(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
             problems.append(_("shard {name} is outside the folder", name=repr(name)))
+        elif len(name.encode(errors="replace")) > NAME_MAX:
+            problems.append(_("shard {name}... is no name that a file may have", name=repr(name[:40])))
         elif not name.endswith(WEIGHTS_SUFFIX):
             problems.append(_("shard {name} is no safetensors file: pickled weights are never opened", name=name))
     return problems

@@ -94,6 +94,7 @@ def test_a_clean_folder_passes(folder: Path) -> None:
         ("/etc/passwd", "shard '/etc/passwd' is outside the folder"),
         ("pytorch_model.bin", "shard pytorch_model.bin is no safetensors file"),
         ("model.pt", "shard model.pt is no safetensors file"),
+        ("x" * 250 + ".safetensors", "is no name that a file may have"),
     ],
 )
 def test_an_index_names_safetensors_files_of_its_own_folder(name: str, named: str, folder: Path) -> None:

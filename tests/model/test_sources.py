@@ -198,3 +198,8 @@ def test_progress_is_told_off_a_terminal_at_least_every_half_minute(
     assert len(lines) == 2
     assert all(line.startswith("note: utterances: 3 of 20 after 0 s") for line in lines)
     assert max(waited) <= 30
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 10_000, "é" * 200, "a\0b", "[" * 3000], ids=lambda name: name[:3])
+def test_a_name_that_no_file_can_have_is_one_that_is_not_there(tmp_path: Path, name: str) -> None:
+    assert not files.is_there(files.locate(name, [tmp_path]))

@@ -84,7 +84,7 @@ class Manifest:
     @property
     def missing(self) -> tuple[Utterance, ...]:
         """The utterances whose file is not there."""
-        return tuple(utterance for utterance in self.utterances if not utterance.path.exists())
+        return tuple(utterance for utterance in self.utterances if not files.is_there(utterance.path))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from env.probe.tree import Tree
 from env.redaction import LEFT_OUT, redacted
 from env.runner import Completed, Runner, run
 
+SUPERUSER = "/root"  # of any Linux machine (Filesystem Hierarchy Standard 3.0, section 3.14)
+NOBODYS = ("", "/", SUPERUSER)  # homes that tell no user's name
 HOME = "/home/user"
 _SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "opt", "proc", "run", "sbin", "sys", "tmp", "usr", "var")
 _ADDRESSED = re.compile(r"\s*@\s*\S+")  # of a requirement: where it is fetched from, with who may
@@ -53,7 +55,7 @@ class Scrubber:
         text = redacted(text)
         for folder, stand_in in self.folders.items():
             text = re.sub(rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])", stand_in, text)
-        if self.home not in ("", "/", "/root", HOME):
+        if self.home not in (*NOBODYS, HOME):
             text = re.sub(rf"{re.escape(self.home)}(?![\w.-])", HOME, text)
         for name, stand_in in self.names.items():
             text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", stand_in, text)
@@ -91,7 +93,7 @@ def folders_of(environ: Mapping[str, str], home: str) -> dict[str, str]:
 
     The same stand-in takes a folder's place wherever it is written, so that a variable still leads to its files.
     """
-    own = (*(f"/{name}/" for name in _SYSTEM), f"{home}/" if home not in ("", "/") else "/root/")
+    own = (*(f"/{name}/" for name in _SYSTEM), f"{home if home not in ('', '/') else SUPERUSER}/")
     entries = {part.rstrip("/") for value in environ.values() for part in re.split(r"[:\s]", value)}
     others = {
         entry for entry in entries if entry.count("/") > 1 and entry[0] == "/" and not f"{entry}/".startswith(own)
@@ -178,7 +180,7 @@ def _members(
         relative = posixpath.relpath(target, posixpath.dirname(path)) if target.startswith("/") else target
         yield clean.text(path).lstrip("/"), _Link(clean.text(relative))
     manifest = clean.value(asdict(snapshot)) | {"commands": {name: each.returncode for name, each in done.items()}}
-    manifest["home"] = HOME if clean.home not in ("", "/", "/root") else clean.home
+    manifest["home"] = HOME if clean.home not in NOBODYS else clean.home
     yield f"{CAPTURE}/{MANIFEST}", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     for name, each in done.items():
         yield f"{CAPTURE}/commands/{name}.txt", clean.output(each.stdout)

@@ -132,7 +132,6 @@ OWN = {
     "verify/report/export/": "files that it writes",
     "verify/run/exclusive.py": "the lock of a run",
     "verify/run/npu_logs.py": "logs of its own children",
-    "verify/speech/leaderboard.py": "tables that ship",
     "env/builder.py": "the environment that it built, its lock file and what its installer answers",
     "env/terminal.py": "the null device",
     "env/probe/packages.py": "by way of the tree",

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from env.errors import EnvironmentMissingError, InputError, UsageError
-from verify.speech import normalisers, spelling, whisper_normalisers
+from env.errors import InputError, UsageError
+from verify.speech import leaderboard, normalisers, spelling, whisper_normalisers
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_spelling_map_joins_british_and_american_and_is_in_the_signature(tmp_p
 def test_normalising_and_scoring_import_neither_torch_nor_transformers() -> None:
     code = (
         "import sys\n"
-        "from verify.speech import edits, normalisers\n"
+        "from verify.speech import edits, leaderboard, normalisers\n"
         "normalisers.load('whisper').words('a', 'en'); edits.word_counts(['a'], ['b'])\n"
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
@@ -203,11 +203,19 @@ def test_the_leaderboards_normaliser_is_run_from_its_checkout(tmp_path: Path, mo
         "    def __call__(self, text):\n"
         "        return text.lower().replace('colour', 'color')\n"
     )
+    mark = tmp_path / "ran"
+    own = (package / "normalizer.py").read_text()
+    (package / "normalizer.py").write_text(f"open({str(mark)!r}, 'w')\n" + own)
+    with pytest.raises(InputError, match="its normaliser is not the published one"):
+        normalisers.load("leaderboard", folder=tmp_path).words("a", "en")
+    assert not mark.exists()  # what a user names is not run
+    (package / "normalizer.py").write_text(own)
+    languages = "def ml_normalizer(text, lang=None):\n    return f'{lang} {text}'\n"
+    (package / "data_utils.py").write_text(languages)
+    known = leaderboard._digest(leaderboard._sources(tmp_path))
+    monkeypatch.setattr(leaderboard, "PUBLISHED", {known})
     made = normalisers.load("leaderboard", folder=tmp_path)
     assert made.both("Colour  b", "en") == ("color b", "color b")
     assert made.signature.as_json()["normaliser"].startswith("leaderboard.")
-    with pytest.raises(EnvironmentMissingError, match=r"the leaderboard's normaliser needs normalizer\.data_utils"):
-        made.words("zwei", "de")
-    (package / "data_utils.py").write_text("def ml_normalizer(text, lang=None):\n    return f'{lang} {text}'\n")
     assert made.both("zwei", "de") == ("de zwei", "de zwei")
     assert made.both("東京", "ja") == ("j a 東 京", "ja東京")

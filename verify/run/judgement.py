@@ -23,7 +23,7 @@ from verify.run.figures.components import (
 )
 from verify.run.figures.configurations import ConfigurationsFigures
 from verify.run.figures.frontend import FrontendFigures
-from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigures
+from verify.run.figures.host import DeviceFigures, GeluFigures, MachineFigures, OperationFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
@@ -69,21 +69,34 @@ def of_packages(figures: PackagesFigures) -> list[Message]:
 
 
 def of_device(figures: DeviceFigures) -> Iterator[Message]:
-    """A product that is not exact, or a GELU that is not the model's. An NPU may have the tanh form alone."""
-    label = figures.label or figures.kind
-    if figures.op.max_abs != 0:
+    """A product that is not exact, or a GELU that is not the model's, on any card. An NPU may have the tanh form alone,
+    and every card of a split model has the same.
+    """
+    yield from _of_card(figures.label or figures.kind, figures.kind, figures.op, figures.gelu)
+    for card in figures.others:
+        yield from _of_card(card.label, figures.kind, card.op, card.gelu)
+        if figures.gelu is not None and card.gelu.form != figures.gelu.form:
+            yield _(
+                "GELU is {form} on {device} and {other} on {card}",
+                form=figures.gelu.form,
+                device=figures.label,
+                other=card.gelu.form,
+                card=card.label,
+            )
+
+
+def _of_card(label: str, kind: str, op: OperationFigures, gelu: GeluFigures | None) -> Iterator[Message]:
+    if op.max_abs != 0:
         yield _(
             "a product of whole numbers on {device} is off by {difference}",
             device=label,
-            difference=figures.op.max_abs,
+            difference=op.max_abs,
         )
-    if figures.gelu is None:
+    if gelu is None:
         return
-    erf, tanh = (
-        float("inf") if error is None else error for error in (figures.gelu.erf_error, figures.gelu.tanh_error)
-    )
-    forms = {figures.gelu.form, Gelu(erf, tanh).form}
-    if "neither" in forms or ("tanh" in forms and figures.kind != "npu"):
+    erf, tanh = (float("inf") if error is None else error for error in (gelu.erf_error, gelu.tanh_error))
+    forms = {gelu.form, Gelu(erf, tanh).form}
+    if "neither" in forms or ("tanh" in forms and kind != "npu"):
         yield _(
             "GELU on {device} is off by {erf:.1e} from the exact one and by {tanh:.1e} from its tanh form",
             device=label,

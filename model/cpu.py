@@ -24,8 +24,8 @@ def name() -> str:
     if machine == "aarch64" and "vendor_id" in fields:  # a field of x86 alone
         return f"{machine} emulated on {model}"
     if "CPU part" in fields:
-        key = implementer, part = fields.get("CPU implementer"), fields["CPU part"]
-        return model or HISILICON.get(key) or f"{machine} implementer {implementer} part {part}"
+        implementer, part = fields.get("CPU implementer", "unknown"), fields["CPU part"]
+        return model or HISILICON.get((implementer, part)) or f"{machine} implementer {implementer} part {part}"
     return model or machine
 
 

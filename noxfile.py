@@ -219,6 +219,13 @@ def stacks(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def aarch64(session: nox.Session) -> None:
+    """Audit, setup and level 1 on aarch64, by user-mode emulation (needs qemu-user-static and debootstrap)."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, sys.executable, "env", "aarch64", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def faults(session: nox.Session) -> None:
     """Plant faults on the emulated NPU and on a CPU, and show which of them verify sees."""
     call(session, host(session), "verify.faults", *session.posargs)

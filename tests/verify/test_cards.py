@@ -130,7 +130,7 @@ def test_cards_that_cannot_be_counted_are_told(tmp_path: Path) -> None:
 
 def test_every_line_of_a_card_says_whose_it_is(capfd: pytest.CaptureFixture[str]) -> None:
     commands = {f"npu:{index}": [sys.executable, "-c", f"print('line', {index})"] for index in range(8)}
-    assert not several.run_all(commands)
+    assert not several.run_all(commands, at_once=3)
     assert sorted(capfd.readouterr().out.splitlines()) == [f"npu:{index} | line {index}" for index in range(8)]
 
 
@@ -154,7 +154,20 @@ def test_an_interruption_reaches_every_card(monkeypatch: pytest.MonkeyPatch) -> 
         signal.pthread_kill(main_thread, signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    assert several.run_all({f"npu:{index}": [sys.executable, "-c", WAITS] for index in range(2)})
+    assert several.run_all({f"npu:{index}": [sys.executable, "-c", WAITS] for index in range(2)}, at_once=2)
+
+
+def test_after_an_interruption_no_further_card_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    main_thread = threading.get_ident()
+
+    def interrupt(label: str, _line: str) -> None:
+        begun.append(label)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    monkeypatch.setattr(several, "show", interrupt)
+    assert several.run_all({f"npu:{index}": [sys.executable, "-c", WAITS] for index in range(3)}, at_once=1)
+    assert begun == ["npu:0"]
 
 
 PYTHON = Path(sys.executable)

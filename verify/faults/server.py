@@ -57,7 +57,7 @@ def inject(rows: Sequence[Mapping[str, Any]]) -> None:
     injection = Injection(parse_rows([dict(row) for row in rows], "the case"))
     injection.after_torch()
     if KERNELS in sys.modules:
-        injection.after_torch_npu(sys.modules[KERNELS].interceptors)
+        injection.after_torch_npu(sys.modules[KERNELS])
     injection.after_model(sys.modules[MODEL_MODULE])
 
 

@@ -25,6 +25,7 @@ class Cards(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     device: str  # as it was asked for: "npu:all"
     cards: dict[str, str]  # the card's device: the folder of its run, beside cards.json
     command: str
+    at_once: int | None = None  # how many were verified at a time; None where all were
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

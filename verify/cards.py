@@ -28,6 +28,7 @@ from env.errors import INTERRUPTED, DeviceError
 from env.language import _, translate, user_language
 from env.options import DEVICE, RUN, without
 from env.stack import ROOT
+from model import threads
 from verify import links
 from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, Links, evidence_of, machine
 from verify.run.plan import FULL_LEVEL
@@ -52,7 +53,7 @@ def verify(options: argparse.Namespace, arguments: Sequence[str], folder: Path, 
     """
     name = DeviceName.parse(options.device)
     names = [name.card(index) for index in (name.indexes or range(count(name, python)))]
-    at_once = min(len(names), len(os.sched_getaffinity(0)))
+    at_once = min(len(names), threads.cores())
     cards = Cards(
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         device=options.device,

@@ -24,6 +24,9 @@ from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, machine, read_cards
 from verify.run.verdict import Word
 
 
+LAYER = "projector.qformer.encoder.layer.0.intermediate_query"  # that departs in the captured run
+
+
 def machine_of(tmp_path: Path, *runs: str | None) -> tuple[Path, Cards]:
     """A machine's folder whose cards are copies of captured runs; None is a card that left nothing."""
     folder = tmp_path / "results" / "20260101T000000Z-0000"
@@ -41,13 +44,13 @@ def machine_of(tmp_path: Path, *runs: str | None) -> tuple[Path, Cards]:
     ("runs", "word", "line"),
     [
         (("npu-verified", "npu-verified"), Word.VERIFIED, "2 of 2 cards verified"),
-        (("npu-verified", "npu-failed"), Word.FAILED, "1 of 2 cards verified; npu:1 failed"),
+        (("npu-verified", "npu-failed"), Word.FAILED, f"1 of 2 cards verified; npu:1 failed, first in {LAYER}"),
         (("npu-verified", None), Word.NOT_VERIFIED, "1 of 2 cards verified; npu:1 not verified"),
         (("npu-verified", "interrupted"), Word.INCOMPLETE, "1 of 2 cards verified; npu:1 incomplete"),
         (
             ("npu-failed", None, "npu-verified"),
             Word.FAILED,
-            "1 of 3 cards verified; npu:0 failed; npu:1 not verified",
+            f"1 of 3 cards verified; npu:0 failed, first in {LAYER}; npu:1 not verified",
         ),
         ((), Word.NOT_VERIFIED, "0 of 0 cards verified"),
     ],

@@ -9,13 +9,13 @@ from typing import Any
 
 from verify.report.campaign import CleanOutcome, FaultOutcome
 from verify.run import plan
+from verify.run.departure import layer_of
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.verdict import judge
 
 from .cases import CARDS, Case
 from .clean import CleanSeed
 
-BETWEEN = " > "  # in the name of a point between layers (model/hooks.py), which needs torch
 DOCUMENTS = ("report.en.md", "report.zh.md")
 NOT_JUDGED = "the check's figures are no JSON"  # verify/run/worker.py: a fault of the check, not one that it has seen
 EFFECT = "effect.json"  # as effect.py writes it
@@ -107,17 +107,6 @@ def _named_layer(records: Sequence[Record]) -> str | None:
     return None
 
 
-def _departure(data: Mapping[str, Any]) -> str | None:
-    """Of `layers` and `sharp`: where each layer is fed the reference's input an error does not travel."""
-    for mode in ("isolated", "end_to_end"):
-        reading = data.get(mode, {})
-        if reading.get("first_departure"):
-            return str(reading["first_departure"]["layer"])
-        if reading.get("missing"):
-            return str(reading["missing"][0]).partition(BETWEEN)[0]
-    return None
-
-
 def _difference(data: Mapping[str, Any]) -> str | None:
     """Of `repeatability`."""
     for runs in ("repeats", "repeats_sharp"):
@@ -140,8 +129,8 @@ def _equation(data: Mapping[str, Any]) -> str | None:
 NAMES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "definition": _equation,
     "weights": _weight,
-    "layers": _departure,
-    "sharp": _departure,
+    "layers": layer_of,
+    "sharp": layer_of,
     "repeatability": _difference,
 }
 

@@ -23,7 +23,6 @@ from verify.report.__main__ import latest_run, main
 from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, machine, read_cards
 from verify.run.verdict import Word
 
-
 LAYER = "projector.qformer.encoder.layer.0.intermediate_query"  # that departs in the captured run
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def run(request: Mapping[str, Any]) -> int:
 def run_cards(commands: Mapping[str, Sequence[str]], at_once: int) -> bool:
     """In place of verify.cards.run_all: `python -m verify ...` of one card after another, each in a fork."""
     for command in commands.values():
-        Forked(lambda arguments=command[3:]: _exit_code(verify, arguments), stdout=1).wait()
+        Forked(partial(_exit_code, verify, [*command[3:]]), stdout=1).wait()
     return False
 
 

@@ -6,7 +6,7 @@ Neither torch nor numpy is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 
 from env.device_name import DeviceName
@@ -191,7 +191,7 @@ def of_parity(figures: ParityFigures) -> list[Message]:
     ]
 
 
-def of_component(entry: AgreementFigures, limits: Mapping[str, float] | None = None) -> list[str]:
+def of_component(entry: AgreementFigures, limits: Mapping[str, float] | None = None) -> Sequence[str]:
     """What is wrong with one component: as it was measured, or judged anew by other `limits`."""
     if entry.problems and limits is None:
         return entry.problems

@@ -7,7 +7,7 @@ A fault says where it acts (`at`, `target`), what it does there (`kind`) and whe
 
 | at        | target: a pattern of                    | kinds                                            |
 |-----------|-----------------------------------------|--------------------------------------------------|
-| op        | aten names: addmm, masked_scatter       | corruptions (of the result, or of one argument), events |
+| op        | aten names: addmm, masked_scatter       | as module; keyword: `argument` is `value`        |
 | module    | module names: encoder.layers.1.conv     | corruptions (of the output, or of one argument), events |
 | weight    | parameters and buffers                  | corruptions                                      |
 | attribute | module names; `attribute` names what    | set, multiply, activation                        |
@@ -35,7 +35,7 @@ CORRUPTIONS = frozenset(
 )  # fmt: skip
 EVENTS = frozenset({"slow", "hang", "op_error", "late_error", "cpu_fallback", "oom", "device_lost", "segfault"})
 KINDS: Mapping[str, frozenset[str]] = {
-    "op": CORRUPTIONS | EVENTS,
+    "op": CORRUPTIONS | EVENTS | {"keyword"},
     "module": CORRUPTIONS | EVENTS,
     "weight": CORRUPTIONS - {"stale"},
     "attribute": frozenset({"set", "multiply", "activation"}),
@@ -51,7 +51,7 @@ ACTIVATIONS = ("gelu_tanh", "gelu_sigmoid", "relu", "hardswish", "silu_1.05", "i
 NEEDED = {
     "scale": ("size",), "noise": ("size",), "slow": ("size",), "bitflip": ("bit",), "multibit": ("bits",),
     "set": ("attribute", "value"), "multiply": ("attribute", "size"), "activation": ("attribute", "value"),
-    "error": ("code",),
+    "error": ("code",), "keyword": ("argument", "value"),
 }  # fmt: skip
 LOST_HEARTBEAT = 507010  # ACL_ERROR_RT_LOST_HEARTBEAT
 AI_CORE_EXCEPTION = 507015  # ACL_ERROR_RT_AICORE_EXCEPTION
@@ -170,5 +170,7 @@ def _check(fault: Fault, name: str) -> None:
         raise FaultError(f"{name}: nth and every count from 1, times from 0")
     if fault.dtype not in (None, *DTYPES):
         raise FaultError(f"{name}: unknown dtype {fault.dtype!r}, one of {', '.join(DTYPES)}")
+    if fault.card is not None and fault.at in ("call", LIBRARY):
+        raise FaultError(f"{name}: a {fault.at} is of a process, not of a card")
     if fault.module is not None and fault.at != "op":
         raise FaultError(f"{name}: only a fault at op is limited to a module; name the module as target")

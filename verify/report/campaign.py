@@ -115,7 +115,7 @@ class Project(Struct, frozen=True):
     commit: str | None
 
 
-class Campaign(Struct, frozen=True, forbid_unknown_fields=True):
+class Campaign(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Faults planted one at a time with what verify made of each, and runs without a fault; `summary` counts both."""
 
     schema: Literal[1]
@@ -128,6 +128,7 @@ class Campaign(Struct, frozen=True, forbid_unknown_fields=True):
     faults: tuple[FaultOutcome, ...]
     clean: tuple[CleanOutcome, ...]
     summary: Summary
+    chip: Annotated[str | None, described("the chip that was emulated; absent in files of earlier versions")] = None
 
 
 class _Head(Struct):

@@ -10,6 +10,7 @@ import msgspec
 from env import elsewhere
 from env.errors import RecordError
 from env.language import Message, _, joined
+from verify.run.departure import layer_of
 from verify.run.records import Evidence, read_evidence
 from verify.run.verdict import Word, judge, remarked
 
@@ -25,6 +26,7 @@ class Cards(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     device: str  # as it was asked for: "npu:all"
     cards: dict[str, str]  # the card's device: the folder of its run, beside cards.json
     command: str
+    at_once: int | None = None  # how many were verified at a time; None where all were
 
 
 class LinkRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,12 +84,13 @@ def evidence_of(folder: Path, cards: Cards) -> Iterator[tuple[str, Evidence]]:
 
 def machine(folder: Path, cards: Cards) -> tuple[Word, str]:
     """The verdict on all cards together: the worst of theirs, with whatever weakens any, and those not verified."""
-    verdicts = {label: judge(evidence) for label, evidence in evidence_of(folder, cards)}
+    evidence = dict(evidence_of(folder, cards))
+    verdicts = {label: judge(one) for label, one in evidence.items()}
     words = [verdict.word for verdict in verdicts.values()]
     line = _("{verified} of {count} cards verified", verified=words.count(Word.VERIFIED), count=len(words))
     weaker = {str(qualifier): qualifier for verdict in verdicts.values() for qualifier in verdict.qualifiers}
     others = [
-        _("{card} {word}", card=label, word=Message(verdict.word.value))
+        _other(label, verdict.word, evidence[label])
         for label, verdict in verdicts.items()
         if verdict.word is not Word.VERIFIED
     ]
@@ -97,3 +100,11 @@ def machine(folder: Path, cards: Cards) -> tuple[Word, str]:
         others.append(_("links: {problem}", problem=links.problem))
     whole = joined(remarked(line, list(weaker.values())), *others)
     return min(words, key=list(Word).index, default=Word.NOT_VERIFIED), whole
+
+
+def _other(label: str, word: Word, evidence: Evidence) -> Message:
+    """A card that is not verified, with the layer that departs where one does."""
+    layer = layer_of(evidence.data("layers")) or layer_of(evidence.data("sharp"))
+    if layer is None:
+        return _("{card} {word}", card=label, word=Message(word.value))
+    return _("{card} {word}, first in {layer}", card=label, word=Message(word.value), layer=layer)

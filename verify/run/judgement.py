@@ -6,11 +6,12 @@ Neither torch nor numpy is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 
 from env.device_name import DeviceName
 from env.language import Message, _
+from env.versions import parse, public
 from model.gelu import Gelu
 from verify.reference.limits import Limits, beyond, judge
 from verify.run.figures.card import CardFigures
@@ -29,6 +30,9 @@ from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, Soa
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
 from verify.run.figures.weights import WeightsFigures
 
+# torch-npu: the release of its line that pairs with CANN 9.0.0 (env/audit/compat.toml), from which on the vendor tests
+# the switch (op-plugin, test/test_base_ops/test_gelu.py).
+GELU_TESTED_SINCE = "2.9.0.post2"
 SHOWN = 3  # problems that a long list names
 
 
@@ -69,7 +73,9 @@ def of_packages(figures: PackagesFigures) -> list[Message]:
 
 
 def of_device(figures: DeviceFigures) -> Iterator[Message]:
-    """A product that is not exact, or a GELU that is not the model's. An NPU may have the tanh form alone."""
+    """A product that is not exact, or a GELU that is not the model's. An NPU may have the tanh form alone: one that
+    does not owe the other.
+    """
     label = figures.label or figures.kind
     if figures.op.max_abs != 0:
         yield _(
@@ -90,6 +96,19 @@ def of_device(figures: DeviceFigures) -> Iterator[Message]:
             erf=erf,
             tanh=tanh,
         )
+    elif "tanh" in forms and _owes_the_exact(figures):
+        yield _(
+            "GELU on {device} is its tanh form, off by {erf:.1e}, though torch-npu {version} has the exact one on",
+            device=label,
+            erf=erf,
+            version=figures.versions.get("torch-npu"),
+        )
+
+
+def _owes_the_exact(figures: DeviceFigures) -> bool:
+    """Whether torch-npu was asked for the exact GELU, in a release of which its maker tests that."""
+    release = public(str(figures.versions.get("torch-npu") or ""))
+    return bool(figures.gelu and figures.gelu.switched) and parse(release) >= parse(GELU_TESTED_SINCE)
 
 
 def of_load(parameters: int, stored: int) -> list[Message]:
@@ -172,7 +191,7 @@ def of_parity(figures: ParityFigures) -> list[Message]:
     ]
 
 
-def of_component(entry: AgreementFigures, limits: Mapping[str, float] | None = None) -> list[str]:
+def of_component(entry: AgreementFigures, limits: Mapping[str, float] | None = None) -> Sequence[str]:
     """What is wrong with one component: as it was measured, or judged anew by other `limits`."""
     if entry.problems and limits is None:
         return entry.problems

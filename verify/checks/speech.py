@@ -13,6 +13,7 @@ from env import elsewhere
 from env.errors import InputError, RecordError
 from env.language import Message, _
 from env.stack import ROOT
+from model import prompts
 from model.checkpoint import Checkpoint
 from model.decoding import PROCESSOR_FILES, Decoding
 from model.signature import Signature
@@ -28,6 +29,7 @@ from verify.run.figures.speech import (
 from verify.run.records import Outcome, failed, passed, skipped
 from verify.run.verification import Verification
 from verify.speech import evaluation, manifest, normalisers, scores, transcripts
+from verify.speech.evaluation import Asking
 from verify.speech.manifest import Utterance
 from verify.speech.transcripts import Line, Transcripts
 
@@ -54,9 +56,11 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
         first = clips.problems[0]
         raise InputError(_("{path}: line {line}: {reason}", path=clips.path, line=first.line, reason=first.reason))
     reader = session.reader(Decoding(batch_size=BATCH))
-    taken_with = session.speech_signature(reader, card=True, batch=BATCH, n=len(clips.utterances))  # one process
-    lines = evaluation.transcribe(reader, clips.utterances)
-    spelled = _spelled(session, clips.utterances)
+    asking = Asking(plus=session.plus)
+    asked = [each for each in clips.utterances if not asking.plus or _of_plus(each)]
+    taken_with = session.speech_signature(reader, card=True, batch=BATCH, n=len(asked))  # one process
+    lines = evaluation.transcribe(reader, asked, asking=asking)
+    spelled = _spelled(session, asked)
     held_out = _held_out(checkpoint)
     normaliser = normalisers.load(NORMALISER if held_out else NORMALISER_FOREIGN)
     made = scores.score(Transcripts(taken_with.as_json(), tuple(lines)), normaliser)
@@ -75,6 +79,11 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     if problems := spoken.judge(figures):
         return failed(problems, figures, signature)
     return passed(_reason(figures), figures, signature)
+
+
+def _of_plus(utterance: Utterance) -> bool:
+    """Whether granite_speech_plus was trained for it: it neither translates nor punctuates, and has no Japanese."""
+    return utterance.target is None and not utterance.punctuate and utterance.language in prompts.spoken(plus=True)
 
 
 def _without(name: str, missing: Sequence[str]) -> Message:

@@ -79,9 +79,9 @@ class Fault:
     size: float | None = None  # factor of scale and multiply; relative size of noise; seconds of slow
     bit: str | None = None
     bits: int | None = None  # of multibit: how many of a word, drawn from `seed`
-    period: int | None = None  # of multibit: every so many elements, from `element` on
-    tile: int | None = None  # of multibit: all of a square of so many rows and columns, in the last two dimensions
-    element: int | None = None  # flat index of the one element that nan, inf and bitflip hit; None: drawn from `seed`
+    period: int | None = None  # of multibit and zero: every so many elements, from `element` on
+    tile: int | None = None  # of these: all of a square of so many rows and columns, in the last two dimensions
+    element: int | None = None  # flat index of the one that nan, inf and bitflip hit, or drawn from `seed`; of zero too
     dim: int = -1  # along which shift, transpose (with the dimension before) and swap_halves act
     start: int | None = None  # corrupt only [start, stop) along `dim`
     stop: int | None = None
@@ -162,8 +162,10 @@ def _check(fault: Fault, name: str) -> None:
         raise FaultError(f"{name}: {fault.kind} needs {', '.join(absent)}")
     if fault.kind == "bitflip" and fault.bit not in BITS:
         raise FaultError(f"{name}: unknown bit {fault.bit!r}, one of {', '.join(BITS)}")
-    if fault.kind == "multibit" and not (0 < (fault.bits or 0) <= FEWEST_BITS and (fault.period or 1) > 0):
-        raise FaultError(f"{name}: multibit flips 1 to {FEWEST_BITS} bits, every 1 or more elements")
+    if fault.kind == "multibit" and not 0 < (fault.bits or 0) <= FEWEST_BITS:
+        raise FaultError(f"{name}: multibit flips 1 to {FEWEST_BITS} bits")
+    if fault.period is not None and fault.period < 1:
+        raise FaultError(f"{name}: a period is of 1 or more elements")
     if fault.kind == "activation" and fault.value not in ACTIVATIONS:
         raise FaultError(f"{name}: unknown activation {fault.value!r}, one of {', '.join(ACTIVATIONS)}")
     if fault.nth < 1 or fault.every < 1 or fault.times < 0:

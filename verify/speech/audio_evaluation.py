@@ -110,6 +110,7 @@ def evaluate(options: argparse.Namespace) -> int:
     device = _own_device(options.device, where)
     session = programs.verification(options)
     session.device = device
+    asking = chosen.suited(asking, utterances, session.plus)
     with shards.joined(where, device.kind) as group:
         transcribed = _transcribe(options, session, read, utterances, asking, group)
     if transcribed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +15,19 @@ from msgspec import structs
 
 from env.errors import ReferenceFileError
 from env.language import Message
+from env.stack import ROOT, load_stack
+from model import clips
 from verify.checks import words as check
-from verify.reference import words, words_file, words_make
+from verify.reference import file, words, words_file, words_make
 from verify.reference.figures import Bound, ReferenceFigures
 from verify.reference.progress import WordsProgress
+from verify.reference.values import Expected
 from verify.reference.words import Spoken, Words, WordsDescription
 from verify.run import plan, spoken
+from verify.run.context import Context
 from verify.run.figures.tokens import ChoiceFigures, ForcedRunFigures
 from verify.run.figures.words import WordsFigures, WordsRow
+from verify.run.verification import Verification
 
 CLIPS = ("en.flac", "ja.flac")
 END = 7
@@ -245,3 +251,38 @@ def test_parameters_are_told_by_the_files(tmp_path: Path) -> None:
     assert plan.parameters(str(tmp_path)) == 50
     assert plan.parameters("synthetic:full") == plan.PUBLISHED
     assert plan.parameters("synthetic:tiny") == 0
+
+
+def test_the_file_that_reference_brings_holds_the_texts_too(tmp_path: Path, tiny_expected: Expected) -> None:
+    path = tmp_path / "brought.safetensors"
+    file.save(replace(tiny_expected, words=MADE), path)
+    back = file.read(path)
+    assert back.words is not None
+    assert back.words.sha256 == back.sha256
+    words_file.require(back.words, RUN, PROCESSOR, path)
+    file.save(tiny_expected, path)  # as files were before there were texts in them
+    assert file.read(path).words is None
+
+
+@pytest.mark.slow
+def test_the_trained_stand_in_without_its_scores_is_held_to_its_own_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(ROOT / load_stack().stand_in, tmp_path / "checkpoint"))
+    (folder / words.KNOWN_SCORES).unlink()
+    monkeypatch.setattr(file, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(clips, "one_a_language", lambda all_of_them=clips.one_a_language: all_of_them()[:2])
+    monkeypatch.setattr(words_make, "DEVICES", 1)
+    session = Verification(Context("cpu", str(folder), "bfloat16", 42, 2, tmp_path))
+    assert words.needed(session.checkpoint)
+    healthy = check.measure(session)
+    assert spoken.of_words(healthy) == []
+    assert [one.language for one in healthy.rows] == ["en", "fr"]
+    assert all(one.cpu and one.ended for one in healthy.rows)
+    assert not list(spoken._contradicted(healthy, "bfloat16", "cpu"))
+    session.model.model.projector.linear.weight.data.zero_()  # deaf
+    wrong = spoken.of_words(check.measure(session))
+    assert len(wrong) >= 2
+    assert "(a tie below" in wrong[0]
+    assert "instead of" in wrong[0]
+    assert len(list((tmp_path / "kept").glob("*-words-*"))) == 1

@@ -25,8 +25,6 @@ from model.size import FULL_SIZE
 if TYPE_CHECKING:
     import torch
 
-    from verify.reference.values import Noise
-
 SCHEMA = 1
 KNOWN_SCORES = "scores.json"  # in a checkpoint's folder, written when it was trained
 # New tokens of a clip at most. The texts of the bundled clips are 4 to 38 letters, 3 to 20 tokens of a tokenizer of
@@ -81,7 +79,7 @@ class Words:
 
     description: WordsDescription
     spoken: tuple[Spoken, ...]
-    noise: Mapping[str, Noise]  # by dtype: relative_l2, worst_element
+    noise: Mapping[str, tuple[float, float]]  # by dtype: relative_l2, worst_element
     sha256: str = ""  # of the file that they came from
     unkept: Message | None = None
 

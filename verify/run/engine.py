@@ -86,18 +86,15 @@ def run_checks(
     records: list[Record] = []
     begun = (context.run_folder / RUN_FILE).exists()
     workers = Workers(python, context)
-    size = {
-        "full": full_size(context.model_dir, context.level),
-        "parameters": parameters(context.model_dir),
-        "positions": context.batch_size * context.seq_len,
-    }
+    full, count = full_size(context.model_dir, context.level), parameters(context.model_dir)
+    positions = context.batch_size * context.seq_len
     try:
         for check in checks:
             started, clock = now(), time.monotonic()
             stopped: KeyboardInterrupt | None = None
             try:
                 progress(Progress(check.name))
-                limit = check.limit_for(minutes=context.minutes, **size)
+                limit = check.limit_for(full=full, minutes=context.minutes, parameters=count, positions=positions)
                 answer = workers.run(check, limit, partial(_tell, progress, check.name))
             except KeyboardInterrupt as interrupt:
                 stopped = interrupt

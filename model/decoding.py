@@ -20,6 +20,7 @@ from model.audio import SAMPLE_RATE
 from model.checkpoint import Checkpoint
 from model.components import Loaded
 from model.device import runtime_errors
+from model.generation import end_tokens
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
 from model.signature import DecodingSignature
@@ -81,6 +82,7 @@ class Decoded:
 
     `words` have their times, in seconds from the window's beginning, where they were asked for and could be aligned,
     or where the model wrote them; `turns` are the speakers' that it wrote. `text` has none of its tags.
+    `ids` are the tokens, the one that ended the text among them; none of the encoder alone.
     """
 
     text: str
@@ -89,6 +91,7 @@ class Decoded:
     ended: Ended = "eos"
     words: tuple[Word, ...] = ()
     turns: tuple[Turn, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 class Reader(Protocol):
@@ -283,20 +286,19 @@ class Transcriber:
 
     def _text(self, row: Sequence[int]) -> Decoded:
         """The text of one row of new tokens: up to the model's end token or, where it was stopped, up to padding."""
-        config = self.loaded.model.generation_config
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        length = next((at for at, token in enumerate(row) if token in (*ends, config.pad_token_id)), len(row))
+        ends, padding = end_tokens(self.loaded.model), self.loaded.model.generation_config.pad_token_id
+        length = next((at for at, token in enumerate(row) if token in (*ends, padding)), len(row))
         tokens = list(row[:length])
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         if length < len(row) and row[length] in ends:
-            return Decoded(text, length)
+            return Decoded(text, length, ids=(*tokens, row[length]))
         loop = find_loop(tokens)
         if loop is None:
             note = _("stopped at {tokens} new tokens, before the model's end of text", tokens=length)
-            return Decoded(text, length, (note,), "limit")
+            return Decoded(text, length, (note,), "limit", ids=tuple(tokens))
         phrase = self.processor.tokenizer.decode(tokens[-loop.motif :], skip_special_tokens=True).strip()
         note = _("repetition loop: {phrase} {cycles} times, stopped", phrase=repr(phrase), cycles=loop.cycles)
-        return Decoded(text, length, (note,), "loop")
+        return Decoded(text, length, (note,), "loop", ids=tuple(tokens))
 
 
 def _log_probabilities(loaded: Loaded, encoded: torch.Tensor) -> alignment.LogProbabilities:

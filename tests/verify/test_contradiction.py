@@ -79,6 +79,34 @@ CARD = {
     "errors_before": {"single_bit": 0, "double_bit": 0, "isolated_pages": 0},
     "errors_after": {"single_bit": 0, "double_bit": 1, "isolated_pages": 0},
 }
+BOUND = {"rel_l2": 0.01, "worst_element": 0.02}
+COUNTS = {"hits": 0, "substitutions": 1, "deletions": 0, "insertions": 0}
+WORDS = {  # a clip whose text is another than the CPU's, and no tie
+    "reference": {"device": "cpu", "dtype": "float32", "sha256": "", "depth": "texts", "versions": {}},
+    "noise": BOUND,
+    "expected": BOUND,
+    "rows": [
+        {
+            "clip": "en.flac",
+            "language": "en",
+            "text": "two",
+            "cpu": "one",
+            "tokens": 1,
+            "ended": False,
+            "same": 0,
+            "first_difference": {"taken": 2, "expected": 1, "margin": 9.0, "tie_below": 0.1, "step": 0},
+            "forced": {"same": 1, "ties": 0, "wrong": []},
+            "rel_l2": [0.001],
+        }
+    ],
+    "distance": {
+        "words": 100.0,
+        "characters": 100.0,
+        "word_counts": COUNTS,
+        "character_counts": COUNTS,
+        "signature": "x",
+    },
+}
 EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("machine", "an error", error_of_the_machine),
     ("packages", "another version", swapped),
@@ -147,6 +175,7 @@ EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("repeatability", "a process", put("process", "first_difference", value="encoder")),
     ("speech", "a text", put("transcripts", 0, "hypothesis", value="nothing of it")),
     ("speech", "the rate", put("transcription", "all", "wer", "value", value=50.0)),
+    ("speech", "another text than the CPU's", put("words", value=WORDS)),
     ("speech", "a failure", put("failed", value=[{"key": "1", "error": "is empty"}])),
     (
         "speech",

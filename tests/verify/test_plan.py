@@ -58,4 +58,6 @@ def test_the_engine_waits_as_long_as_the_weights_need(tmp_path: Path, monkeypatc
     for model_dir in ("synthetic:tiny", "synthetic:full"):
         context = Context("cpu", model_dir, "auto", 42, 2, tmp_path)
         engine.run_checks([parity], context, Path(sys.executable), lambda check: check)
-    assert limits == [parity.limit, parity.limit_full]
+    full = parity.limit_for(full=True, parameters=plan.PUBLISHED, positions=32)
+    assert limits == [parity.limit, full]
+    assert full > (parity.limit_full or 0)

@@ -234,7 +234,7 @@ def _soak(figures: SoakFigures, around: Around) -> Iterator[str]:
 
 
 def _speech(figures: SpeechFigures, around: Around) -> Iterator[str]:
-    yield from spoken.problems(figures, around.dtype)
+    yield from spoken.problems(figures, around.dtype, around.arithmetic)
 
 
 def _benchmark(figures: BenchmarkFigures, around: Around) -> Iterator[str]:

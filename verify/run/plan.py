@@ -8,7 +8,17 @@ from pathlib import Path
 from model.size import FULL_SIZE
 
 FULL_LEVEL = 3  # whose checkpoint is full-size, by its definition
+PUBLISHED = 2_313_141_596  # parameters of the published checkpoint, and of synthetic:full (model/stand_in.py)
 FULL_BYTES = 2 * FULL_SIZE  # of a checkpoint that is full-size at any level, in bfloat16
+
+# Of the reference on the CPU, a parameter and position. With two threads of a server (AMD EPYC, AVX2) a model of 2.3
+# billion parameters in float32 takes 0.35 s to read its weights once for a single position, and 0.07 s for each of many
+# positions together; positions are counted one by one, so that the slower rate bounds both, weights read from disk too.
+SECONDS_A_PARAMETER = 0.35 / 2.3e9
+PASSES = 18  # over the run's inputs (reference/make.py): values, four tokens, nine ideal devices, components of four
+# Over the bundled clips (reference/words.py): six clips of up to 48 tokens, a pass each over some 90 positions, and two
+# ideal devices. Texts end after a third of that.
+CLIP_POSITIONS = 6 * (48 + 2) * 90
 
 # What `shapes`, `determinism` and `parity` measure, in the order of the forward pass: Architecture.output_shapes, which
 # a reader of records must not import.
@@ -30,14 +40,21 @@ class Check:
     essential: bool = False
     for_minutes: bool = False  # goes on for --minutes, which come on top of the limit
     function: str = ""  # "module:name", of a check that is not in verify/checks
+    passes: int = 0  # of the reference over the run's inputs, which the check makes where none are kept
+    clip_positions: int = 0  # the same over the bundled clips, in positions
 
     @property
     def where(self) -> str:
         """The function that takes the verification and gives the outcome, as "module:name"."""
         return self.function or f"verify.checks.{self.name}:check"
 
-    def limit_for(self, *, full: bool, minutes: float = 0.0) -> float:
+    def limit_for(self, *, full: bool, minutes: float = 0.0, parameters: int = 0, positions: int = 0) -> float:
+        """Seconds, for a model of `parameters` and inputs of `positions` in all rows: what the reference takes comes on
+        top, where full-size weights may have it made.
+        """
         limit = self.limit_full if full and self.limit_full is not None else self.limit
+        if full:
+            limit += SECONDS_A_PARAMETER * parameters * (self.passes * positions + self.clip_positions)
         return limit + 60 * minutes if self.for_minutes else limit
 
 
@@ -59,14 +76,14 @@ CHECKS: tuple[Check, ...] = (
     Check("splice", 2, 120, 900, essential=True),
     Check("generate", 2, 120, 900, essential=True),
     Check("determinism", 2, 120, 1200, essential=True),
-    Check("parity", 2, 180, 3600, essential=True),
-    Check("layers", 2, 180, 3600, essential=True),
+    Check("parity", 2, 180, 3600, essential=True, passes=PASSES),
+    Check("layers", 2, 180, 3600, essential=True, passes=PASSES),
     Check("sharp", 2, 180, essential=True),
-    Check("tokens", 2, 120, 900, essential=True),
+    Check("tokens", 2, 120, 900, essential=True, passes=PASSES),
     Check("configurations", 2, 240, 600),
     Check("benchmark", 2, 120, 1800),
     Check("repeatability", 2, 400, 1800, essential=True),
-    Check("speech", 2, 180, 3600, essential=True),
+    Check("speech", 2, 180, 3600, essential=True, clip_positions=CLIP_POSITIONS),
     Check("soak", 4, 600, for_minutes=True),
 )
 
@@ -82,6 +99,13 @@ def full_size(model_dir: str, level: int) -> bool:
 
     Nothing is judged here: of a folder that is missing or damaged the checkpoint check says so.
     """
-    if level >= FULL_LEVEL or model_dir == "synthetic:full":
-        return True
-    return sum(path.stat().st_size for path in Path(model_dir).glob("*.safetensors") if path.is_file()) >= FULL_BYTES
+    return level >= FULL_LEVEL or model_dir == "synthetic:full" or _bytes(model_dir) >= FULL_BYTES
+
+
+def parameters(model_dir: str) -> int:
+    """How many the checkpoint has, as far as its files' sizes tell: two bytes each, as it is published."""
+    return PUBLISHED if model_dir == "synthetic:full" else _bytes(model_dir) // 2
+
+
+def _bytes(model_dir: str) -> int:
+    return sum(path.stat().st_size for path in Path(model_dir).glob("*.safetensors") if path.is_file())

@@ -33,6 +33,7 @@ RECORDS = "records"  # the folder of a run that holds its records
 RUN_FILE = "run.json"
 MOST_RECORDS = 256  # of a run; it has one for each check, and there are 20
 DOCTOR = "doctor"  # the known failures in a record's log, beside the check's own figures
+DOING = "doing"  # the key of a worker's line that is no answer yet
 
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|\+00:00)$")]  # UTC, whole seconds
 Level = Annotated[int, Meta(ge=1, le=4)]

@@ -26,9 +26,10 @@ from env.arguments import Parser
 from env.errors import BundleError, CheckpointError, UsageError
 from env.language import Message, _
 from model.device import Device
+from verify.reference import progress
 from verify.run.context import Context
 from verify.run.damage import DamageError, convert, encode_message
-from verify.run.records import Answer, Outcome, Status
+from verify.run.records import DOING, Answer, Outcome, Status
 from verify.run.verification import Verification
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -107,6 +108,11 @@ def line_of(answer: Answer) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+def progress_line(message: Message) -> str:
+    """One line of JSON that is no answer: what the check does meanwhile."""
+    return json.dumps({DOING: encode_message(message)}, ensure_ascii=False)
+
+
 def serve(functions: TextIO, results: TextIO, session: Verification) -> None:
     """Answer every function that arrives, a line each, until the parent closes the pipe."""
     for line in functions:
@@ -129,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faulthandler.register(signal.SIGUSR1)  # the parent asks where a hanging check stands
     session = Verification(Context.from_json(arguments.context))
     with os.fdopen(arguments.results_fd, "w", encoding="utf-8") as results:
+        progress.LISTENERS.append(lambda message: print(progress_line(message), file=results, flush=True))
         serve(sys.stdin, results, session)
     return 0
 

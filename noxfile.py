@@ -44,6 +44,7 @@ from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
 from env.options import (
     APPENDIX,
     DEVICE,
+    DEVICE_MAP,
     INVOKED_FROM,
     MAIN_JOB,
     MODEL_DIR,
@@ -198,7 +199,8 @@ def emulated(session: nox.Session) -> None:
     job += [*without(shared, (DEVICE, PROFILE, MODEL_DIR)), *run_option(options)]
     nox_job = (sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
     call(session, sys.executable, *on_device, *nox_job, env=shape)
-    recipe = ("--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
+    recipe = ["--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed)]
+    recipe += DEVICE_MAP.to_argv(options.device_map)
     for program in ("inference.py", "eval.py"):
         call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
 

@@ -151,6 +151,14 @@ MODEL_DIR = Option(
     {"metavar": "DIR", "type": place},
 )
 DTYPE = Option("--dtype", _("auto is the checkpoint's own"), {"choices": (AUTO, *DTYPES), "default": AUTO})
+DEVICE_MAP = Option(
+    "--device-map",
+    _(
+        "auto: one model split over the visible cards, or those that --device names; what they cannot hold stays in "
+        "the host's memory (default: one card holds it)"
+    ),
+    {"choices": (AUTO,)},
+)
 SEED = Option(
     "--seed",
     _("of the inputs, and of synthetic:tiny"),
@@ -184,7 +192,7 @@ REFERENCE = Option(
     _("reference values made elsewhere (default: made here once and kept)"),
     {"metavar": "FILE", "type": place},
 )
-VERIFY = (LEVEL, MODEL_DIR, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, GATE, CHECK)
+VERIFY = (LEVEL, MODEL_DIR, DTYPE, DEVICE_MAP, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, GATE, CHECK)
 
 OUTPUT = Option("--output", _("where the documents go (default: the run's folder)"), {"metavar": "DIR", "type": place})
 STRICT = Option("--strict", _("exit with the verdict's code"), {"action": "store_true"})

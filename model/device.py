@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from env import npu_emulator
 from env.device_name import KINDS, DeviceName, Kind
@@ -43,11 +43,17 @@ class Device:
     kind: Kind
     index: int
     asked: str
+    split: ClassVar[bool] = False  # whether a model lies over it and others, or the host's memory (model/cards.py)
 
     @property
     def label(self) -> str:
         """As torch spells it: "npu:0", "cuda:1", "cpu"."""
         return DeviceName(self.kind, self.index).label
+
+    @property
+    def cards(self) -> tuple[Device, ...]:
+        """Each card by itself, the first one first."""
+        return (self,)
 
     @property
     def torch_device(self) -> torch.device:
@@ -141,7 +147,7 @@ def resolve(asked: str) -> Device:
     if name.several:
         raise UsageError(
             _("{device} names several cards, and this runs on one", device=asked),
-            next=_("nox -s verify -- --device {device} verifies each of them", device=asked),
+            next=_("nox -s verify -- --device {device} verifies each; --device-map auto splits one", device=asked),
         )
     if name.kind is None:
         return _first_present()

@@ -15,7 +15,7 @@ import msgspec
 
 from env.arguments import Parser
 from env.atomic import write_json
-from env.device_name import DeviceName
+from env.device_name import DeviceName, require_cards
 from env.ending import interrupt_once, nothing_left
 from env.errors import (
     INTERRUPTED,
@@ -30,6 +30,7 @@ from env.language import _, translate, user_language
 from env.options import (
     BATCH_SIZE,
     DEVICE,
+    DEVICE_MAP,
     DTYPE,
     LEVEL,
     MINUTES,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from env.builder import Stamp
 
 # What a check was run with, in the order in which its rerun command names it.
-RERUN = (DEVICE, PROFILE, STACK_OPTION, LEVEL, MINUTES, DTYPE, SEED, SEQ_LEN, BATCH_SIZE)
+RERUN = (DEVICE, PROFILE, STACK_OPTION, LEVEL, MINUTES, DTYPE, DEVICE_MAP, SEED, SEQ_LEN, BATCH_SIZE)
 
 
 def new_run_id() -> str:
@@ -120,12 +121,14 @@ def refuse_another_run(folder: Path, context: Context) -> None:
     if run is None:
         return
     signatures = [record.signature for record in evidence.records.values() if "seq_len" in record.signature]
-    of_run = {"level": run.level, "model_dir": run.model_dir, "dtype": run.dtype, "seed": run.seed}
+    of_run: dict[str, Any] = {"level": run.level, "model_dir": run.model_dir, "dtype": run.dtype, "seed": run.seed}
+    of_run |= {"device-map": run.device_map}
     now = {
         "level": context.level,
         "model_dir": shown_model_dir(context.model_dir),
         "dtype": context.dtype,
         "seed": context.seed,
+        "device-map": context.device_map,
     }
     if signatures:  # run.json does not say what its inputs were; every check that took any does
         of_run |= {"batch-size": signatures[0].get("batch"), "seq-len": signatures[0]["seq_len"]}
@@ -181,6 +184,7 @@ def context_of(options: argparse.Namespace, folder: Path) -> Context:
         seq_len=options.seq_len,
         reference=str(Path(options.reference).resolve()) if options.reference else None,
         minutes=options.minutes,
+        device_map=options.device_map,
         gate=options.gate,
     )
 
@@ -265,7 +269,9 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, command = make_parser().parse_args(arguments), repeating("verify", arguments)
-    if DeviceName.parse(options.device).several:
+    if options.device_map is not None:
+        require_cards(options.device)
+    elif DeviceName.parse(options.device).several:
         return verify_each(options, arguments, command)
     return verify(options, command)
 

@@ -39,6 +39,7 @@ KEPT = frozenset(
 MIXED = frozenset(
     {"copy_", "_copy_from", "index.Tensor", "index.Tensor_out", "index_put", "index_put_", "_index_put_impl_"}
 )
+COPIES = frozenset({"copy_", "_copy_from"})  # from card to card
 
 
 class Interceptor(Protocol):
@@ -97,6 +98,8 @@ class _Call:
     def __init__(self) -> None:
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []  # device tensor, its host view
         self.device: torch.device | None = None
+        self.card: torch.device | None = None  # of the first tensor with dimensions
+        self.other_card: torch.device | None = None  # of one after it that is elsewhere
         self.host_tensor = False  # a host tensor with dimensions was passed
         self.to_host = False  # the op was asked for a result on CPU
         self.dropped = queue.stopped  # nothing of the device may change
@@ -115,7 +118,11 @@ class _Call:
         if tensor.device.type != "npu":
             self.host_tensor = self.host_tensor or tensor.dim() > 0
             return tensor
-        self.device = tensor.device
+        if tensor.dim() > 0:
+            if self.card not in (None, tensor.device):
+                self.other_card = tensor.device
+            self.card = self.card or tensor.device
+        self.device = self.card or tensor.device
         for device_tensor, view in self.pairs:
             if device_tensor is tensor:
                 return view
@@ -173,6 +180,12 @@ def _host_kernel(name: str, op: Any) -> Kernel:
                 raise RuntimeError(
                     "Expected all tensors to be on the same device, but found at least two devices, "
                     f"{call.current_device()} and cpu! (aten::{name})"
+                )
+            if call.other_card is not None and name not in COPIES:
+                # c10's common_device_check_failure, which torch-npu's generated kernels call for each argument.
+                raise RuntimeError(
+                    "Expected all tensors to be on the same device, but found at least two devices, "
+                    f"{call.card} and {call.other_card}! (aten::{name})"
                 )
             _shown_on(call.current_device())
             for interceptor in interceptors:

@@ -16,6 +16,7 @@ from env.language import Message, _, joined
 from model.components import Inputs, Loaded, Step, torch_dtype
 from model.device import Device, emulated, runtime_errors
 from model.generation import generate
+from model.memory import available
 from model.size import FULL_SIZE
 from verify.reference import chip_times
 from verify.reference.chip_times import ReferenceTime
@@ -213,12 +214,16 @@ def measure_floors(device: Device, dtype: str, seconds: float | None = None) -> 
     """
     budget = FLOOR_SECONDS if seconds is None else seconds
     with runtime_errors(device, "measuring the machine's floors"), torch.inference_mode():
-        block = torch.ones(READ_BYTES // 4, dtype=torch.float32, device=device.torch_device)
+        room = (available(device) or 2 * READ_BYTES) // 2  # a model may leave little
+        read_bytes = min(READ_BYTES, room)
+        block = torch.ones(read_bytes // 4, dtype=torch.float32, device=device.torch_device)
         read = _fastest(device, block.sum, budget)
         del block
         rate = 0.0
         sizes = GEMM_SIZES if device.kind == "cpu" else GEMM_SIZES + GEMM_SIZES_CARD
         for size in sizes:
+            if 2 * size**2 * torch_dtype(dtype).itemsize > room:
+                break
             square = torch.ones(size, size, dtype=torch_dtype(dtype), device=device.torch_device)
             product = partial(torch.nn.functional.linear, square, square)
             taken = _fastest(device, product, budget / len(sizes))
@@ -226,7 +231,7 @@ def measure_floors(device: Device, dtype: str, seconds: float | None = None) -> 
             if taken > GEMM_CALL_S * budget / FLOOR_SECONDS:
                 break
     device.empty_cache()
-    return FloorsFigures(read_gb_s=READ_BYTES / read / 1e9, gemm_gflop_s=rate / 1e9)
+    return FloorsFigures(read_gb_s=read_bytes / read / 1e9, gemm_gflop_s=rate / 1e9)
 
 
 def _fastest(device: Device, run: Callable[[], object], budget_s: float) -> float:
@@ -293,7 +298,7 @@ def references(session: Verification, figures: BenchmarkFigures) -> list[Referen
     """The times beside those of the chip's own file: of full-size weights, whatever their values, on a real device."""
     device = session.device
     chip = chip_times.of(device.name) if device.kind != "cpu" and not emulated() else None
-    if chip is None or session.checkpoint.parameters < FULL_SIZE:
+    if chip is None or session.checkpoint.parameters < FULL_SIZE or session.model.device_map is not None:
         return []
     times = {name: entry.mean_ms for name, entry in figures.components.items()} | {"total": figures.total.mean_ms}
     inputs = session.inputs

@@ -24,6 +24,7 @@ class Context:
     rounds: int = 11  # the fewest that bear a median (verify/report/percentiles.py)
     reference: str | None = None  # a file of reference values made elsewhere
     minutes: float = 10.0  # how long level 4 goes on
+    device_map: str | None = None  # "auto": one model split over several cards
     gate: bool = False  # a time beyond its chip's reference fails
 
     def of_bundled(self, model_dir: str, dtype: str) -> Context:

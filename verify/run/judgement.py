@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 from env.device_name import DeviceName
 from env.language import Message, _
@@ -24,7 +25,7 @@ from verify.run.figures.components import (
 )
 from verify.run.figures.configurations import ConfigurationsFigures
 from verify.run.figures.frontend import FrontendFigures
-from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigures
+from verify.run.figures.host import DeviceFigures, GeluFigures, MachineFigures, OperationFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
@@ -73,42 +74,56 @@ def of_packages(figures: PackagesFigures) -> list[Message]:
 
 
 def of_device(figures: DeviceFigures) -> Iterator[Message]:
-    """A product that is not exact, or a GELU that is not the model's. An NPU may have the tanh form alone: one that
-    does not owe the other.
+    """A product that is not exact, or a GELU that is not the model's, on any card. An NPU may have the tanh form alone,
+    one that does not owe the other, and every card of a split model has the same.
     """
-    label = figures.label or figures.kind
-    if figures.op.max_abs != 0:
+    versions, kind = figures.versions, figures.kind
+    yield from _of_card(figures.label or kind, kind, figures.op, figures.gelu, versions)
+    for card in figures.others:
+        yield from _of_card(card.label, kind, card.op, card.gelu, versions)
+        if figures.gelu is not None and card.gelu.form != figures.gelu.form:
+            yield _(
+                "GELU is {form} on {device} and {other} on {card}",
+                form=figures.gelu.form,
+                device=figures.label,
+                other=card.gelu.form,
+                card=card.label,
+            )
+
+
+def _of_card(
+    label: str, kind: str, op: OperationFigures, gelu: GeluFigures | None, versions: Mapping[str, Any]
+) -> Iterator[Message]:
+    if op.max_abs != 0:
         yield _(
             "a product of whole numbers on {device} is off by {difference}",
             device=label,
-            difference=figures.op.max_abs,
+            difference=op.max_abs,
         )
-    if figures.gelu is None:
+    if gelu is None:
         return
-    erf, tanh = (
-        float("inf") if error is None else error for error in (figures.gelu.erf_error, figures.gelu.tanh_error)
-    )
-    forms = {figures.gelu.form, Gelu(erf, tanh).form}
-    if "neither" in forms or ("tanh" in forms and figures.kind != "npu"):
+    erf, tanh = (float("inf") if error is None else error for error in (gelu.erf_error, gelu.tanh_error))
+    forms = {gelu.form, Gelu(erf, tanh).form}
+    if "neither" in forms or ("tanh" in forms and kind != "npu"):
         yield _(
             "GELU on {device} is off by {erf:.1e} from the exact one and by {tanh:.1e} from its tanh form",
             device=label,
             erf=erf,
             tanh=tanh,
         )
-    elif "tanh" in forms and _owes_the_exact(figures):
+    elif "tanh" in forms and _owes_the_exact(gelu, versions):
         yield _(
             "GELU on {device} is its tanh form, off by {erf:.1e}, though torch-npu {version} has the exact one on",
             device=label,
             erf=erf,
-            version=figures.versions.get("torch-npu"),
+            version=versions.get("torch-npu"),
         )
 
 
-def _owes_the_exact(figures: DeviceFigures) -> bool:
+def _owes_the_exact(gelu: GeluFigures, versions: Mapping[str, Any]) -> bool:
     """Whether torch-npu was asked for the exact GELU, in a release of which its maker tests that."""
-    release = public(str(figures.versions.get("torch-npu") or ""))
-    return bool(figures.gelu and figures.gelu.switched) and parse(release) >= parse(GELU_TESTED_SINCE)
+    release = public(str(versions.get("torch-npu") or ""))
+    return bool(gelu.switched) and parse(release) >= parse(GELU_TESTED_SINCE)
 
 
 def of_load(parameters: int, stored: int) -> list[Message]:

@@ -134,6 +134,7 @@ LATER = (
     "cpu_fallback",
     "worker",
     "card",
+    "device_map",
 )  # of a record, written where there is something: earlier versions had none
 
 
@@ -153,6 +154,7 @@ class Run:
     ]  # check names, in order
     command: Name  # the command that repeats the run
     project: Mapping[str, str | None]  # version and git commit of the bundle
+    device_map: str | None = None  # the option: "auto" splits one model over several cards
     schema: Literal[1] = SCHEMA
 
 
@@ -225,7 +227,8 @@ class Evidence:
 
 
 def write_run(folder: Path, run: Run) -> None:
-    write_json(folder / RUN_FILE, msgspec.to_builtins(run))
+    value = msgspec.to_builtins(run)
+    write_json(folder / RUN_FILE, {name: each for name, each in value.items() if each is not None or name not in LATER})
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -29,6 +29,7 @@ class Verification(Session):
             seed=context.seed,
             batch_size=context.batch_size,
             seq_len=context.seq_len,
+            device_map=context.device_map,
             loaded=loaded,
         )
         self.context = context
@@ -88,6 +89,7 @@ class Verification(Session):
         dtype = "float16" if self.device.refusal("float32") else "float32"
         bundled = Verification(self.context.of_bundled(load_stack().stand_in, dtype))
         bundled.device = self.device
+        bundled.must_split = False
         return bundled
 
     @cached_property

@@ -67,6 +67,7 @@ class MemoryFigures(Figures, frozen=True, kw_only=True):
     since: Literal["benchmark", "process start"] = "process start"
     device_before_bytes: Count | None = None  # in use on the whole device, CANN and other programs too
     device_after_bytes: Count | None = None
+    cards: dict[str, Count] = field(default_factory=dict)  # of a split model the peak of each card, which add up
 
 
 class FloorsFigures(Figures, frozen=True, kw_only=True):

@@ -79,7 +79,7 @@ def test_setup_leaves_its_record_however_it_ends(
     record = run_setup(tmp_path, monkeypatch, end)
     said = Message.from_json(record["reason"])
     assert (record["status"], said, record["data"]) == (status, reason, {"profile": "host"})
-    assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path}"
+    assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path.name}"
 
 
 def test_the_record_is_there_before_anything_is_done_and_names_no_password(
@@ -98,7 +98,7 @@ def test_the_record_is_there_before_anything_is_done_and_names_no_password(
     assert (begun["status"], begun["reason"]) == ("error", "stopped before it ended")
     assert begun["command"] == (
         "nox -s setup -- --index-url https://mirror.example/simple --extra-index-url=https://two.example/x "
-        f"--results {tmp_path}"
+        f"--results {tmp_path.name}"
     )
 
 

@@ -33,6 +33,8 @@ from verify.run.figures.speech import SpeechFigures
 from verify.run.figures.tokens import ForcedRunFigures, FreeRunFigures, GenerateFigures, TokensFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
+# What judging raises on figures of the right types that no check writes: a limit of no measure, a step that is no step.
+UNJUDGEABLE = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError)
 FRONTEND_LIMITS = Path(__file__).parents[1] / "checks" / "frontend.toml"
 
 
@@ -66,7 +68,7 @@ def problems(check: str, figures: Figures, around: Around) -> list[str]:
     """Everything in a check's figures that keeps it from having passed; nothing of a check without limits."""
     try:
         return list(JUDGES[check](figures, around)) if check in JUDGES else []
-    except (ValueError, ArithmeticError, LookupError, TypeError) as error:  # of figures that no check writes
+    except UNJUDGEABLE as error:
         return [_("cannot be judged: {error}", error=str(error))]
 
 

@@ -305,3 +305,9 @@ def test_parquet_needs_pyarrow_and_its_recordings_become_files(tmp_path: Path, m
     utterance = read(tmp_path, "set.parquet", b"PAR1....PAR1", language="en").utterances[0]
     assert utterance.path.read_bytes() == b"RIFF"
     assert (utterance.path.suffix, utterance.text) == (".wav", "hi")
+
+
+def test_a_packed_manifest_is_unpacked_as_far_as_a_plain_one_may_go(tmp_path: Path) -> None:
+    packed = gzip.compress(b"\n" * (1 << 28), 1)  # 256 MiB in one
+    with pytest.raises(InputError, match="larger than 128 MiB"):
+        read(tmp_path, "bomb.jsonl.gz", packed)

@@ -121,3 +121,9 @@ def test_special_files_are_written_into_and_never_replaced(tmp_path: Path) -> No
     write_text(pipe, "text")
     assert os.read(reader, 100) == b"text"
     os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "", "/"])
+def test_an_output_that_no_file_can_be_is_refused(name: str) -> None:
+    with pytest.raises(StorageError):
+        write_text(Path(name), "x")

@@ -21,10 +21,13 @@ from env.language import Message, _, joined
 from env.toml import load_toml
 from model import files, prompts
 from model.pieces import WHOLE, Piece
+from model.prompts import language_code
 from verify.speech import manifest_rows
-from verify.speech.manifest_folders import Row, UnusableLineError
+from verify.speech.manifest_folders import Row, UnusableLineError, likeness
 
 UNDETERMINED = "und"  # ISO 639-2, of a recording without text whose language nobody named
+HOPELESS = 10_000  # unusable rows before the first usable one: it is no manifest
+DISTINCT = 1000  # reasons that are kept apart; from there on one stands for all that are alike
 SHOWN = 3  # rows named of each kind that is left out
 # What may be done about a row that is left out, by the kind of its fault.
 NEXT: Mapping[str, Message] = {
@@ -109,6 +112,7 @@ def read(path: Path, how: Reading | None = None) -> Manifest:
     source = manifest_rows.read(path)
     utterances: dict[str, tuple[int, Utterance]] = {}
     problems: list[Problem] = []
+    alike: dict[tuple[str, str], str] = {}
     for row in source.rows:
         if how.limit is not None and len(utterances) >= how.limit:
             break
@@ -118,7 +122,10 @@ def read(path: Path, how: Reading | None = None) -> Manifest:
                 first = utterances[utterance.key][0]
                 raise UnusableLineError("repeat", _("repeats line {line}: {key}", line=first, key=utterance.key))
         except UnusableLineError as error:
-            problems.append(Problem(row.line, error.reason, error.kind))
+            reason = error.reason if len(problems) < DISTINCT else alike.setdefault(likeness(error), error.reason)
+            problems.append(Problem(row.line, reason, error.kind))
+            if not utterances and len(problems) == HOPELESS:
+                break
         else:
             utterances[utterance.key] = (row.line, utterance)
     if not utterances:
@@ -143,8 +150,7 @@ def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:
     """Problems that are alike together, in the order of their first ones."""
     groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
     for problem in problems:
-        template = problem.reason.template if isinstance(problem.reason, Message) else problem.reason
-        groups[problem.kind, template].append(problem)
+        groups[likeness(problem)].append(problem)
     return list(groups.values())
 
 
@@ -290,8 +296,8 @@ class _RowReader:
 
     def language(self) -> str | None:
         """The code of the speech's language; --language where the row has none."""
-        written = self.string("language")
-        return None if written is None and self.how.language is None else _code(written or self.how.language or "")
+        written = self.string("language") or self.how.language
+        return None if written is None else language_code(written)
 
     def seconds(self, name: str, least: float | None = None) -> float | None:
         key, value = self.value(name)
@@ -331,7 +337,7 @@ class _RowReader:
         """The task, the speech's language and the target, checked against what the model was trained for."""
         key, named = self.value("task")
         language, target = self.language(), self.string("target")
-        target = _code(target) if target else None
+        target = language_code(target) if target else None
         name = str(named).lower() if named is not None else self.how.task
         if name is None:
             name = "translate" if target not in (None, language) else "transcribe"
@@ -362,7 +368,7 @@ class _RowReader:
 
     def _agree(self) -> None:
         """Refuse a transcription whose two languages contradict each other."""
-        both = [(key, _code(str(self.row[key]))) for key in ("lang", "source_lang") if self.row.get(key)]
+        both = [(key, language_code(str(self.row[key]))) for key in ("lang", "source_lang") if self.row.get(key)]
         if len({code for _key, code in both}) > 1:
             reason = _("lang is {first}, source_lang is {second}", first=both[0][1], second=both[1][1])
             raise UnusableLineError("task", reason)
@@ -384,10 +390,6 @@ def _at(row: Mapping[str, Any], key: str) -> Any:
             return None
         value = value[part]
     return value
-
-
-def _code(written: str) -> str:
-    return prompts.language_code(written)
 
 
 def _as_fields(what: str) -> str:

@@ -73,7 +73,8 @@ interrupt_once(ENDING_S + 2)
 PROCESSES = contextlib.ExitStack()  # what ends with nox, by SIGKILL too
 atexit.register(PROCESSES.close)
 
-HOSTILE_READERS = 26  # of tests/property/test_hostile.py
+HOSTILE_READERS = 38  # of HOSTILE_TESTS
+HOSTILE_TESTS = ("tests/property/test_hostile.py", "tests/property/test_hostile_records.py")
 RUN_ID = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)  # of all sessions of this call
 # `nox -s emulated` shapes the device with --faults; the report's option of that name is left out there.
 EMULATED_JOB = {
@@ -313,7 +314,7 @@ def bench_hostile(session: nox.Session) -> None:
     except UsageError as error:
         session.error(translate(error.what))
     examples = {"BUNDLE_HOSTILE_EXAMPLES": str(options.n // HOSTILE_READERS)}
-    call(session, development(session), "pytest", "-q", "tests/property/test_hostile.py", env=examples)
+    call(session, development(session), "pytest", "-q", *HOSTILE_TESTS, env=examples)
 
 
 @nox.session(name="bench-kills", venv_backend="none", default=False)

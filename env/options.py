@@ -17,7 +17,8 @@ from typing import Any
 from env.arguments import DefaultsFormatter, Parser, at_least
 from env.device_name import DeviceName
 from env.language import _, translate
-from env.stack import DECLARED, load_stack
+from env.redaction import without_places
+from env.stack import DECLARED, ROOT, load_stack
 
 PROFILES = ("auto", "host", "npu")
 SERVICE = ("tools", "dev")  # environments of the bundle itself: what renders, and what tests
@@ -260,9 +261,12 @@ def nox_command(session: str, argv: Sequence[str]) -> str:
 
 
 def repeating(session: str, argv: Iterable[str]) -> str:
-    """The command that does the same again: what was typed for the session, without the name of this run."""
+    """The command that does the same again: what was typed for the session, without the name of this run.
+
+    It is published with the run's documents, and names no folder of this machine.
+    """
     own = [option for option in (*TARGET, *MAIN_JOB[session]) if option is not RUN]
-    return nox_command(session, only(argv, own))
+    return nox_command(session, [without_places(word, ROOT) for word in only(argv, own)])
 
 
 def run_folder(results: str, run: str) -> Path:

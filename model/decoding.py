@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from env.language import _
-from model import alignment, components, gate, tags
+from model import alignment, components, gate, library, tags
 from model.alignment import Word
 from model.audio import SAMPLE_RATE
 from model.checkpoint import Checkpoint
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from model.audio import Samples
 
+PROMPT_FILES = "chat_template.jinja, tokenizer.json, preprocessor_config.json"
 PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
 Ended = Literal["eos", "loop", "limit"]  # by the model itself, in a repetition loop, or at the limit of new tokens
@@ -213,9 +214,11 @@ class Transcriber:
         import torch
 
         loaded = self.loaded
-        inputs = self.processor(
-            prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
-        )
+        about = (loaded.checkpoint.folder, _("preparing the prompt"), PROMPT_FILES)
+        with library.patience(*about), library.own_errors(*about):
+            inputs = self.processor(
+                prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
+            )
         ids, features = loaded.on_device(inputs["input_ids"]), loaded.on_device(inputs["input_features"])
         encoded = components.encode(loaded.model, features)
         audio = components.project(loaded.model, encoded)
@@ -264,14 +267,15 @@ class Transcriber:
         for index, row in enumerate(rows):
             embeddings[index, longest - row.shape[1] :] = row[0]
             mask[index, longest - row.shape[1] :] = 1
-        output: torch.Tensor = self.loaded.model.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            max_new_tokens=max(budgets),
-            do_sample=False,
-            num_beams=self.decoding.num_beams,
-            stopping_criteria=_stops(budgets),
-        )
+        with library.own_errors(self.loaded.checkpoint.folder, _("decoding"), library.GENERATION_FILE):
+            output: torch.Tensor = self.loaded.model.generate(
+                inputs_embeds=embeddings,
+                attention_mask=mask,
+                max_new_tokens=max(budgets),
+                do_sample=False,
+                num_beams=self.decoding.num_beams,
+                stopping_criteria=_stops(budgets),
+            )
         return output
 
     def _decoded(self, row: Sequence[int], embedded: _Embedded) -> Decoded:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from env.language import _
+from model import library
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 
@@ -56,20 +57,21 @@ def generate(
     device = loaded.device
     ids = loaded.on_device(inputs.input_ids)
     with runtime_errors(device, _("generating")), torch.inference_mode():
-        output = loaded.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            input_features=loaded.on_device(inputs.features),
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            suppress_tokens=[loaded.architecture.audio_token],
-            do_sample=False,
-            num_beams=1,
-            stopping_criteria=StoppingCriteriaList([AfterToken()]),
-            return_dict_in_generate=True,
-            output_logits=keep_logits,
-            **options,
-        )
+        with library.own_errors(loaded.checkpoint.folder, _("decoding"), library.GENERATION_FILE):
+            output = loaded.model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                input_features=loaded.on_device(inputs.features),
+                max_new_tokens=new_tokens,
+                min_new_tokens=new_tokens,
+                suppress_tokens=[loaded.architecture.audio_token],
+                do_sample=False,
+                num_beams=1,
+                stopping_criteria=StoppingCriteriaList([AfterToken()]),
+                return_dict_in_generate=True,
+                output_logits=keep_logits,
+                **options,
+            )
         device.synchronize()
         logits = torch.stack(output.logits, dim=1).cpu() if keep_logits else None
     return Generated(output.sequences[:, ids.shape[1] :].cpu(), logits)

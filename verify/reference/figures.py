@@ -55,6 +55,13 @@ class Bound(Figures, frozen=True, kw_only=False):
     worst_element: Annotated[float, Meta(gt=0)]
 
 
+class NoiseFigures(Figures, frozen=True, kw_only=False):
+    """What ideal devices of the dtype are off by at a point: what its bound is made of (bounds.bound)."""
+
+    rel_l2: Size
+    worst_element: Size
+
+
 class ComparisonFigures(Figures, frozen=True, kw_only=True):
     """One tensor against another, in float64. None where either holds a NaN or an infinity, or is of another shape."""
 
@@ -93,6 +100,7 @@ class PointFigures(Figures, frozen=True, kw_only=True):
     top1: Share | None
     top1_regret: Size | None
     expected: Bound
+    noise: NoiseFigures | UnsetType = UNSET  # 0.1.0 did not write it
     excess: Size | None  # the larger of error over bound: above 1 is beyond it; None where nothing can be measured
     passed: bool
     problem: Message | UnsetType = msgspec.field(default=UNSET, name="said")  # what is wrong there, as a sentence

@@ -35,6 +35,7 @@ from verify.run.figures.weights import WeightsFigures
 # the switch (op-plugin, test/test_base_ops/test_gelu.py).
 GELU_TESTED_SINCE = "2.9.0.post2"
 SHOWN = 3  # problems that a long list names
+ZEROS = 1.0  # rel_l2 of zeros to anything
 
 
 def of_machine(figures: MachineFigures, device: str) -> list[Message]:
@@ -220,7 +221,16 @@ def _and(one: str, other: str) -> str:
 
 def of_layers(figures: LayersFigures) -> list[str]:
     """Why the layers are not as expected, the name of the first departure before anything else."""
-    return [*of_isolated(figures.isolated), *of_end_to_end(figures.end_to_end)]
+    passes = (figures.isolated, figures.end_to_end)
+    bounds = {point.name: point.expected.rel_l2 for each in passes for point in each.closest}
+    return [*of_isolated(figures.isolated), *of_end_to_end(figures.end_to_end), *boundless(bounds)]
+
+
+def boundless(bounds: Mapping[str, float]) -> Iterator[Message]:
+    """Bounds of rel_l2 within which a tensor of zeros is: nothing is verified by them."""
+    for name, bound in bounds.items():
+        if bound >= ZEROS:
+            yield _("{point}: within its bound, {bound:.2g}, zeros would pass", point=name, bound=bound)
 
 
 def of_isolated(figures: PassFigures) -> list[Message]:
@@ -262,7 +272,7 @@ def _missing(figures: PassFigures) -> list[Message]:
 
 def of_tokens(figures: TokensFigures) -> list[str]:
     """Every wrong token, every step whose scores are out of bound."""
-    texts: list[str] = []
+    texts: list[str] = [*boundless({_("the scores"): figures.expected.rel_l2})]
     for number, free in enumerate(figures.free):
         texts += [_in_row(number, problem) for problem in free.problems(figures.expected.rel_l2)]
     for number, forced in enumerate(figures.forced):

@@ -17,7 +17,7 @@ from env.language import LANGUAGES, Message, _, translate
 from env.options import RESULTS, SETUP_FILE, place, run_folder
 from env.stack import ROOT
 from verify.report.comparison import Comparison, Side
-from verify.report.statistics import ENOUGH
+from verify.report.statistics import ENOUGH, Word
 from verify.run.records import RUN_FILE, read_evidence
 
 FAIL_ON = ("slower", "differs", "checks", "any", "never")
@@ -120,7 +120,10 @@ def lines(comparison: Comparison) -> Iterator[str]:
         yield translate(_("not comparable: {names}", names=names))
     else:
         for change in comparison.changes:
-            yield translate(_("{figure}: {word}", figure=change.name, word=Message(change.word.value)))
+            if change.word is Word.SAME:
+                yield translate(_("{figure}: the same within {band:.1%}", figure=change.name, band=change.band))
+            else:
+                yield translate(_("{figure}: {word}", figure=change.name, word=Message(change.word.value)))
     for moved in comparison.layers:
         yield translate(_("layer {name}: error moved", name=moved.name))
 

@@ -197,14 +197,17 @@ class Comparison:
     @cached_property
     def changes(self) -> list[Change]:
         """What may be said of each time; nothing where the conditions are not the same."""
-        return compare(list(self._timings()), self.bands)
+        return compare(self.timings, self.bands)
 
-    def _timings(self) -> Iterator[Timing]:
-        for name in TIMED:
-            yield self._timing(name, "components", name, "samples_ms")
-        yield self._timing("total", "total", "samples_ms")
-        yield self._timing("prefill", "decode", "prefill_samples_ms")
-        yield self._timing("token", "decode", "samples_ms")
+    @cached_property
+    def timings(self) -> list[Timing]:
+        """The samples of each figure that is compared."""
+        return [
+            *(self._timing(name, "components", name, "samples_ms") for name in TIMED),
+            self._timing("total", "total", "samples_ms"),
+            self._timing("prefill", "decode", "prefill_samples_ms"),
+            self._timing("token", "decode", "samples_ms"),
+        ]
 
     def _timing(self, name: str, *path: str) -> Timing:
         sides = [

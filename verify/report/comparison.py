@@ -180,8 +180,12 @@ class Comparison:
         """The innermost layers whose error, fed the reference's own input, is another one on the second side."""
         return [moved for check in ("layers", "sharp") for moved in self._moved(check)][:NAMED]
 
+    def errors(self, check: str) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """Error over limit of every point of a check of layers, by name, on either side."""
+        return _errors(self.first, check), _errors(self.second, check)
+
     def _moved(self, check: str) -> list[Moved]:
-        one, other = (_errors(side, check) for side in (self.first, self.second))
+        one, other = self.errors(check)
         moved: dict[str, Moved] = {}
         for name in one.keys() & other.keys():
             if _is_moved(one[name], other[name]):

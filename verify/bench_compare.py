@@ -202,12 +202,10 @@ class Bench:
         """Of the same program on both sides: one run of each drawn round on either."""
         tally, draw = Tally(), random.Random(1)  # noqa: S311 (a draw, not a secret)
         for rounds in self._rounds(draw):
-            coins = [draw.random() < 0.5 for _ in rounds]
-            sides = (
-                Known([self.runs["a" if coin is first else "b"][n] for n, coin in zip(rounds, coins, strict=True)])
-                for first in (True, False)
-            )
-            tally.take(Comparison(*sides, {}), None, None)
+            coins = [draw.choice((("a", "b"), ("b", "a"))) for _ in rounds]
+            first = Known([self.runs[one][n] for n, (one, _) in zip(rounds, coins, strict=True)])
+            second = Known([self.runs[other][n] for n, (_, other) in zip(rounds, coins, strict=True)])
+            tally.take(Comparison(first, second, {}), None, None)
         return tally
 
     @cached_property

@@ -24,7 +24,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("clean")
     for place, kind in enumerate(("a", "b")):
         for n in range(ROUNDS):
-            planted(base / kind / f"{n:03d}", 100 * place + n)
+            planted(base / kind / f"{n:03d}", 1000 + 100 * place + n)
     return base
 
 

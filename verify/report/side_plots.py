@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from verify.report.comparison import Comparison
 from verify.report.plots import DRAWN, HEIGHT, LEFT, RIGHT, TOP, Label, Mark, Plot, ring
-from verify.report.scales import Axis, axis, bars, dots, line, usable
+from verify.report.scales import Axis, axis, bars, dots, line
 from verify.report.statistics import Change, Timing
 
 ROW = 36.0  # two lines of dots
@@ -18,7 +18,7 @@ APART = 8.0  # the lines of A and B from the middle of a row
 def times(timings: Sequence[Timing], changes: Sequence[Change]) -> Plot | None:
     """The median of every run over the mean of side A's, which is 1; on side B the mean with its 95 % interval."""
     rows = [
-        (change, *(_over(medians, change.medians[0]) for medians in timing.medians))
+        (change, _over(timing.medians[0], change.medians[0]), _over(timing.medians[1], change.medians[0]))
         for timing, change in zip(timings, changes, strict=True)
         if change.medians[0]
     ]
@@ -53,11 +53,11 @@ def errors(first: Mapping[str, float | None], second: Mapping[str, float | None]
     kept = [n for n, name in enumerate(names) if n % every == 0 or _layer(name) in moved]
     values = [[side.get(names[n]) for n in kept] for side in (first, second)]
     up = axis([*(v for side in values for v in side), 1.0], HEIGHT - 34, TOP, log=True)
-    if up is None or not any(usable(v) for side in values for v in side):
+    if up is None or all(v is None for side in values for v in side):
         return None
     across = Axis(0.0, float(max(len(names) - 1, 1)), 56.0, RIGHT)
-    places = [[(across(n), up(v)) for n, v in zip(kept, side, strict=True) if usable(v)] for side in values]
-    rings = [(across(n), up(v)) for n, v in zip(kept, values[1], strict=True) if names[n] in moved and usable(v)]
+    places = [[(across(n), up(v)) for n, v in zip(kept, side, strict=True) if v is not None] for side in values]
+    rings = [(across(n), up(v)) for n, v in zip(kept, values[1], strict=True) if v is not None and names[n] in moved]
     ends = [(across(0.0), up(1.0)), (across(float(len(names) - 1)), up(1.0))]
     return Plot(
         HEIGHT,

@@ -336,6 +336,12 @@ def bench_pair(session: nox.Session) -> None:
     call(session, host(session), "verify.bench_pair", *session.posargs)
 
 
+@nox.session(name="bench-compare", venv_backend="none", default=False)
+def bench_compare(session: nox.Session) -> None:
+    """How often compare cries wolf over one program, and whether it sees a slow-down and a wrong layer."""
+    call(session, host(session), "verify.bench_compare", *session.posargs)
+
+
 @nox.session(venv_backend="none", default=False)
 def reference(session: nox.Session) -> None:
     """Propose a chip's rows of reference times from a run: --run RUN."""

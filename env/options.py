@@ -182,6 +182,11 @@ JSON = Option("--json", _("write every figure here too"), {"metavar": "FILE", "t
 
 CHECK = Option("--check", _("run only this check (repeatable)"), {"metavar": "NAME", "action": "append", "default": []})
 LEVEL = Option("--level", _("1 readiness, 2 function, 3 full, 4 soak"), {"type": int, "choices": LEVELS, "default": 2})
+ROUNDS = Option(
+    "--rounds",
+    _("timed calls of each component (a median needs 11, p90 64, p99 662)"),
+    {"metavar": "N", "type": at_least(1), "default": 11},
+)
 MINUTES = Option("--minutes", _("how long level 4 repeats itself"), {"type": float, "default": 10.0})
 GATE = Option(
     "--gate",
@@ -193,7 +198,7 @@ REFERENCE = Option(
     _("reference values made elsewhere (default: made here once and kept)"),
     {"metavar": "FILE", "type": place},
 )
-VERIFY = (LEVEL, MODEL_DIR, DTYPE, DEVICE_MAP, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, GATE, CHECK)
+VERIFY = (LEVEL, MODEL_DIR, DTYPE, DEVICE_MAP, SEED, SEQ_LEN, BATCH_SIZE, ROUNDS, MINUTES, REFERENCE, GATE, CHECK)
 
 OUTPUT = Option("--output", _("where the documents go (default: the run's folder)"), {"metavar": "DIR", "type": place})
 STRICT = Option("--strict", _("exit with the verdict's code"), {"action": "store_true"})

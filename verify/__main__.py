@@ -35,6 +35,7 @@ from env.options import (
     LEVEL,
     MINUTES,
     PROFILE,
+    ROUNDS,
     SEED,
     SEQ_LEN,
     SETUP_FILE,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from env.builder import Stamp
 
 # What a check was run with, in the order in which its rerun command names it.
-RERUN = (DEVICE, PROFILE, STACK_OPTION, LEVEL, MINUTES, DTYPE, DEVICE_MAP, SEED, SEQ_LEN, BATCH_SIZE)
+RERUN = (DEVICE, PROFILE, STACK_OPTION, LEVEL, MINUTES, DTYPE, DEVICE_MAP, SEED, SEQ_LEN, BATCH_SIZE, ROUNDS)
 
 
 def new_run_id() -> str:
@@ -182,6 +183,7 @@ def context_of(options: argparse.Namespace, folder: Path) -> Context:
         run_folder=folder,
         batch_size=batch_size(options) or 1,
         seq_len=options.seq_len,
+        rounds=options.rounds,
         reference=str(Path(options.reference).resolve()) if options.reference else None,
         minutes=options.minutes,
         device_map=options.device_map,

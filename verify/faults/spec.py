@@ -7,8 +7,8 @@ A fault says where it acts (`at`, `target`), what it does there (`kind`) and whe
 
 | at        | target: a pattern of                    | kinds                                            |
 |-----------|-----------------------------------------|--------------------------------------------------|
-| op        | aten names: addmm, masked_scatter       | as module; keyword: `argument` is `value`        |
-| module    | module names: encoder.layers.1.conv     | corruptions (of the output, or of one argument), events |
+| op        | aten names: addmm, masked_scatter       | as module, but slower; keyword: `argument` is `value` |
+| module    | module names: encoder.layers.1.conv     | corruptions (of the output, or of one argument), events, slower |
 | weight    | parameters and buffers                  | corruptions                                      |
 | attribute | module names; `attribute` names what    | set, multiply, activation                        |
 | cache     | layer numbers of the key-value cache    | stale                                            |
@@ -36,7 +36,7 @@ CORRUPTIONS = frozenset(
 EVENTS = frozenset({"slow", "hang", "op_error", "late_error", "cpu_fallback", "oom", "device_lost", "segfault"})
 KINDS: Mapping[str, frozenset[str]] = {
     "op": CORRUPTIONS | EVENTS | {"keyword"},
-    "module": CORRUPTIONS | EVENTS,
+    "module": CORRUPTIONS | EVENTS | {"slower"},
     "weight": CORRUPTIONS - {"stale"},
     "attribute": frozenset({"set", "multiply", "activation"}),
     "cache": frozenset({"stale"}),
@@ -49,7 +49,8 @@ FEWEST_BITS = 16  # of the narrowest dtype
 DTYPES = ("float32", "float16", "bfloat16")
 ACTIVATIONS = ("gelu_tanh", "gelu_sigmoid", "relu", "hardswish", "silu_1.05", "identity")
 NEEDED = {
-    "scale": ("size",), "noise": ("size",), "slow": ("size",), "bitflip": ("bit",), "multibit": ("bits",),
+    "scale": ("size",), "noise": ("size",), "slow": ("size",), "slower": ("size",), "bitflip": ("bit",),
+    "multibit": ("bits",),
     "set": ("attribute", "value"), "multiply": ("attribute", "size"), "activation": ("attribute", "value"),
     "error": ("code",), "keyword": ("argument", "value"),
 }  # fmt: skip
@@ -76,7 +77,9 @@ class Fault:
     nth: int = 1  # the first matching call that is faulty, from 1
     times: int = 0  # how many are; 0: all from there on
     every: int = 1  # only each n-th of them
-    size: float | None = None  # factor of scale and multiply; relative size of noise; seconds of slow
+    size: float | None = (
+        None  # factor of scale and multiply; relative size of noise; seconds of slow; of slower, share of its time
+    )
     bit: str | None = None
     bits: int | None = None  # of multibit: how many of a word, drawn from `seed`
     period: int | None = None  # of multibit and zero: every so many elements, from `element` on

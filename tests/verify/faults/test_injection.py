@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,6 +98,14 @@ def test_weights_and_attributes_are_right_again_after_the_layer() -> None:
 def test_only_the_calls_asked_for_are_faulty() -> None:
     seen = outputs(fault("module", "last", "nan", nth=2, times=1), runs=4)["last"]
     assert [bool(output.isnan().any()) for output in seen] == [False, True, False, False]
+
+
+def test_a_slower_layer_takes_a_share_of_its_own_time_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that is read a second later each time: one second of its own, 2.5 beyond it, three looks."""
+    looks = iter(range(100))
+    monkeypatch.setattr("verify.faults.modules.time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
+    assert changed(fault("module", "norm", "slower", size=2.5)) == []
+    assert next(looks) == 2 + 3  # its beginning, its end, and until 1 + 2.5
 
 
 def test_a_stale_output_is_that_of_the_call_before() -> None:

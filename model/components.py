@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from env import options
 from env.errors import CheckpointError, DeviceError, UsageError
 from env.language import Message, _
-from model import gate, layout, rotary
+from model import gate, layout, rotary, startup
 from model.architecture import Architecture
 from model.checkpoint import Checkpoint
 from model.device import Device, runtime_errors, set_threads
@@ -114,7 +114,8 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | No
     threads = set_threads(checkpoint.parameters)
     quiet()
     # The class is imported before the clock starts: its 10 s are the process's, not the checkpoint's.
-    from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
+    with startup.importing(startup.MODEL):
+        from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
 
     full_precision(device, dtype)
     started = time.perf_counter()
@@ -177,7 +178,7 @@ def full_precision(device: Device, dtype: str) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         return
     try:
-        with runtime_errors(device, _("starting CANN's operator compiler")):
+        with runtime_errors(device, _("starting CANN's operator compiler")), startup.timed(startup.COMPILER):
             torch.npu.conv.allow_hf32 = False  # type: ignore[attr-defined]
             torch.npu.matmul.allow_hf32 = False  # type: ignore[attr-defined]
     except DeviceError as error:

@@ -30,6 +30,7 @@ from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigur
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
 from verify.run.figures.speech import SpeechFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import ForcedRunFigures, FreeRunFigures, GenerateFigures, TokensFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
@@ -233,12 +234,19 @@ def _soak(figures: SoakFigures, around: Around) -> Iterator[str]:
         yield _("{differing} of {runs} runs differ", differing=len(figures.listed), runs=figures.rounds)
 
 
+def _stress(figures: StressFigures, around: Around) -> Iterator[str]:
+    yield from judgement.of_stress(figures)
+    if figures.code:
+        yield _("the vendor's test found the card computing wrong (code {code})", code=figures.code)
+
+
 def _speech(figures: SpeechFigures, around: Around) -> Iterator[str]:
     yield from spoken.problems(figures, around.dtype)
 
 
 def _benchmark(figures: BenchmarkFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_card(figures.card)
+    yield from judgement.of_copies(figures.copies)
 
 
 JUDGES: Mapping[str, Judge] = {
@@ -262,5 +270,6 @@ JUDGES: Mapping[str, Judge] = {
     "repeatability": _repeatability,
     "speech": _speech,
     "soak": _soak,
+    "stress": _stress,
     "benchmark": _benchmark,
 }

@@ -6,12 +6,13 @@ Neither torch nor numpy is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 
 from env.device_name import DeviceName
 from env.language import Message, _
 from model.gelu import Gelu
+from verify.reference.figures import CopyFigures
 from verify.reference.limits import Limits, beyond, judge
 from verify.run.figures.card import CardFigures
 from verify.run.figures.components import (
@@ -26,6 +27,7 @@ from verify.run.figures.frontend import FrontendFigures
 from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
 from verify.run.figures.weights import WeightsFigures
 
@@ -295,6 +297,30 @@ def of_soak(figures: SoakFigures) -> list[Message]:
             point=first.first if first else "",
         ),
     ]
+
+
+def of_copies(rows: Iterable[CopyFigures]) -> list[Message]:
+    """Copies between host and device that did not arrive whole."""
+    return [
+        _(
+            "bytes changed while {bytes} were copied ({direction}, {memory})",
+            bytes=row.bytes,
+            direction=row.direction,
+            memory=row.memory or _("on the device"),
+        )
+        for row in rows
+        if not row.exact
+    ]
+
+
+def of_stress(figures: StressFigures) -> list[Message]:
+    """Wrong bits under stress, a voltage that was not restored, and errors of the card's memory meanwhile."""
+    problems = of_card(figures.card)
+    if figures.result == "faulty":
+        problems.append(_("the vendor's test found the card computing wrong (code {code})", code=figures.code))
+    if figures.result == "voltage":
+        problems.append(_("the card's voltage was not restored after the vendor's test: reboot before it is used"))
+    return problems
 
 
 def of_card(figures: CardFigures | None) -> list[Message]:

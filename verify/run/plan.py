@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Check:
     essential: bool = False
     for_minutes: bool = False  # goes on for --minutes, which come on top of the limit
     function: str = ""  # "module:name", of a check that is not in verify/checks
+    option: str = ""  # what asks for it, as the context has it; without that no level runs it
 
     @property
     def where(self) -> str:
@@ -44,8 +46,9 @@ class Check:
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load, and `parity`,
 # the first that needs them, for making reference values.
 # Not essential: `machine` (the host), `frontend` (on the CPU, the same for every device), `benchmark` and `soak` (how
-# fast, how long), `configurations` (lengths, batches and caches beside the run's own). All others together decide
-# whether the run's own work is computed rightly.
+# fast, how long), `configurations` (lengths, batches and caches beside the run's own), `stress` (its maker's own
+# test of the card, on request). All others together decide whether the run's own work is computed
+# rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
     Check("packages", 1, 60, essential=True),
@@ -68,12 +71,13 @@ CHECKS: tuple[Check, ...] = (
     Check("repeatability", 2, 400, 1800, essential=True),
     Check("speech", 2, 180, 3600, essential=True),
     Check("soak", 4, 600, for_minutes=True),
+    Check("stress", 4, 1800, option="stress_detect"),
 )
 
 
-def planned(level: int) -> tuple[Check, ...]:
-    """The checks that `level` requires, in order."""
-    return tuple(check for check in CHECKS if check.level <= level)
+def planned(level: int, options: Collection[str] = ()) -> tuple[Check, ...]:
+    """The checks that `level` requires, in order, with those that one of `options` asks for."""
+    return tuple(check for check in CHECKS if check.level <= level and (not check.option or check.option in options))
 
 
 def full_size(model_dir: str, level: int) -> bool:

@@ -16,6 +16,7 @@ from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigur
 from verify.run.figures.layers import LayersFigures, SharpFigures
 from verify.run.figures.repeats import RepeatabilityFigures, SoakFigures
 from verify.run.figures.speech import SpeechFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
@@ -41,6 +42,7 @@ FIGURES: Mapping[str, type[Figures]] = {
     "repeatability": RepeatabilityFigures,
     "speech": SpeechFigures,
     "soak": SoakFigures,
+    "stress": StressFigures,
 }
 
 

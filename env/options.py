@@ -189,12 +189,20 @@ STRESS_DETECT = Option(
     ),
     {"action": "store_true", "default": False},
 )
+VENDOR_DIAGNOSIS = Option(
+    "--vendor-diagnosis",
+    _(
+        "from level 3 on run the vendor's own tools too, where they are installed (ascend-dmi of one card, hccl_test "
+        "of several): they disturb every other job on the cards"
+    ),
+    {"action": "store_true", "default": False},
+)
 REFERENCE = Option(
     "--reference",
     _("reference values made elsewhere (default: made here once and kept)"),
     {"metavar": "FILE", "type": place},
 )
-OPT_IN = (STRESS_DETECT,)  # each asks for a check that no level runs by itself
+OPT_IN = (STRESS_DETECT, VENDOR_DIAGNOSIS)  # each asks for a check that no level runs by itself
 VERIFY = (LEVEL, MODEL_DIR, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, GATE, *OPT_IN, CHECK)
 
 OUTPUT = Option("--output", _("where the documents go (default: the run's folder)"), {"metavar": "DIR", "type": place})

@@ -202,6 +202,7 @@ def context_of(options: argparse.Namespace, folder: Path) -> Context:
         minutes=options.minutes,
         gate=options.gate,
         stress_detect=options.stress_detect,
+        vendor_diagnosis=options.vendor_diagnosis,
     )
 
 

@@ -88,6 +88,12 @@ STRESS = {
     "workspace_bytes": 10 * 2**30,
     "printed": "",
 }
+VENDOR: Data = {
+    "tool": "/usr/local/Ascend/toolbox/latest/Ascend-DMI/bin/ascend-dmi",
+    "items": [{"name": "device", "word": "HEALTH", "text": ""}],
+    "rates": [{"name": "h2d", "unit": "GB/s", "theirs": 27.0, "dies": 1, "ours": 26.0}],
+    "unread": {},
+}
 EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("machine", "an error", error_of_the_machine),
     ("packages", "another version", swapped),
@@ -172,6 +178,8 @@ EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("soak", "memory of the card", put("card", value=CARD)),
     ("benchmark", "memory of the card", put("card", value=CARD)),
     ("benchmark", "a copy", put("copies", value=[COPY | {"exact": False}])),
+    ("vendor", "a bad item", put("items", 0, "word", value="EMERGENCY_WARN")),
+    ("vendor", "nothing tested", both(put("items", 0, "word", value="SKIP"), put("rates", value=[]))),
     ("stress", "wrong bits", put("result", value="faulty")),
     ("stress", "a voltage", put("result", value="voltage")),
     ("stress", "a code", put("code", value=574006)),
@@ -185,7 +193,7 @@ def run(tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(VERIFIED, tmp_path / "run"))
     record = json.loads((folder / "records" / "load.json").read_text(encoding="utf-8"))
     soak = json.loads((DATA / "npu-soak-failed" / "records" / "soak.json").read_text(encoding="utf-8"))["data"]
-    own = {"frontend": FRONTEND, "soak": soak | {"mismatches": 0, "listed": []}, "stress": STRESS}
+    own = {"frontend": FRONTEND, "soak": soak | {"mismatches": 0, "listed": []}, "stress": STRESS, "vendor": VENDOR}
     for name, data in own.items():
         whole = record | {"check": name, "data": data}
         (folder / "records" / f"{name}.json").write_text(json.dumps(whole), encoding="utf-8")

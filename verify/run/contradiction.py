@@ -20,7 +20,7 @@ from env.language import _
 from env.toml import load_toml
 from verify.reference import bounds
 from verify.reference.figures import Figures, PointFigures
-from verify.run import judgement, spoken
+from verify.run import judgement, spoken, vendor
 from verify.run.figures.benchmark import BenchmarkFigures
 from verify.run.figures.components import DeterminismFigures, ParityFigures, ShapesFigures, SpliceFigures
 from verify.run.figures.configurations import ConfigurationsFigures
@@ -32,6 +32,7 @@ from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, Soa
 from verify.run.figures.speech import SpeechFigures
 from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import ForcedRunFigures, FreeRunFigures, GenerateFigures, TokensFigures
+from verify.run.figures.vendor import VendorFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
 FRONTEND_LIMITS = Path(__file__).parents[1] / "checks" / "frontend.toml"
@@ -234,6 +235,12 @@ def _soak(figures: SoakFigures, around: Around) -> Iterator[str]:
         yield _("{differing} of {runs} runs differ", differing=len(figures.listed), runs=figures.rounds)
 
 
+def _vendor(figures: VendorFigures, around: Around) -> Iterator[str]:
+    yield from vendor.of_vendor(figures)
+    if not figures.rates and not vendor.vendor_passed(figures):
+        yield _("the vendor's tools tested nothing")
+
+
 def _stress(figures: StressFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_stress(figures)
     if figures.code:
@@ -270,6 +277,7 @@ JUDGES: Mapping[str, Judge] = {
     "repeatability": _repeatability,
     "speech": _speech,
     "soak": _soak,
+    "vendor": _vendor,
     "stress": _stress,
     "benchmark": _benchmark,
 }

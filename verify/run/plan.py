@@ -46,8 +46,8 @@ class Check:
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load, and `parity`,
 # the first that needs them, for making reference values.
 # Not essential: `machine` (the host), `frontend` (on the CPU, the same for every device), `benchmark` and `soak` (how
-# fast, how long), `configurations` (lengths, batches and caches beside the run's own), `stress` (its maker's own
-# test of the card, on request). All others together decide whether the run's own work is computed
+# fast, how long), `configurations` (lengths, batches and caches beside the run's own), `vendor` and `stress` (what
+# the maker's own tools say of the card, on request). All others together decide whether the run's own work is computed
 # rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
@@ -70,6 +70,7 @@ CHECKS: tuple[Check, ...] = (
     Check("benchmark", 2, 120, 1800),
     Check("repeatability", 2, 400, 1800, essential=True),
     Check("speech", 2, 180, 3600, essential=True),
+    Check("vendor", 3, 3600, option="vendor_diagnosis"),
     Check("soak", 4, 600, for_minutes=True),
     Check("stress", 4, 1800, option="stress_detect"),
 )

@@ -18,6 +18,7 @@ from verify.run.figures.repeats import RepeatabilityFigures, SoakFigures
 from verify.run.figures.speech import SpeechFigures
 from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
+from verify.run.figures.vendor import VendorFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
 FIGURES: Mapping[str, type[Figures]] = {
@@ -41,6 +42,7 @@ FIGURES: Mapping[str, type[Figures]] = {
     "benchmark": BenchmarkFigures,
     "repeatability": RepeatabilityFigures,
     "speech": SpeechFigures,
+    "vendor": VendorFigures,
     "soak": SoakFigures,
     "stress": StressFigures,
 }

@@ -356,6 +356,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def fuzz(session: nox.Session) -> None:
+    """Run the property tests on inputs that are drawn anew each time; the suite draws the same ones every time."""
+    environ = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "BUNDLE_HYPOTHESIS_PROFILE": "fuzz"}
+    spread = ("-n", str(os.cpu_count() or 1))
+    call(session, development(session), "pytest", *spread, *(session.posargs or ["tests/property"]), env=environ)
+
+
+@nox.session(venv_backend="none", default=False)
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff, types with mypy, and the Chinese catalogue for what is not translated."""
     python = development(session)

@@ -23,7 +23,7 @@ from env import npu_emulator
 from env.device_name import KINDS, DeviceName, Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 from env.language import _
-from model import cpu, npu
+from model import cpu, npu, startup
 from model.size import FULL_SIZE
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def _require_npu(device: Device) -> None:
     import torch
 
     try:
-        import torch_npu  # noqa: F401
+        with startup.importing(startup.TORCH_NPU):
+            import torch_npu  # noqa: F401
     except Exception as error:  # _cann_package_check of torch_npu/utils/npu_intercept.py raises plain ones
         raise DeviceError(
             _(
@@ -253,7 +254,8 @@ def _require_npu(device: Device) -> None:
     _require_count(device, "npu-smi info")
     npu.deterministic()
     try:
-        torch.npu.set_device(device.index)  # type: ignore[attr-defined]
+        with startup.timed(startup.SET_DEVICE):
+            torch.npu.set_device(device.index)  # type: ignore[attr-defined]
         npu.precompiled()
         torch.zeros(1, device=device.torch_device).cpu()
         npu.compatible(device.name)
@@ -279,7 +281,8 @@ def _require_cuda(device: Device) -> None:
         )
     _require_count(device, "nvidia-smi")
     try:
-        torch.zeros(1, device=device.torch_device).cpu()
+        with startup.timed(startup.SET_DEVICE):
+            torch.zeros(1, device=device.torch_device).cpu()
     except RuntimeError as error:
         raise DeviceError(
             _("{device} does not answer: {error}", device=device.label, error=_first_line(error)), next="nvidia-smi"

@@ -26,10 +26,10 @@ from env.atomic import write_json
 from env.device_name import DeviceName
 from env.errors import INTERRUPTED, DeviceError
 from env.language import _, translate, user_language
-from env.options import DEVICE, RUN, without
+from env.options import DEVICE, RUN, VENDOR_DIAGNOSIS, without
 from env.stack import ROOT
 from model import threads
-from verify import links
+from verify import hccl, links
 from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, Links, evidence_of, machine
 from verify.run.plan import FULL_LEVEL
 from verify.run.verdict import exit_code, judge
@@ -64,7 +64,7 @@ def verify(options: argparse.Namespace, arguments: Sequence[str], folder: Path, 
     if at_once < len(names):
         print(translate(_("{n} of {count} cards at a time: there are {n} cores", n=at_once, count=len(names))))
     write_json(folder / CARDS_FILE, msgspec.to_builtins(cards))
-    shared = without(arguments, (DEVICE, RUN))
+    shared = without(arguments, (DEVICE, RUN, VENDOR_DIAGNOSIS))  # whose tools want the machine to themselves
     interrupted = run_all(
         {
             label: [sys.executable, "-m", "verify", *shared, "--device", label, "--run", str(folder / run)]
@@ -73,7 +73,10 @@ def verify(options: argparse.Namespace, arguments: Sequence[str], folder: Path, 
         at_once,
     )
     if options.level >= FULL_LEVEL and not options.check and len(names) > 1 and not interrupted:
-        write_json(folder / LINKS_FILE, msgspec.to_builtins(_links(list(cards.cards), python, folder)))
+        figures = _links(list(cards.cards), python, folder)
+        if options.vendor_diagnosis:
+            figures = msgspec.structs.replace(figures, hccl_test=hccl.measure(names))
+        write_json(folder / LINKS_FILE, msgspec.to_builtins(figures))
     print()
     for label, evidence in evidence_of(folder, cards):
         print(translate(_("{card}: {verdict}", card=label, verdict=judge(evidence).line(user_language()))))

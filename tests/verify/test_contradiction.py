@@ -107,6 +107,21 @@ WORDS = {  # a clip whose text is another than the CPU's, and no tie
         "signature": "x",
     },
 }
+COPY = {"direction": "h2d", "memory": "pinned", "bytes": 1048576, "n": 5, "gb_s": 20.0, "best_gb_s": 21.0}
+STRESS = {
+    "mode": "aic",
+    "result": "passed",
+    "code": None,
+    "seconds": 60.0,
+    "workspace_bytes": 10 * 2**30,
+    "printed": "",
+}
+VENDOR: Data = {
+    "tool": "/usr/local/Ascend/toolbox/latest/Ascend-DMI/bin/ascend-dmi",
+    "items": [{"name": "device", "word": "HEALTH", "text": ""}],
+    "rates": [{"name": "h2d", "unit": "GB/s", "theirs": 27.0, "dies": 1, "ours": 26.0}],
+    "unread": {},
+}
 EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("machine", "an error", error_of_the_machine),
     ("packages", "another version", swapped),
@@ -194,6 +209,13 @@ EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("soak", "a round", put("mismatches", value=1)),
     ("soak", "memory of the card", put("card", value=CARD)),
     ("benchmark", "memory of the card", put("card", value=CARD)),
+    ("benchmark", "a copy", put("copies", value=[COPY | {"exact": False}])),
+    ("vendor", "a bad item", put("items", 0, "word", value="EMERGENCY_WARN")),
+    ("vendor", "nothing tested", both(put("items", 0, "word", value="SKIP"), put("rates", value=[]))),
+    ("stress", "wrong bits", put("result", value="faulty")),
+    ("stress", "a voltage", put("result", value="voltage")),
+    ("stress", "a code", put("code", value=574006)),
+    ("stress", "memory of the card", put("card", value=CARD)),
 ]
 
 
@@ -203,7 +225,8 @@ def run(tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(VERIFIED, tmp_path / "run"))
     record = json.loads((folder / "records" / "load.json").read_text(encoding="utf-8"))
     soak = json.loads((DATA / "npu-soak-failed" / "records" / "soak.json").read_text(encoding="utf-8"))["data"]
-    for name, data in (("frontend", FRONTEND), ("soak", soak | {"mismatches": 0, "listed": []})):
+    own = {"frontend": FRONTEND, "soak": soak | {"mismatches": 0, "listed": []}, "stress": STRESS, "vendor": VENDOR}
+    for name, data in own.items():
         whole = record | {"check": name, "data": data}
         (folder / "records" / f"{name}.json").write_text(json.dumps(whole), encoding="utf-8")
     assert judge(read_evidence(folder)).word is Word.VERIFIED

@@ -8,7 +8,7 @@ A fault says where it acts (`at`, `target`), what it does there (`kind`) and whe
 | at        | target: a pattern of                    | kinds                                            |
 |-----------|-----------------------------------------|--------------------------------------------------|
 | op        | aten names: addmm, masked_scatter       | as module, but slower; keyword: `argument` is `value` |
-| module    | module names: encoder.layers.1.conv     | corruptions (of the output, or of one argument), events, slower |
+| module    | module names: encoder.layers.1.conv     | corruptions (of output or argument), events, slower |
 | weight    | parameters and buffers                  | corruptions                                      |
 | attribute | module names; `attribute` names what    | set, multiply, activation                        |
 | cache     | layer numbers of the key-value cache    | stale                                            |

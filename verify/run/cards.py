@@ -9,6 +9,7 @@ import msgspec
 
 from env import elsewhere
 from env.errors import RecordError
+from env.hccl_test import SUCCESS, UNCHECKED
 from env.language import Message, _, joined
 from verify.run.departure import layer_of
 from verify.run.records import Evidence, read_evidence
@@ -38,6 +39,37 @@ class LinkRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     exact: bool
 
 
+class HcclRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All-reduces of one size by the vendor's hccl_test, in bus bandwidth as ours, and its word on the sums."""
+
+    bytes: int
+    gb_s: float
+    word: str
+
+
+class HcclTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The vendor's own test of the links, where it was asked for; `unread` is why it says nothing."""
+
+    rows: list[HcclRow]
+    unread: str | None = None
+
+    @property
+    def problem(self) -> Message | None:
+        """A sum that the vendor's test calls wrong."""
+        wrong = [row for row in self.rows if row.word not in (SUCCESS, UNCHECKED)]
+        return _("hccl_test: wrong sums at {bytes} bytes", bytes=wrong[0].bytes) if wrong else None
+
+    @property
+    def remark(self) -> Message | None:
+        """What it did not check, which is none of what passed."""
+        if self.unread is not None:
+            return _("hccl_test not read: {reason}", reason=self.unread)
+        unchecked = sum(row.word == UNCHECKED for row in self.rows)
+        if not unchecked:
+            return None
+        return _("hccl_test did not check {count} of {n} sums", count=unchecked, n=len(self.rows))
+
+
 class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What links.json holds: the cards joined once. `problem` is why they are not proven, where they are not."""
 
@@ -46,6 +78,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows: list[LinkRow]
     problem: str | None
     skipped: str | None = None
+    hccl_test: HcclTest | None = None
 
 
 def read_links(folder: Path) -> Links | None:
@@ -98,6 +131,10 @@ def machine(folder: Path, cards: Cards) -> tuple[Word, str]:
     if links is not None and links.problem is not None:
         words.append(Word.FAILED if links.rows else Word.INCOMPLETE)
         others.append(_("links: {problem}", problem=links.problem))
+    if links is not None and links.hccl_test is not None:
+        if links.hccl_test.problem:
+            words.append(Word.FAILED)
+        others += filter(None, [links.hccl_test.problem, links.hccl_test.remark])
     whole = joined(remarked(line, list(weaker.values())), *others)
     return min(words, key=list(Word).index, default=Word.NOT_VERIFIED), whole
 

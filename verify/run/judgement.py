@@ -6,7 +6,7 @@ Neither torch nor numpy is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -14,6 +14,7 @@ from env.device_name import DeviceName
 from env.language import Message, _
 from env.versions import parse, public
 from model.gelu import Gelu
+from verify.reference.figures import CopyFigures
 from verify.reference.limits import Limits, beyond, judge
 from verify.run.figures.card import CardFigures
 from verify.run.figures.components import (
@@ -28,6 +29,7 @@ from verify.run.figures.frontend import FrontendFigures
 from verify.run.figures.host import DeviceFigures, GeluFigures, MachineFigures, OperationFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
 from verify.run.figures.weights import WeightsFigures
 
@@ -339,6 +341,30 @@ def of_soak(figures: SoakFigures) -> list[Message]:
             point=first.first if first else "",
         ),
     ]
+
+
+def of_copies(rows: Iterable[CopyFigures]) -> list[Message]:
+    """Copies between host and device that did not arrive whole."""
+    return [
+        _(
+            "bytes changed while {bytes} were copied ({direction}, {memory})",
+            bytes=row.bytes,
+            direction=row.direction,
+            memory=row.memory or _("on the device"),
+        )
+        for row in rows
+        if not row.exact
+    ]
+
+
+def of_stress(figures: StressFigures) -> list[Message]:
+    """Wrong bits under stress, a voltage that was not restored, and errors of the card's memory meanwhile."""
+    problems = of_card(figures.card)
+    if figures.result == "faulty":
+        problems.append(_("the vendor's test found the card computing wrong (code {code})", code=figures.code))
+    if figures.result == "voltage":
+        problems.append(_("the card's voltage was not restored after the vendor's test: reboot before it is used"))
+    return problems
 
 
 def of_card(figures: CardFigures | None) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Check:
     function: str = ""  # "module:name", of a check that is not in verify/checks
     passes: int = 0  # of the reference over the run's inputs, which the check makes where none are kept
     clip_positions: int = 0  # the same over the bundled clips, in positions
+    option: str = ""  # what asks for it, as the context has it; without that no level runs it
 
     @property
     def where(self) -> str:
@@ -61,8 +63,9 @@ class Check:
 # In the order they run. The first model check of a process pays for the imports (10-14 s) and the load, and `parity`,
 # the first that needs them, for making reference values.
 # Not essential: `machine` (the host), `frontend` (on the CPU, the same for every device), `benchmark` and `soak` (how
-# fast, how long), `configurations` (lengths, batches and caches beside the run's own). All others together decide
-# whether the run's own work is computed rightly.
+# fast, how long), `configurations` (lengths, batches and caches beside the run's own), `vendor` and `stress` (what
+# the maker's own tools say of the card, on request). All others together decide whether the run's own work is computed
+# rightly.
 CHECKS: tuple[Check, ...] = (
     Check("machine", 1, 60),
     Check("packages", 1, 60, essential=True),
@@ -84,13 +87,15 @@ CHECKS: tuple[Check, ...] = (
     Check("benchmark", 2, 120, 1800),
     Check("repeatability", 2, 400, 1800, essential=True),
     Check("speech", 2, 180, 3600, essential=True, clip_positions=CLIP_POSITIONS),
+    Check("vendor", 3, 3600, option="vendor_diagnosis"),
     Check("soak", 4, 600, for_minutes=True),
+    Check("stress", 4, 1800, option="stress_detect"),
 )
 
 
-def planned(level: int) -> tuple[Check, ...]:
-    """The checks that `level` requires, in order."""
-    return tuple(check for check in CHECKS if check.level <= level)
+def planned(level: int, options: Collection[str] = ()) -> tuple[Check, ...]:
+    """The checks that `level` requires, in order, with those that one of `options` asks for."""
+    return tuple(check for check in CHECKS if check.level <= level and (not check.option or check.option in options))
 
 
 def full_size(model_dir: str, level: int) -> bool:

@@ -25,6 +25,7 @@ from env import ending, npu_emulator
 from env.arguments import Parser
 from env.errors import BundleError, CheckpointError, UsageError
 from env.language import Message, _
+from model import startup
 from model.device import Device
 from verify.reference import progress
 from verify.run.context import Context
@@ -51,7 +52,8 @@ def run_check(where: str, session: Verification) -> tuple[Outcome, bool]:
     """
     module, _colon, name = where.partition(":")
     try:
-        check: Callable[[Verification], Outcome] = getattr(importlib.import_module(module), name)
+        with startup.importing(startup.TORCH):  # a check's own modules are small beside it
+            check: Callable[[Verification], Outcome] = getattr(importlib.import_module(module), name)
         return check(session), False
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)

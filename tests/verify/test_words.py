@@ -182,6 +182,12 @@ def test_a_text_may_differ_after_a_tie_and_for_no_other_reason(one: WordsRow, pr
     assert spoken.of_words(figures(row(clip="ja.flac"), one)) == problems
 
 
+def test_what_is_another_text_is_told_before_scores_that_are_off() -> None:
+    noisy = row(rel_l2=[0.5, 0.5, 0.5])
+    wrong = row(clip="ja.flac", same=1, first_difference=other(0.6))
+    assert [text[:7] for text in spoken.of_words(figures(noisy, wrong))] == ["ja.flac", "en.flac"]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -232,7 +238,7 @@ def test_who_waits_is_told_which_text_is_made() -> None:
 @pytest.mark.parametrize(
     ("name", "full", "parameters", "positions", "limit"),
     [
-        ("speech", False, 4_000_000, 32, 180),
+        ("speech", False, 4_000_000, 32, 300),
         ("speech", True, 70_000_000, 32, 3600 + 70e6 * 0.35 / 2.3e9 * plan.CLIP_POSITIONS),
         ("speech", True, 2_300_000_000, 32, 3600 + 0.35 * plan.CLIP_POSITIONS),
         ("parity", True, 2_300_000_000, 1500, 3600 + 0.35 * plan.PASSES * 1500),

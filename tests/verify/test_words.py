@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +18,19 @@ from env.errors import ReferenceFileError
 from env.language import Message
 from env.stack import ROOT, load_stack
 from model import clips
+from tests.verify.report_runs import DATA
 from verify.checks import words as check
 from verify.reference import file, words, words_file, words_make
 from verify.reference.figures import Bound, ReferenceFigures
 from verify.reference.progress import WordsProgress
 from verify.reference.values import Expected
 from verify.reference.words import Spoken, Words, WordsDescription
+from verify.report import __main__ as report
 from verify.run import plan, spoken
 from verify.run.context import Context
 from verify.run.figures.tokens import ChoiceFigures, ForcedRunFigures
 from verify.run.figures.words import WordsFigures, WordsRow
+from verify.run.records import read_evidence
 from verify.run.verification import Verification
 
 CLIPS = ("en.flac", "ja.flac")
@@ -182,6 +186,12 @@ def test_a_text_may_differ_after_a_tie_and_for_no_other_reason(one: WordsRow, pr
     assert spoken.of_words(figures(row(clip="ja.flac"), one)) == problems
 
 
+def test_what_is_another_text_is_told_before_scores_that_are_off() -> None:
+    noisy = row(rel_l2=[0.5, 0.5, 0.5])
+    wrong = row(clip="ja.flac", same=1, first_difference=other(0.6))
+    assert [text[:7] for text in spoken.of_words(figures(noisy, wrong))] == ["ja.flac", "en.flac"]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -232,7 +242,7 @@ def test_who_waits_is_told_which_text_is_made() -> None:
 @pytest.mark.parametrize(
     ("name", "full", "parameters", "positions", "limit"),
     [
-        ("speech", False, 4_000_000, 32, 180),
+        ("speech", False, 4_000_000, 32, 300),
         ("speech", True, 70_000_000, 32, 3600 + 70e6 * 0.35 / 2.3e9 * plan.CLIP_POSITIONS),
         ("speech", True, 2_300_000_000, 32, 3600 + 0.35 * plan.CLIP_POSITIONS),
         ("parity", True, 2_300_000_000, 1500, 3600 + 0.35 * plan.PASSES * 1500),
@@ -287,3 +297,20 @@ def test_the_trained_stand_in_without_its_scores_is_held_to_its_own_texts(
     assert "(a tie below" in wrong[0]
     assert "instead of" in wrong[0]
     assert len(list((tmp_path / "kept").glob("*-words-*"))) == 1
+
+
+def test_the_documents_say_what_is_held_against_what(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DATA / "npu-verified", tmp_path / "run"))
+    path = folder / "records" / "speech.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    tie = row(clip="ja.flac", text="one ten", same=1, first_difference=other(0.4))
+    record["data"]["words"] = figures(row(), tie).as_json()
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert not read_evidence(folder).damaged
+    assert report.main(["--run", str(folder)]) == 0
+    evidence = (folder / "evidence.en.md").read_text(encoding="utf-8")
+    assert "reported, not judged. What is judged is the next table." in evidence
+    assert "| ja.flac | en | one ten | one two | 1 / 3 | 0.4 / 0.5 | 3 / 0 / 0 | 2.0e-03 |" in evidence
+    assert "Of the words of the CPU's texts 25.0 % are others on the device" in evidence
+    brief = (folder / "report.en.md").read_text(encoding="utf-8")
+    assert "1 of 2 the same, 25.0 % of the words others" in brief

@@ -86,7 +86,7 @@ CHECKS: tuple[Check, ...] = (
     Check("configurations", 2, 240, 600),
     Check("benchmark", 2, 120, 1800),
     Check("repeatability", 2, 400, 1800, essential=True),
-    Check("speech", 2, 180, 3600, essential=True, clip_positions=CLIP_POSITIONS),
+    Check("speech", 2, 300, 3600, essential=True, clip_positions=CLIP_POSITIONS),
     Check("vendor", 3, 3600, option="vendor_diagnosis"),
     Check("soak", 4, 600, for_minutes=True),
     Check("stress", 4, 1800, option="stress_detect"),

@@ -71,10 +71,10 @@ def judge(figures: SpeechFigures) -> list[Message]:
 
 
 def of_words(figures: WordsFigures) -> list[Message]:
-    """Every clip whose text or scores are not the reference's, as far as arithmetic decides them."""
+    """Every clip whose text or scores are not the reference's, as far as arithmetic decides them; other texts first."""
     return [
         _("{clip}: {problem}", clip=row.clip, problem=problem)
-        for row in figures.rows
+        for row in sorted(figures.rows, key=lambda row: row.explained)
         for problem in row.problems(figures.expected.rel_l2)
     ]
 

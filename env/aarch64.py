@@ -23,7 +23,7 @@ from env.runner import Runner, run
 from env.stack import ROOT, this_machine
 
 SUITE = "bookworm"  # of Python 3.11, which requirements/stack.toml supports
-PACKAGES = "python3,python3-venv,ca-certificates"  # beside those that Debian calls required
+PACKAGES = "python3,python3-venv,ca-certificates,libgomp1"  # beside those that Debian calls required
 QEMU = "qemu-aarch64-static"  # the static build: nothing of this machine's libraries is there inside the tree
 TOOLS = {  # and Debian's package of each
     QEMU: "qemu-user-static",

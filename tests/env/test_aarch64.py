@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from env import aarch64, stack
+from env import aarch64, stack, system_libraries
 from env.aarch64 import NOX, QEMU, TOOLS, Machine, lacking, steps
 from env.audit.pairing_query import read_stack
 from env.digest import file_sha256
@@ -247,6 +247,28 @@ def test_an_architecture_may_be_spelled_as_docker_does(
     assert read_stack([f"arch={name}"]) == {"arch": as_wheels_have_it}
     if as_wheels_have_it in stack.MACHINES:
         assert make_parser().parse_args(["--arch", name]).arch == as_wheels_have_it
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "refused"),
+    [("aarch64", False, True), ("arm64", False, True), ("aarch64", True, False), ("x86_64", False, False)],
+)
+def test_setup_stops_before_any_download_where_torchaudio_could_not_be_imported(
+    name: str, here: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(library: str) -> None:
+        if not here:
+            raise OSError(f"{library}: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(platform, "machine", lambda: name)
+    if not refused:
+        return system_libraries.require(load)
+    with pytest.raises(
+        HostError, match=r"libgomp\.so\.1 is not on this system, and torchaudio needs it on aarch64"
+    ) as error:
+        system_libraries.require(load)
+    assert error.value.next == "sudo apt-get install libgomp1, or sudo dnf install libgomp"
+    return None
 
 
 OTHERS = [environment_name(profile, name) for name in load_stack().others for profile in load_stack().profiles]

@@ -90,7 +90,9 @@ class Option:
 
     def to_argv(self, value: object) -> list[str]:
         """What to type for a value; nothing for the default."""
-        return [] if value == self.settings.get("default") else [self.flag, str(value)]
+        if value == self.settings.get("default"):
+            return []
+        return [self.flag] if self.settings.get("action") == "store_true" else [self.flag, str(value)]
 
 
 DEVICE = Option(
@@ -152,6 +154,14 @@ MODEL_DIR = Option(
     {"metavar": "DIR", "type": place},
 )
 DTYPE = Option("--dtype", _("auto is the checkpoint's own"), {"choices": (AUTO, *DTYPES), "default": AUTO})
+DEVICE_MAP = Option(
+    "--device-map",
+    _(
+        "auto: one model split over the visible cards, or those that --device names; what they cannot hold stays in "
+        "the host's memory (default: one card holds it)"
+    ),
+    {"choices": (AUTO,)},
+)
 SEED = Option(
     "--seed",
     _("of the inputs, and of synthetic:tiny"),
@@ -174,10 +184,31 @@ JSON = Option("--json", _("write every figure here too"), {"metavar": "FILE", "t
 
 CHECK = Option("--check", _("run only this check (repeatable)"), {"metavar": "NAME", "action": "append", "default": []})
 LEVEL = Option("--level", _("1 readiness, 2 function, 3 full, 4 soak"), {"type": int, "choices": LEVELS, "default": 2})
+ROUNDS = Option(
+    "--rounds",
+    _("timed calls of each component (a median needs 11, p90 64, p99 662)"),
+    {"metavar": "N", "type": at_least(1), "default": 11},
+)
 MINUTES = Option("--minutes", _("how long level 4 repeats itself"), {"type": float, "default": 10.0})
 GATE = Option(
     "--gate",
     _("fail where a time is beyond the reference of its chip (default: a caveat of the verdict)"),
+    {"action": "store_true", "default": False},
+)
+STRESS_DETECT = Option(
+    "--stress-detect",
+    _(
+        "at level 4 run the vendor's own test for silent errors too (torch_npu.npu.stress_detect): it changes the "
+        "card's voltage meanwhile, wants 10 GiB of its memory, and no other job on the machine"
+    ),
+    {"action": "store_true", "default": False},
+)
+VENDOR_DIAGNOSIS = Option(
+    "--vendor-diagnosis",
+    _(
+        "from level 3 on run the vendor's own tools too, where they are installed (ascend-dmi of one card, hccl_test "
+        "of several): they disturb every other job on the cards"
+    ),
     {"action": "store_true", "default": False},
 )
 REFERENCE = Option(
@@ -185,7 +216,22 @@ REFERENCE = Option(
     _("reference values made elsewhere (default: made here once and kept)"),
     {"metavar": "FILE", "type": place},
 )
-VERIFY = (LEVEL, MODEL_DIR, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, MINUTES, REFERENCE, GATE, CHECK)
+OPT_IN = (STRESS_DETECT, VENDOR_DIAGNOSIS)  # each asks for a check that no level runs by itself
+VERIFY = (
+    LEVEL,
+    MODEL_DIR,
+    DTYPE,
+    DEVICE_MAP,
+    SEED,
+    SEQ_LEN,
+    BATCH_SIZE,
+    ROUNDS,
+    MINUTES,
+    REFERENCE,
+    GATE,
+    *OPT_IN,
+    CHECK,
+)
 
 OUTPUT = Option("--output", _("where the documents go (default: the run's folder)"), {"metavar": "DIR", "type": place})
 STRICT = Option("--strict", _("exit with the verdict's code"), {"action": "store_true"})

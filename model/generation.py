@@ -90,10 +90,15 @@ def uncached_logits(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> tor
         return loaded.forward(forced)[:, inputs.positions - 1 :].cpu()
 
 
+def end_tokens(model: Any) -> list[int]:
+    """The tokens that end a text."""
+    end = model.generation_config.eos_token_id
+    return [end] if isinstance(end, int) else list(end or [])
+
+
 def never_chosen(model: Any) -> list[int]:
     """The tokens that `generate` here never takes: what ends a decoding, and the audio token."""
-    end = model.generation_config.eos_token_id
-    return [*([end] if isinstance(end, int) else end or []), model.config.audio_token_id]
+    return [*end_tokens(model), model.config.audio_token_id]
 
 
 def choosable(model: Any, logits: torch.Tensor) -> torch.Tensor:

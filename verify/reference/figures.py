@@ -116,6 +116,20 @@ class OperatorFigures(Figures, frozen=True, kw_only=True):
     departs: bool
 
 
+class CopyFigures(Figures, frozen=True, kw_only=True):
+    """Copies of one size in one direction: bytes over the median and over the shortest time of `n`, and whether all of
+    them arrived.
+    """
+
+    direction: Literal["h2d", "d2h", "d2d"]  # host to device, device to host, on the device
+    memory: Literal["pinned", "pageable"] | None  # of the host's side
+    bytes: Positive
+    n: Positive
+    gb_s: Size
+    best_gb_s: Size
+    exact: bool
+
+
 class ReferenceFigures(Figures, frozen=True, kw_only=True):
     """What a run was compared with."""
 

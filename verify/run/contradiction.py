@@ -20,7 +20,7 @@ from env.language import _
 from env.toml import load_toml
 from verify.reference import bounds
 from verify.reference.figures import Figures, PointFigures
-from verify.run import derived, judgement, spoken
+from verify.run import derived, judgement, spoken, vendor
 from verify.run.figures.benchmark import BenchmarkFigures
 from verify.run.figures.components import DeterminismFigures, ParityFigures, ShapesFigures, SpliceFigures
 from verify.run.figures.configurations import ConfigurationsFigures
@@ -30,7 +30,9 @@ from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigur
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
 from verify.run.figures.speech import SpeechFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import ForcedRunFigures, FreeRunFigures, GenerateFigures, TokensFigures
+from verify.run.figures.vendor import VendorFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
 # What judging raises on figures of the right types that no check writes: a limit of no measure, a step that is no step.
@@ -244,12 +246,25 @@ def _soak(figures: SoakFigures, around: Around) -> Iterator[str]:
         yield _("{differing} of {runs} runs differ", differing=len(figures.listed), runs=figures.rounds)
 
 
+def _vendor(figures: VendorFigures, around: Around) -> Iterator[str]:
+    yield from vendor.of_vendor(figures)
+    if not figures.rates and not vendor.vendor_passed(figures):
+        yield _("the vendor's tools tested nothing")
+
+
+def _stress(figures: StressFigures, around: Around) -> Iterator[str]:
+    yield from judgement.of_stress(figures)
+    if figures.code:
+        yield _("the vendor's test found the card computing wrong (code {code})", code=figures.code)
+
+
 def _speech(figures: SpeechFigures, around: Around) -> Iterator[str]:
-    yield from spoken.problems(figures, around.dtype)
+    yield from spoken.problems(figures, around.dtype, around.arithmetic)
 
 
 def _benchmark(figures: BenchmarkFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_card(figures.card)
+    yield from judgement.of_copies(figures.copies)
 
 
 JUDGES: Mapping[str, Judge] = {
@@ -273,5 +288,7 @@ JUDGES: Mapping[str, Judge] = {
     "repeatability": _repeatability,
     "speech": _speech,
     "soak": _soak,
+    "vendor": _vendor,
+    "stress": _stress,
     "benchmark": _benchmark,
 }

@@ -33,6 +33,7 @@ RECORDS = "records"  # the folder of a run that holds its records
 RUN_FILE = "run.json"
 MOST_RECORDS = 256  # of a run; it has one for each check, and there are 20
 DOCTOR = "doctor"  # the known failures in a record's log, beside the check's own figures
+DOING = "doing"  # the key of a worker's line that is no answer yet
 
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|\+00:00)$")]  # UTC, whole seconds
 Level = Annotated[int, Meta(ge=1, le=4)]
@@ -133,6 +134,7 @@ LATER = (
     "cpu_fallback",
     "worker",
     "card",
+    "device_map",
 )  # of a record, written where there is something: earlier versions had none
 
 
@@ -152,6 +154,7 @@ class Run:
     ]  # check names, in order
     command: Name  # the command that repeats the run
     project: Mapping[str, str | None]  # version and git commit of the bundle
+    device_map: str | None = None  # the option: "auto" splits one model over several cards
     schema: Literal[1] = SCHEMA
 
 
@@ -224,7 +227,8 @@ class Evidence:
 
 
 def write_run(folder: Path, run: Run) -> None:
-    write_json(folder / RUN_FILE, msgspec.to_builtins(run))
+    value = msgspec.to_builtins(run)
+    write_json(folder / RUN_FILE, {name: each for name, each in value.items() if each is not None or name not in LATER})
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -40,7 +40,9 @@ def problems(config: Mapping[str, Any]) -> Iterator[Message]:
     """Every field that is no number that its place can hold; one that is left out is the library's own."""
     for section, names in NUMBERS.items():
         part = config.get(section) if section else config
-        for name in names if isinstance(part, Mapping) else ():
+        if not isinstance(part, Mapping):
+            continue  # what is wrong with a whole section is told elsewhere
+        for name in names:
             value = part.get(name)
             if value is not None and not _is_number(value, above_zero=name in ABOVE_ZERO):
                 field = f"{section}.{name}".removeprefix(".")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 PROMPT_FILES = "chat_template.jinja, tokenizer.json, preprocessor_config.json"
 PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
+LOADING = (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError)  # of a processor, told by its own
+LONGEST_PROMPT = 1 << 23  # characters; the longest list of keywords has half as many
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
 Ended = Literal["eos", "loop", "limit"]  # by the model itself, in a repetition loop, or at the limit of new tokens
 LOOP_CHECK_STEPS = 8  # tokens come to the host this often: on a device each look waits for it
@@ -121,9 +123,10 @@ def load_processor(checkpoint: Checkpoint) -> Any:
         )
     components.quiet()
     try:
-        processor = gate.load_processor(checkpoint.folder)
+        with library.own_errors(checkpoint.folder, _("loading the processor"), PROMPT_FILES, but=LOADING):
+            processor = gate.load_processor(checkpoint.folder)
         template = processor.tokenizer.chat_template or processor.chat_template
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
+    except LOADING as error:
         detail = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CheckpointError(
             _("{folder}: its processor cannot be loaded: {detail}", folder=checkpoint.folder, detail=detail),
@@ -145,6 +148,8 @@ def prompt_text(processor: Any, prompt: Prompt) -> str:
     text = processor.tokenizer.apply_chat_template(
         turns, chat_template=template, tokenize=False, add_generation_prompt=True
     )
+    if len(text) > LONGEST_PROMPT:
+        raise ValueError(f"the template makes {len(text)} characters of a prompt of {len(prompt.content)}")
     return str(text)
 
 
@@ -267,7 +272,7 @@ class Transcriber:
         for index, row in enumerate(rows):
             embeddings[index, longest - row.shape[1] :] = row[0]
             mask[index, longest - row.shape[1] :] = 1
-        with library.own_errors(self.loaded.checkpoint.folder, _("decoding"), library.GENERATION_FILE):
+        with library.own_errors(self.loaded.checkpoint.folder, _("decoding"), gate.GENERATION_FILE):
             output: torch.Tensor = self.loaded.model.generate(
                 inputs_embeds=embeddings,
                 attention_mask=mask,

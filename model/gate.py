@@ -28,6 +28,16 @@ WEIGHTS_SUFFIX = ".safetensors"
 # input is answered with y (generation/utils.py, GENERATION_MODES_MAPPING and resolve_trust_remote_code).
 CODE_KEYS = ("auto_map", "custom_generate", "custom_pipelines")
 HUB_DECODING_KEYS = ("penalty_alpha", "dola_layers", "num_beam_groups", "constraints", "force_words_ids")
+# Ways of decoding that take a second model, another library or the prompt's tokens, which a prompt of speech has not.
+OTHER_DECODING_KEYS = (
+    "guidance_scale",
+    "cache_implementation",
+    "prompt_lookup_num_tokens",
+    "assistant_early_exit",
+    "stop_strings",
+    "watermarking_config",
+)
+GENERATION_FILE = "generation_config.json"
 # Keys by which a JSON file sends the library to other files than the ones that are looked at here: to other weights
 # (modeling_utils.py, transformers_explicit_filename), another config.json (configuration_utils.py, get_config_dict),
 # another tokenizer.json (tokenization_utils_base.py: what tokenizer_config.json names comes before what lies in the
@@ -186,6 +196,10 @@ def _code_keys(path: Path) -> list[Message]:
         return [_("{name} is not read: {reason}", name=path.name, reason=why)]  # the library would read it
     except (OSError, ValueError):
         return []  # what cannot be read is told by whoever needs it; the library reads it the same way
+    if path.name == GENERATION_FILE and isinstance(value, dict):
+        other = [key for key in OTHER_DECODING_KEYS if value.get(key) not in (None, 1)]
+        if other:
+            return [_("{name}: {key} asks for a decoding that is not run here", name=path.name, key=other[0])]
     return [
         _("{name}: {key} names other files than the folder's own", name=path.name, key=key)
         if key in ELSEWHERE_KEYS

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from env.language import _
-from model import library
+from model import gate, library
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 
@@ -57,7 +57,7 @@ def generate(
     device = loaded.device
     ids = loaded.on_device(inputs.input_ids)
     with runtime_errors(device, _("generating")), torch.inference_mode():
-        with library.own_errors(loaded.checkpoint.folder, _("decoding"), library.GENERATION_FILE):
+        with library.own_errors(loaded.checkpoint.folder, _("decoding"), gate.GENERATION_FILE):
             output = loaded.model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),

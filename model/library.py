@@ -16,28 +16,28 @@ from pathlib import Path
 from env.errors import BundleError, CheckpointError, report_error
 from env.language import Message, _
 
-GENERATION_FILE = "generation_config.json"
 # What a library in Rust gives up with; no Exception. tokenizers does on a regular expression that takes too many steps.
 PANIC = "PanicException"
 PATIENCE_S = 60.0  # of a prompt, which takes milliseconds
 
 
 @contextmanager
-def own_errors(folder: Path, doing: Message, files: str) -> Iterator[None]:
-    """What the library raises of a checkpoint's `files` while `doing` something, as an error that names them.
+def own_errors(folder: Path, doing: Message, files: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What the library raises of a checkpoint's `files` while `doing` something, as an error that names them; what is
+    in `but` is left to the caller.
 
     Raises:
         CheckpointError: for whatever is no error of the bundle's own, of memory or of a device's runtime.
     """
-    from jinja2 import TemplateError
-
     try:
         yield
-    except (BundleError, RuntimeError) as error:
+    except (BundleError, RuntimeError, MemoryError) as error:
         if not isinstance(error, RecursionError):
             raise
         raise _asked(folder, doing, files, error) from error
-    except (TemplateError, AttributeError, ImportError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except but:
+        raise
+    except Exception as error:
         raise _asked(folder, doing, files, error) from error
     except BaseException as error:
         if type(error).__name__ != PANIC:

@@ -81,6 +81,12 @@ POISONS = {
     "forced words": (
         lambda f: change(f, "generation_config.json", force_words_ids=[[5]]),
         "generation_config.json: force_words_ids"),
+    "guidance": (
+        lambda f: change(f, "generation_config.json", guidance_scale=3.0),
+        "generation_config.json: guidance_scale asks for a decoding that is not run here"),
+    "a cache of another library": (
+        lambda f: change(f, "generation_config.json", cache_implementation="quantized"),
+        "generation_config.json: cache_implementation asks for a decoding"),
     "other weights": (
         lambda f: change(f, "config.json", transformers_weights="../x.safetensors"),
         "config.json: transformers_weights names other files"),

@@ -7,7 +7,7 @@ from a run's files is the noise itself: it takes the weights. 0.1.0 recorded non
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import UNSET, UnsetType
@@ -67,7 +67,13 @@ def of_pass(figures: PassFigures, mode: str, around: Around) -> Iterator[Message
 def _of_stack(stack: StackFigures, points: int, mode: str, around: Around) -> Iterator[Message]:
     """Of a stack the kinds are not kept: its bounds are held to the largest factor of any."""
     noises = stack.noise
-    lists = [stack.names, stack.rel_l2, stack.expected, stack.excess, *([] if noises is UNSET else [noises])]
+    lists: list[Sequence[Any]] = [
+        stack.names,
+        stack.rel_l2,
+        stack.expected,
+        stack.excess,
+        *([] if noises is UNSET else [noises]),
+    ]
     if {len(each) for each in lists} != {points}:
         yield _("{count} points, a list of another length", count=points)
         return

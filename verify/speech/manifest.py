@@ -45,7 +45,7 @@ NEXT: Mapping[str, Message] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One row of a manifest. `key` names it across machines: the path as written, its piece, the target language.
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from env.language import _
-from model import alignment, components, gate, tags
+from model import alignment, components, gate, library, tags
 from model.alignment import Word
 from model.audio import SAMPLE_RATE
 from model.checkpoint import Checkpoint
 from model.components import Loaded
 from model.device import runtime_errors
+from model.generation import end_tokens
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
 from model.signature import DecodingSignature
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from model.audio import Samples
 
+PROMPT_FILES = "chat_template.jinja, tokenizer.json, preprocessor_config.json"
 PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
 Ended = Literal["eos", "loop", "limit"]  # by the model itself, in a repetition loop, or at the limit of new tokens
@@ -81,6 +83,7 @@ class Decoded:
 
     `words` have their times, in seconds from the window's beginning, where they were asked for and could be aligned,
     or where the model wrote them; `turns` are the speakers' that it wrote. `text` has none of its tags.
+    `ids` are the tokens, the one that ended the text among them; none of the encoder alone.
     """
 
     text: str
@@ -89,6 +92,7 @@ class Decoded:
     ended: Ended = "eos"
     words: tuple[Word, ...] = ()
     turns: tuple[Turn, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 class Reader(Protocol):
@@ -210,9 +214,11 @@ class Transcriber:
         import torch
 
         loaded = self.loaded
-        inputs = self.processor(
-            prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
-        )
+        about = (loaded.checkpoint.folder, _("preparing the prompt"), PROMPT_FILES)
+        with library.patience(*about), library.own_errors(*about):
+            inputs = self.processor(
+                prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
+            )
         ids, features = loaded.on_device(inputs["input_ids"]), loaded.on_device(inputs["input_features"])
         encoded = components.encode(loaded.model, features)
         audio = components.project(loaded.model, encoded)
@@ -261,14 +267,15 @@ class Transcriber:
         for index, row in enumerate(rows):
             embeddings[index, longest - row.shape[1] :] = row[0]
             mask[index, longest - row.shape[1] :] = 1
-        output: torch.Tensor = self.loaded.model.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            max_new_tokens=max(budgets),
-            do_sample=False,
-            num_beams=self.decoding.num_beams,
-            stopping_criteria=_stops(budgets),
-        )
+        with library.own_errors(self.loaded.checkpoint.folder, _("decoding"), library.GENERATION_FILE):
+            output: torch.Tensor = self.loaded.model.generate(
+                inputs_embeds=embeddings,
+                attention_mask=mask,
+                max_new_tokens=max(budgets),
+                do_sample=False,
+                num_beams=self.decoding.num_beams,
+                stopping_criteria=_stops(budgets),
+            )
         return output
 
     def _decoded(self, row: Sequence[int], embedded: _Embedded) -> Decoded:
@@ -283,20 +290,19 @@ class Transcriber:
 
     def _text(self, row: Sequence[int]) -> Decoded:
         """The text of one row of new tokens: up to the model's end token or, where it was stopped, up to padding."""
-        config = self.loaded.model.generation_config
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        length = next((at for at, token in enumerate(row) if token in (*ends, config.pad_token_id)), len(row))
+        ends, padding = end_tokens(self.loaded.model), self.loaded.model.generation_config.pad_token_id
+        length = next((at for at, token in enumerate(row) if token in (*ends, padding)), len(row))
         tokens = list(row[:length])
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         if length < len(row) and row[length] in ends:
-            return Decoded(text, length)
+            return Decoded(text, length, ids=(*tokens, row[length]))
         loop = find_loop(tokens)
         if loop is None:
             note = _("stopped at {tokens} new tokens, before the model's end of text", tokens=length)
-            return Decoded(text, length, (note,), "limit")
+            return Decoded(text, length, (note,), "limit", ids=tuple(tokens))
         phrase = self.processor.tokenizer.decode(tokens[-loop.motif :], skip_special_tokens=True).strip()
         note = _("repetition loop: {phrase} {cycles} times, stopped", phrase=repr(phrase), cycles=loop.cycles)
-        return Decoded(text, length, (note,), "loop")
+        return Decoded(text, length, (note,), "loop", ids=tuple(tokens))
 
 
 def _log_probabilities(loaded: Loaded, encoded: torch.Tensor) -> alignment.LogProbabilities:

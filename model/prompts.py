@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def _codes() -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=4096)
 def language_code(text: str) -> str:
     """The ISO 639-1 code of a language as people write it: "en-US", "English", "ja_JP", "deu".
 

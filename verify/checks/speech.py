@@ -7,7 +7,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from env import elsewhere
 from env.errors import InputError, RecordError
@@ -17,6 +17,8 @@ from model import prompts
 from model.checkpoint import Checkpoint
 from model.decoding import PROCESSOR_FILES, Decoding
 from model.signature import Signature
+from verify.checks.words import measure
+from verify.reference import words
 from verify.run import spoken
 from verify.run.damage import convert
 from verify.run.figures.speech import (
@@ -36,7 +38,7 @@ from verify.speech.transcripts import Line, Transcripts
 CLIPS = ROOT / "model" / "data" / "clips"
 MANIFEST = "manifest.jsonl"
 REFERENCE = "reference.jsonl"  # eval.py's transcripts of MANIFEST on a CPU in float32
-HELD_OUT_SCORES = "scores.json"  # in the checkpoint's folder, written when it was trained
+HELD_OUT_SCORES = words.KNOWN_SCORES
 BATCH = 8
 # The texts are numbers in words, written as the clips' references are: whatever differs is an error.
 NORMALISER = "none"
@@ -45,7 +47,8 @@ NORMALISER_FOREIGN = "whisper"  # of weights that were not trained on these: the
 
 def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     """Transcripts of the bundled clips, WER per language, BLEU of translations; no worse than the checkpoint is known
-    to be, and the texts of a CPU where they are known.
+    to be, and the texts of a CPU where they are known. Of weights without known scores, one clip a language is held
+    against the reference's texts (words.py).
     """
     checkpoint = session.checkpoint
     missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
@@ -75,6 +78,8 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
         },
         SpeechFigures,
     )
+    if words.needed(checkpoint):
+        figures = structs.replace(figures, words=measure(session))
     signature = Signature.from_json(made["signature"])
     if problems := spoken.judge(figures):
         return failed(problems, figures, signature)
@@ -165,11 +170,22 @@ def row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | N
 
 
 def _reason(figures: SpeechFigures) -> Message:
-    """The scores in one line. Of weights of which no scores are known they are not judged."""
+    """The scores in one line. Of weights of which no scores are known the texts are held against the reference's, and
+    the scores, against what is said in the clips, are not judged.
+    """
     summary = _summary(figures)
-    if figures.held_out is not None:
+    if figures.words is None:
         return summary
-    return _("reported, not judged (no scores of these weights are known): {summary}", summary=summary)
+    rows, distance = figures.words.rows, figures.words.distance
+    return _(
+        "{same} of {all} texts the reference's on the CPU ({ties} differ after a tie), {distance:.1f} % of its words "
+        "differ; against what is said, not judged: {summary}",
+        same=sum(row.text == row.cpu for row in rows),
+        all=len(rows),
+        ties=sum(row.text != row.cpu for row in rows),
+        distance=distance.words or 0.0,
+        summary=summary,
+    )
 
 
 def _summary(figures: SpeechFigures) -> Message:

@@ -137,7 +137,7 @@ class Project(Struct, frozen=True):
     commit: str | None
 
 
-class Campaign(Struct, frozen=True, forbid_unknown_fields=True):
+class Campaign(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Faults planted one at a time with what verify made of each, and runs without a fault; `summary` counts both."""
 
     schema: Literal[1]
@@ -150,6 +150,7 @@ class Campaign(Struct, frozen=True, forbid_unknown_fields=True):
     faults: tuple[FaultOutcome, ...]
     clean: tuple[CleanOutcome, ...]
     summary: Summary
+    chip: Annotated[str | None, described("the chip that was emulated; absent in files of earlier versions")] = None
 
 
 class _Head(Struct):

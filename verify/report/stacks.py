@@ -16,13 +16,22 @@ from env.errors import RecordError, VerificationFailedError, run_main
 from env.language import Message, _, translate, user_language
 from verify.run import plan
 from verify.run.records import Evidence, read_evidence
+from verify.run.text import one_line
 from verify.run.verdict import judge
+
+WIDEST = 60  # columns of a cell
 
 
 def stack_of(evidence: Evidence) -> str:
     """The stack that a run is of, "declared" where it is the declared one."""
     data = (evidence.setup or {}).get("data") or {}
-    return str(data.get("stack") or "declared")
+    return _shown(str(data.get("stack") or "declared"))
+
+
+def _shown(cell: str) -> str:
+    """A cell on one line: every row of a table is as wide as its widest."""
+    text = one_line(cell)
+    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 
 def packages_of(evidence: Evidence) -> Mapping[str, str]:
@@ -89,6 +98,7 @@ def differences(first: Evidence, other: Evidence) -> tuple[list[Message], bool]:
 
 
 def show(rows: Sequence[Sequence[str]]) -> None:
+    rows = [[_shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -112,3 +112,9 @@ def test_every_fault_of_the_library_is_tried() -> None:
     tried = [row["target"] for case in READ for row in case.faults if row["at"] == LIBRARY]
     assert sorted(tried) == sorted(library.FAULTS)
     assert len(tried) >= 10
+
+
+def test_one_card_of_several_is_wrong_in_some() -> None:
+    several = [case for case in READ if case.card is not None]
+    assert several
+    assert all(case.card in range(cases.CARDS) and case.on == "npu" and case.layer for case in several)

@@ -142,7 +142,7 @@ def test_kept_campaigns_fit_the_schema_and_are_written_as_they_were(path: Path) 
     value = json.loads(path.read_text(encoding="utf-8"))
     SCHEMA.validate(value)
     written = json.loads(msgspec.json.encode(parse(path.read_text(encoding="utf-8"))))
-    weights = {"measured": [], "weighted": None}  # which it was written before
+    weights: dict[str, Any] = {"measured": [], "weighted": None}  # which it was written before
     assert written == {**value, "summary": weights | value["summary"]}
 
 

@@ -29,12 +29,13 @@ from verify.run.records import RECORDS
 
 from . import cases, checkpoints, outcome
 from .cases import Case
-from .clean import DTYPES, CleanSeed
+from .clean import DTYPES, MODELS, CleanSeed
 from .spec import LIBRARY
 
 EFFECT_DTYPES = {"npu": ("float32", "bfloat16"), "cpu": (cases.CPU_DTYPE,)}  # in which a fault's effect is measured
 RUN_DTYPE = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoint's own, bfloat16
-# A run stops after the first phase in which something is seen. What names a layer is in the first.
+# A run stops after the first phase in which something is seen. What names a layer is in the first; of a fault of the
+# library, which names an equation, in a phase before: no reference is then computed by a wrong library.
 PHASES = (
     (
         "checkpoint",
@@ -52,8 +53,10 @@ PHASES = (
     ("determinism", "tokens", "configurations", "repeatability"),
     ("frontend", "benchmark", "speech"),
 )
+OF_LIBRARY = ("checkpoint", "device", "load", "definition")
 EVERY = tuple(check for phase in PHASES for check in phase)
-SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides
+SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides, and `definition`, once for each model
+DEFINITION = ("definition",)
 ONE_DTYPE = ("definition", "sharp", "configurations")  # which run in the same dtypes whatever --dtype says
 LIMIT_S, EVENT_LIMIT_S = 90.0, 10.0  # of a check, in place of the plan's: imports are no part of it here
 DEADLINE_S = 400.0  # of a whole run
@@ -229,7 +232,7 @@ class Runner:
             for dtype in DTYPES:
                 folder = self.folders.run(job) / dtype
                 shutil.rmtree(folder, ignore_errors=True)
-                again = ONE_DTYPE if rows else ()
+                again = ONE_DTYPE if rows else DEFINITION if job.seed > len(MODELS) else ()
                 request = self._request(folder) | {
                     "references": str(references),
                     "phases": [EVERY if job.full else [check for check in SEEDED if check not in again]],
@@ -300,7 +303,7 @@ class Runner:
             model_dir = checkpoints.damaged(case.damage, model_dir, place / model_dir.name)
         request = self._request(folder) | {
             "faults": case.faults,
-            "phases": PHASES,
+            "phases": phases(case),
             "report": case.sort != "number",
             "arguments": self._arguments(device(case.on), str(model_dir), RUN_DTYPE[case.on], stack.seed),
         }
@@ -317,6 +320,15 @@ class Runner:
         if case.sort == "number":
             request["effect"] = self._effect(case.on, device(case.on, case.card))
         return request
+
+
+def phases(case: Case) -> list[list[str]]:
+    """The checks of a case. What the emulated device does wrong cannot reach `definition`: it computes on the CPU."""
+    if any(row["at"] == LIBRARY for row in case.faults):
+        first, *others = PHASES
+        return [[*OF_LIBRARY], [check for check in first if check not in OF_LIBRARY], *map(list, others)]
+    beside = DEFINITION if case.on == "npu" else ()
+    return [[check for check in phase if check not in beside] for phase in PHASES]
 
 
 def _ran(answer: dict[str, Any], folder: Path, evidence: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from model.components import Loaded
 from verify.checks.definition import EQUATIONS
 from verify.faults import cases, checkpoints, clean, library
 from verify.faults.cases import Case
+from verify.faults.run import EVERY, phases
 from verify.faults.spec import BITS, EVENTS, LIBRARY, FaultError
 from verify.report import campaign
 
@@ -41,6 +42,15 @@ def test_each_class_of_measured_corruption_is_planted_and_no_family_is_in_two() 
     for family in families:
         assert sum(any(fnmatch.fnmatchcase(family, name) for name in row["families"]) for row in rows) <= 1, family
     assert sum(row["share"] for row in rows) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("case", READ, ids=lambda case: case.id)
+def test_a_case_goes_through_every_check_but_definition_of_an_emulated_device(case: Case) -> None:
+    planned = [check for phase in phases(case) for check in phase]
+    assert len(planned) == len(set(planned))
+    assert set(EVERY) - set(planned) == ({"definition"} if case.on == "npu" else set())
+    if any(row["at"] == LIBRARY for row in case.faults):
+        assert phases(case)[0][-1] == "definition"
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))

@@ -380,6 +380,12 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def page(session: nox.Session) -> None:
+    """The HTML pages in an installed Chrome or Chromium (CHROME_PATH, else PATH), as wide as a phone and a desk."""
+    call(session, development(session), "pytest", "tests/browser_pages.py", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff, types with mypy, and the Chinese catalogue for what is not translated."""
     python = development(session)

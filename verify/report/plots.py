@@ -207,6 +207,13 @@ def _box(x: float, to: float, y: float, high: float) -> str:
     return f"M{x:g} {y:g}H{to:g}v{high:g}H{x:g}z"
 
 
+def _in_gib(name: str, values: object) -> object:
+    """Bytes as GiB, which an axis has room for; anything else as it is."""
+    if not name.endswith("_bytes") or not isinstance(values, list):
+        return values
+    return [float(value) / 2**30 if usable(value) else None for value in values]
+
+
 OF_THE_CARD = ("temp_c", "mhz", "power_w")  # of a card's samples (verify/run/figures/card.py)
 
 
@@ -252,7 +259,7 @@ class Plots:
             for name in (series if isinstance(series, Mapping) else {})
             if name not in ("at_s", "time_s", "longest_s")
         ]
-        plots += [(name, course(at, pick(series, name))) for name in others]
+        plots += [(name, course(at, _in_gib(name, pick(series, name)))) for name in others]
         samples = self.facts.rows("soak", "card", "samples")
         asked = [sample.get("at_s") for sample in samples]
         plots += [(name, course(asked, [sample.get(name) for sample in samples])) for name in OF_THE_CARD]

@@ -363,20 +363,21 @@ def development(session: nox.Session) -> Path:
     return builder.VENVS / "dev" / "bin" / "python"
 
 
+TESTED_WITH = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # the models are tiny: threads only wait
+
+
 @nox.session(venv_backend="none", default=False)
 def tests(session: nox.Session) -> None:
     """Run the tests, a file at a time on every core; what follows `--` goes to pytest."""
     spread = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")  # each worker imports torch: 1 GB
-    environ = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # the models are tiny: threads only wait
-    call(session, development(session), "pytest", *spread, *session.posargs, env=environ)
+    call(session, development(session), "pytest", *spread, *session.posargs, env=TESTED_WITH)
 
 
 @nox.session(venv_backend="none", default=False)
 def fuzz(session: nox.Session) -> None:
     """Run the property tests on inputs that are drawn anew each time; the suite draws the same ones every time."""
-    environ = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "BUNDLE_HYPOTHESIS_PROFILE": "fuzz"}
-    spread = ("-n", str(os.cpu_count() or 1))
-    call(session, development(session), "pytest", *spread, *(session.posargs or ["tests/property"]), env=environ)
+    environ = TESTED_WITH | {"BUNDLE_HYPOTHESIS_PROFILE": "fuzz"}
+    call(session, development(session), "pytest", "-n", "auto", *(session.posargs or ["tests/property"]), env=environ)
 
 
 @nox.session(venv_backend="none", default=False)

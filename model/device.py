@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 REPORTED = ("torch", "torch-npu", "transformers", "numpy", "safetensors", "tokenizers")
 # Plain RuntimeErrors all of them: torch-npu's and the CPU's allocator, and what CANN says beside torch-npu's.
-OUT_OF_MEMORY = re.compile(
-    rf"out of memory|can't allocate memory|not enough memory|{npu.CANN_OUT_OF_MEMORY}", re.IGNORECASE
-)
+OUT_OF_MEMORY = re.compile(rf"(?i)out of memory|can't allocate memory|not enough memory|{npu.CANN_OUT_OF_MEMORY}")
 
 
 @dataclass(frozen=True)

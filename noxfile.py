@@ -73,7 +73,8 @@ interrupt_once(ENDING_S + 2)
 PROCESSES = contextlib.ExitStack()  # what ends with nox, by SIGKILL too
 atexit.register(PROCESSES.close)
 
-HOSTILE_READERS = 26  # of tests/property/test_hostile.py
+HOSTILE_READERS = 38  # of HOSTILE_TESTS
+HOSTILE_TESTS = ("tests/property/test_hostile.py", "tests/property/test_hostile_records.py")
 RUN_ID = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)  # of all sessions of this call
 # `nox -s emulated` shapes the device with --faults; the report's option of that name is left out there.
 EMULATED_JOB = {
@@ -221,6 +222,13 @@ def stacks(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def aarch64(session: nox.Session) -> None:
+    """Audit, setup and level 1 on aarch64, by user-mode emulation (needs qemu-user-static and debootstrap)."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, sys.executable, "env", "aarch64", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def faults(session: nox.Session) -> None:
     """Plant faults on the emulated NPU and on a CPU, and show which of them verify sees."""
     call(session, host(session), "verify.faults", *session.posargs)
@@ -306,7 +314,7 @@ def bench_hostile(session: nox.Session) -> None:
     except UsageError as error:
         session.error(translate(error.what))
     examples = {"BUNDLE_HOSTILE_EXAMPLES": str(options.n // HOSTILE_READERS)}
-    call(session, development(session), "pytest", "-q", "tests/property/test_hostile.py", env=examples)
+    call(session, development(session), "pytest", "-q", *HOSTILE_TESTS, env=examples)
 
 
 @nox.session(name="bench-kills", venv_backend="none", default=False)
@@ -326,6 +334,12 @@ def compare(session: nox.Session) -> None:
 def bench_pair(session: nox.Session) -> None:
     """Time two sides in turn, A B A B, and compare them: --a OPTIONS --b OPTIONS."""
     call(session, host(session), "verify.bench_pair", *session.posargs)
+
+
+@nox.session(name="bench-compare", venv_backend="none", default=False)
+def bench_compare(session: nox.Session) -> None:
+    """How often compare cries wolf over one program, and whether it sees a slow-down and a wrong layer."""
+    call(session, host(session), "verify.bench_compare", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -349,12 +363,27 @@ def development(session: nox.Session) -> Path:
     return builder.VENVS / "dev" / "bin" / "python"
 
 
+TESTED_WITH = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # the models are tiny: threads only wait
+
+
 @nox.session(venv_backend="none", default=False)
 def tests(session: nox.Session) -> None:
     """Run the tests, a file at a time on every core; what follows `--` goes to pytest."""
     spread = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")  # each worker imports torch: 1 GB
-    environ = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # the models are tiny: threads only wait
-    call(session, development(session), "pytest", *spread, *session.posargs, env=environ)
+    call(session, development(session), "pytest", *spread, *session.posargs, env=TESTED_WITH)
+
+
+@nox.session(venv_backend="none", default=False)
+def fuzz(session: nox.Session) -> None:
+    """Run the property tests on inputs that are drawn anew each time; the suite draws the same ones every time."""
+    environ = TESTED_WITH | {"BUNDLE_HYPOTHESIS_PROFILE": "fuzz"}
+    call(session, development(session), "pytest", "-n", "auto", *(session.posargs or ["tests/property"]), env=environ)
+
+
+@nox.session(venv_backend="none", default=False)
+def page(session: nox.Session) -> None:
+    """The HTML pages in an installed Chrome or Chromium (CHROME_PATH, else PATH), as wide as a phone and a desk."""
+    call(session, development(session), "pytest", "tests/browser_pages.py", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -10,6 +10,7 @@ import codecs
 import gzip
 import io
 import json
+import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("file", help=_('the log, plain or gzipped, a folder of logs (plog), or "-" for standard input'))
     parser.add_argument("--json", action="store_true", help=_("print id, line, cause and fix of each as JSON"))
     arguments = parser.parse_args(argv)
-    folder = arguments.file != "-" and Path(arguments.file).is_dir()
+    folder = arguments.file != "-" and os.path.isdir(arguments.file)  # noqa: PTH112 (False of what no file can be named)
     diagnoses, errors = _scan_folder(Path(arguments.file)) if folder else _scan_file(arguments.file)
     if arguments.json:
         print(json.dumps([diagnosis.as_dict() for diagnosis in diagnoses], ensure_ascii=False, indent=2))

@@ -81,7 +81,7 @@ def first_lines(
     search = _Search(signs)
     buffer, begin, lines = b"", 0, 0  # begin: what stands before it was looked at; lines: newlines before the buffer
     while True:
-        block = stream.read(BLOCK)
+        block = stream.read(BLOCK) or b""  # None: a file of the kernel's that has nothing to say yet
         if b"\\n" in block:  # a log inside JSON: its lines are one, its words whole
             block = block.replace(b"\\n", b"  ")
         buffer += _ANSI.sub(b"", block)

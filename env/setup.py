@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from env import builder, unlocked_pins, wheelhouse
+from env import builder, system_libraries, unlocked_pins, wheelhouse
 from env.arguments import Parser
 from env.atomic import write_json
 from env.device_name import DeviceName
@@ -179,6 +179,8 @@ def _look_at(host: Host, request: SetupRequest, profile: str) -> None:
     """
     from env.audit.preflight import preflight
 
+    if profile != "tools":  # which imports no torch
+        system_libraries.require()
     if profile in SERVICE:
         return
     torch_npu = None if request.substitute == NEAREST else request.substitute

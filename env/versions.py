@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, field
 from functools import total_ordering
 
-from packaging.version import InvalidVersion
 from packaging.version import Version as PythonVersion
 
 # Order of what may stand at one place of a version: T < alpha < beta < RC < nothing more < a word < a number.
@@ -115,7 +114,7 @@ def public(version: str) -> str:
     """A Python version without its local part (2.9.0.post1+gitee7ba04 -> 2.9.0.post1), or the text before "+"."""
     try:
         return PythonVersion(version).public
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number
         return version.partition("+")[0]
 
 
@@ -123,5 +122,5 @@ def base(version: str) -> str:
     """A Python version's release alone (2.9.0.post1+gitee7ba04 -> 2.9.0)."""
     try:
         return PythonVersion(version).base_version
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number
         return version.partition("+")[0]

@@ -18,7 +18,7 @@ from env import options
 from env.device_name import JOINED
 from env.errors import CheckpointError, DeviceError, UsageError
 from env.language import Message, _
-from model import device_map, gate, layout, rotary
+from model import device_map, gate, layout, rotary, startup
 from model.architecture import Architecture
 from model.cards import Cards
 from model.checkpoint import Checkpoint
@@ -129,7 +129,8 @@ def load(
     threads = set_threads(checkpoint.parameters)
     quiet()
     # The class is imported before the clock starts: its 10 s are the process's, not the checkpoint's.
-    from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
+    with startup.importing(startup.MODEL):
+        from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
 
     full_precision(device, dtype)
     started = time.perf_counter()
@@ -196,7 +197,7 @@ def full_precision(device: Device, dtype: str) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         return
     try:
-        with runtime_errors(device, _("starting CANN's operator compiler")):
+        with runtime_errors(device, _("starting CANN's operator compiler")), startup.timed(startup.COMPILER):
             torch.npu.conv.allow_hf32 = False  # type: ignore[attr-defined]
             torch.npu.matmul.allow_hf32 = False  # type: ignore[attr-defined]
     except DeviceError as error:

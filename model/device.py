@@ -23,7 +23,7 @@ from env import npu_emulator
 from env.device_name import KINDS, DeviceName, Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 from env.language import _
-from model import cpu, npu
+from model import cpu, npu, startup
 from model.size import FULL_SIZE
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 REPORTED = ("torch", "torch-npu", "transformers", "numpy", "safetensors", "tokenizers")
 # Plain RuntimeErrors all of them: torch-npu's and the CPU's allocator, and what CANN says beside torch-npu's.
-OUT_OF_MEMORY = re.compile(
-    rf"out of memory|can't allocate memory|not enough memory|{npu.CANN_OUT_OF_MEMORY}", re.IGNORECASE
-)
+OUT_OF_MEMORY = re.compile(rf"(?i)out of memory|can't allocate memory|not enough memory|{npu.CANN_OUT_OF_MEMORY}")
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,8 @@ def _require_npu(device: Device) -> None:
     import torch
 
     try:
-        import torch_npu  # noqa: F401
+        with startup.importing(startup.TORCH_NPU):
+            import torch_npu  # noqa: F401
     except Exception as error:  # _cann_package_check of torch_npu/utils/npu_intercept.py raises plain ones
         raise DeviceError(
             _(
@@ -253,7 +252,8 @@ def _require_npu(device: Device) -> None:
     _require_count(device, "npu-smi info")
     npu.deterministic()
     try:
-        torch.npu.set_device(device.index)  # type: ignore[attr-defined]
+        with startup.timed(startup.SET_DEVICE):
+            torch.npu.set_device(device.index)  # type: ignore[attr-defined]
         npu.precompiled()
         torch.zeros(1, device=device.torch_device).cpu()
         npu.compatible(device.name)
@@ -279,7 +279,8 @@ def _require_cuda(device: Device) -> None:
         )
     _require_count(device, "nvidia-smi")
     try:
-        torch.zeros(1, device=device.torch_device).cpu()
+        with startup.timed(startup.SET_DEVICE):
+            torch.zeros(1, device=device.torch_device).cpu()
     except RuntimeError as error:
         raise DeviceError(
             _("{device} does not answer: {error}", device=device.label, error=_first_line(error)), next="nvidia-smi"

@@ -29,7 +29,7 @@ EXACT_SEEK = {  # libsndfile goes to the very frame; anything else is decoded up
 ALIKE = 0.5  # and their levels then go together; those of two speakers on two channels take turns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """From `start` seconds on, `seconds` long (None: to the end); `channels` count from 0 (None: all of them).
 

@@ -17,6 +17,7 @@ from model.components import Inputs, Loaded, Step
 from model.decoding import CtcReader, Decoding, Reader, Transcriber
 from model.device import Device
 from model.signature import Signature
+from model.variants import PLUS
 
 DIGESTS = ROOT / ".cache" / "weights-sha256.json"
 
@@ -68,6 +69,14 @@ class Session:
     def checkpoint(self) -> Checkpoint:
         """Raises: CheckpointError; UsageError for an unknown stand-in; StorageError where one cannot be written."""
         return checkpoint.inspect(stand_in.folder_of(self.model_dir, self.seed, progress=_print_line))
+
+    @property
+    def plus(self) -> bool:
+        """Whether the checkpoint is a granite_speech_plus, which is asked in other words.
+
+        Raises: as `checkpoint`.
+        """
+        return self.checkpoint.config.get("model_type") == PLUS
 
     @cached_property
     def digest(self) -> str:

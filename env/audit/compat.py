@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from env.audit.verdict import Evidence, Verdict, decide, names, over_series
 from env.chips import ChipKind, find_chip, load_chips
@@ -187,7 +187,7 @@ class Compat:
         try:
             release = Version(version)
             return next(row for row in self.transformers if Version(row.since) <= release <= Version(row.until))
-        except (InvalidVersion, StopIteration):
+        except (ValueError, StopIteration):
             return None
 
     def chip(self, name: str | None, pci: str | None, board_memory: bool | None = None) -> ChipKind | None:

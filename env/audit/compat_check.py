@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from env import elsewhere
 from env.arguments import Parser
@@ -126,7 +126,7 @@ def _package(row: Package, compat: Compat) -> Iterator[Message]:
     try:
         if Version(row.torch or row.torch_npu) < OLDEST_TORCH:
             return
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number
         return
     torch_npu = public(row.torch_npu)
     release = compat.release(torch_npu)

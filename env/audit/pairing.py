@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from env.audit.compat import Need, cited
 from env.audit.registry import TORCH_NPU, Fields, NotApplicableError, Rule, Subject, listed
@@ -218,7 +218,7 @@ def _needs(subject: Subject) -> list[Need]:
 def _meets(version: str, need: Need) -> bool:
     try:
         return SpecifierSet(need.version).contains(Version(version), prereleases=True)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number
         return True  # not a version that can be judged
 
 
@@ -305,7 +305,7 @@ def declared_stack(subject: Subject) -> Iterator[Fields]:
         specifier = SpecifierSet(declared if declared[0] in "<>=!~" else f"=={declared}")
         try:
             fits = specifier.contains(Version(public(installed.version)), prereleases=True)
-        except InvalidVersion:
+        except ValueError:  # InvalidVersion, or more digits than Python takes for a number
             fits = False
         if not fits:
             drift.append(

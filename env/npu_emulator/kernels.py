@@ -56,6 +56,7 @@ CAST = as_the_chip("cast", torch.Tensor.to)
 
 queue = TaskQueue()
 interceptors: list[Interceptor] = []
+card = 0  # the device whose op the interceptors see
 device_is_lost = runtime_library().npu_emulator_device_lost
 
 
@@ -186,6 +187,7 @@ def _host_kernel(name: str, op: Any) -> Kernel:
                     "Expected all tensors to be on the same device, but found at least two devices, "
                     f"{call.card} and {call.other_card}! (aten::{name})"
                 )
+            _shown_on(call.current_device())
             for interceptor in interceptors:
                 host_args, host_kwargs = interceptor.before(name, host_args, host_kwargs)
             call.dropped = queue.stopped
@@ -203,6 +205,11 @@ def _host_kernel(name: str, op: Any) -> Kernel:
             return tree_map_only(torch.Tensor, call.to_npu, result)
 
     return kernel
+
+
+def _shown_on(device: torch.device) -> None:
+    global card
+    card = device.index or 0
 
 
 def _host_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
@@ -252,6 +259,7 @@ def _fused_attention(op: Any) -> Kernel:
         allowed = None if mask is None else ~host_view(mask).bool()  # True is masked out here, kept in in torch
         name = schema.name.partition("::")[2]
         with torch._C._AutoDispatchBelowAutograd():
+            _shown_on(given["query"].device)
             for interceptor in interceptors:
                 (query, key, value), _ = interceptor.before(name, (query, key, value), {})
             result = torch.ops.aten.scaled_dot_product_attention(

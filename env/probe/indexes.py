@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from env.installer import Sources, configured, without_credentials
 from env.language import _
@@ -91,7 +91,7 @@ def _is(pin: str, version: str) -> bool:
     """Whether an index's version is the pin: with its local part where it names one (2.9.0+cpu), else with any."""
     try:
         return SpecifierSet(f"=={pin}").contains(Version(version), prereleases=True)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number
         return public(version) == pin
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 from tests.property.test_report_text import DATA, hostile
 from tests.verify.page import Page
+from verify.report.compare import context_of
 from verify.report.comparison import Comparison, Side
 from verify.report.export import attestation, hub, junit, text
 from verify.report.export.run import Exported
@@ -36,7 +37,9 @@ def with_text(value: str) -> Exported:
     packages = json.loads(json.dumps(records["packages"].data))
     packages["rows"][0]["found"] = value
     records["packages"] = replace(records["packages"], data=packages)
-    return Exported(Path(DATA / "npu-verified"), replace(VERIFIED, records=records))
+    assert VERIFIED.run is not None
+    about = replace(VERIFIED.run, run_id=value or "run", model_dir=value, command=value or "nox")
+    return Exported(Path(DATA / "npu-verified"), replace(VERIFIED, run=about, records=records))
 
 
 @settings(deadline=None, max_examples=15)
@@ -64,7 +67,7 @@ def test_no_text_becomes_markup_of_a_comparison(value: str) -> None:
     calm = [Side([("run", with_text(name).evidence)]) for name in ("words", "word")]
     pages = []
     for first, second in (sides, calm):
-        context = {"comparison": Comparison(first, second, {}), "enough": 5, "listed_rows": 60}
+        context = context_of(Comparison(first, second, {}))
         pages.append(Page(page_of("html/compare.html.j2", context, headline="A / B")))
         assert not UNSHOWN.search(rendered("compare.md.j2", "zh", context))
     assert set(pages[0].tags) <= set(pages[1].tags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from env.errors import RecordError, UsageError
+from env.language import LANGUAGES
 from tests.verify.page import Page
 from tests.verify.report_runs import DATA
 from verify.bench_pair import command
 from verify.report.compare import main, side
 from verify.report.comparison import Comparison
+from verify.report.side_plots import SidePlots
 from verify.report.statistics import Word
 
 LAYERS = [
@@ -179,3 +182,34 @@ def test_a_pair_has_its_own_folder_and_order_of_options(tmp_path: Path) -> None:
     for options in ("--run x", "--results=y", "'"):
         with pytest.raises(UsageError):
             command("python", options, [], tmp_path)
+
+
+def test_a_comparison_shows_every_run_and_every_layer_of_both_sides(sides: Path, tmp_path: Path) -> None:
+    assert main([str(sides / "a"), str(sides / "b"), "--output", str(tmp_path)]) == 0
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert re.findall(r'<title id="([\w-]+)-t">', page) == [
+        f"{lang}-{n}" for lang in LANGUAGES for n in ("times", "layers")
+    ]
+    plots = SidePlots(compared(sides, "a", "b"))
+    assert plots.times is not None
+    dots = [mark.path.count("M") for mark in plots.times.marks if mark.kind.startswith("dot")]
+    assert dots == [PAIRS] * 12  # six figures, two sides
+    layers = plots.errors("layers")
+    assert layers is not None
+    assert {mark.kind: mark.path.count("M") for mark in layers.marks} == {
+        "limit": 1,
+        "dot": 4,
+        "dot other": 4,
+        "ring": 1,
+    }
+    assert plots.furthest("layers")[0][1:] == (0.4, 2.3)
+    assert plots.errors("sharp") is None
+
+
+def test_sides_that_cannot_be_compared_have_no_plot_of_times(sides: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(sides / "b", tmp_path / "b")
+    for run in Path(other).iterdir():
+        changed(run / "records" / "benchmark.json", lambda data, signature: signature.update(batch=8))
+    plots = SidePlots(compared(tmp_path, str(sides / "a"), str(other)))
+    assert plots.times is None
+    assert SidePlots(compared(sides, "a/0", "b/0")).times is not None

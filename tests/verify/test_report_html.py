@@ -153,7 +153,7 @@ def test_every_colour_of_text_stands_out_from_every_ground(scheme: int) -> None:
         (Axis(0.0, 1.0, 0.0, 100.0), ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
         (Axis(0.3, 400.0, 0.0, 100.0, log=True), ["1", "10", "100"]),
         (Axis(4.0, 60.0, 0.0, 100.0, log=True), ["5", "10", "20", "50"]),
-        (Axis(1e-8, 1e3, 0.0, 100.0, log=True), ["1e-08", "1e-06", "0.0001", "0.01", "1", "100"]),
+        (Axis(1e-8, 1e3, 0.0, 100.0, log=True), ["1e-8", "1e-6", "0.0001", "0.01", "1", "100"]),
     ],
 )
 def test_ticks_are_round_numbers_inside_the_axis(scale: Axis, labels: list[str]) -> None:

@@ -45,6 +45,38 @@ def test_same_bytes_in_another_folder_locale_time_zone_and_hash_seed(tmp_path: P
         assert str(tmp_path).encode() not in (tmp_path / "out" / name).read_bytes()
 
 
+EXPORTED = ("junit", "github-summary", "csv", "attestation", "model-index", "model-card")
+
+
+def test_comparisons_and_exports_are_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    """The same runs in other folders, in another locale, time zone and order of hashes."""
+    program = (
+        "import sys\n"
+        "from verify.report.compare import main as compare\n"
+        "from verify.report.export.__main__ import main\n"
+        "first, second, out = sys.argv[1:]\n"
+        "compare([first, second, '--output', out])\n"
+        f"main(['--run', first, '--output', out, *(part for one in {EXPORTED!r} for part in ('--format', one))])\n"
+    )
+    outputs = []
+    for place, environ in enumerate(
+        (
+            {"LC_ALL": "C", "TZ": "Asia/Shanghai", "PYTHONHASHSEED": "1", "PYTHONUTF8": "0"},
+            {"LC_ALL": "C.UTF-8", "TZ": "America/New_York", "PYTHONHASHSEED": "2", "LANGUAGE": "zh"},
+        )
+    ):
+        base = tmp_path / f"place {place}"
+        runs = [copied(run, base / "runs" / run) for run in ("npu-verified", "npu-failed")]
+        command = [sys.executable, "-c", program, *map(str, runs), str(base / "out")]
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        outputs.append({path.name: path.read_bytes() for path in sorted((base / "out").rglob("*")) if path.is_file()})
+    assert len(outputs[0]) == 4 + len(EXPORTED)
+    assert outputs[0] == outputs[1]
+    assert not [name for name, text in outputs[0].items() if str(tmp_path).encode() in text]
+
+
 def test_rendering_needs_no_torch_and_help_no_jinja(tmp_path: Path) -> None:
     program = (
         "import sys; from verify.report.__main__ import main\n"

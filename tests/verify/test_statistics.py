@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 import random
 from itertools import permutations
-from statistics import fmean
+from statistics import fmean, median
 
 import pytest
 
-from verify.report.statistics import ENOUGH, Timing, Word, compare, differs, holm, own_band, permutation_p
+from verify.report.statistics import (
+    ENOUGH,
+    Timing,
+    Word,
+    compare,
+    differs,
+    holm,
+    own_band,
+    permutation_p,
+    resampled_median,
+)
 
 PAIRS = 6  # as `nox -s bench-pair` takes
 FIGURES = ("encoder", "projector", "language_model", "total", "prefill", "token")
@@ -104,9 +114,29 @@ def test_holm_s_own_example() -> None:
     assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
 
 
-def test_the_band_is_never_below_one_percent() -> None:
+def test_the_band_is_between_one_percent_and_five() -> None:
     assert own_band([10.0] * 5, [10.0] * 5) == 0.01
-    assert own_band([10.0, 12.0], [10.0, 12.0]) == pytest.approx(2 * math.log(1.2) / math.sqrt(2))
+    assert own_band([10.0, 10.2], [10.0, 10.2]) == pytest.approx(2 * math.log(1.02) / math.sqrt(2))
+    assert own_band([10.0, 12.0], [10.0, 12.0]) == 0.05
+
+
+def test_a_tenth_on_a_loud_machine_is_never_called_the_same() -> None:
+    draw = random.Random(17)
+    results = [compare(sides(draw, PAIRS, 0.24, "projector", 1.10)) for _ in range(10)]
+    assert {change.word for result in results for change in result if change.name == "projector"} <= {
+        Word.CANNOT_TELL,
+        Word.SLOWER,
+    }
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_a_median_is_resampled_as_by_drawing_every_sample(n: int) -> None:
+    """Both ways over two thousand medians each: as many at or below every sample, within 3 standard errors."""
+    draw, ordered = random.Random(19), [float(value**2) for value in range(1, n + 1)]
+    fast = [resampled_median(ordered, draw) for _ in range(2000)]
+    slow = [median(draw.choices(ordered, k=n)) for _ in range(2000)]
+    for value in ordered:
+        assert abs(sum(one <= value for one in fast) - sum(one <= value for one in slow)) <= 3 * math.sqrt(2000 / 2)
 
 
 @pytest.mark.parametrize("samples", [[], [[]], [[float("nan")]], [[0.0, -1.0]]])

@@ -13,25 +13,27 @@ import torch
 from msgspec import structs
 
 from env.language import Message, _, joined
+from model import startup
 from model.components import Inputs, Loaded, Step, torch_dtype
 from model.device import Device, emulated, runtime_errors
 from model.generation import generate
 from model.memory import available
 from model.size import FULL_SIZE
-from verify.reference import chip_times
+from verify.reference import chip_times, copies
 from verify.reference.chip_times import ReferenceTime
 from verify.run import card
 from verify.run.card import Watch
 from verify.run.figures.benchmark import (
     BenchmarkFigures,
     DecodeFigures,
+    FirstCallFigures,
     FloorsFigures,
     MemoryFigures,
     PerTokenFigures,
     SummaryFigures,
     TimesFigures,
 )
-from verify.run.judgement import of_card
+from verify.run.judgement import of_card, of_copies
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -46,6 +48,7 @@ GEMM_CALL_S = 0.25  # no larger matrix is tried once a product takes this long
 FLOOR_SECONDS = 1.0
 QUICK_FLOOR_SECONDS = 0.1  # below level 3, where both rates may take three seconds with all that is around them
 IN_A_PASS = ("encoder", "projector", "language_model")
+PASS = ("encoder", "projector", "splice", "language_model")  # what the model's own forward pass does, in order
 
 
 def summary(samples_ms: Sequence[float]) -> SummaryFigures:
@@ -260,7 +263,9 @@ BUDGET_S = 20.0  # per component; a slow device takes fewer rounds, and the sign
 
 
 def check(session: Verification) -> Outcome:
-    """Times of every component, of the whole and of decoding, beside the machine's floors."""
+    """Times of every component, of the whole and of decoding, beside the machine's floors; what a process pays once,
+    and the rates of copies to and from the device, which must arrive whole.
+    """
     full = session.context.level >= FULL_LEVEL
     loaded, inputs, parts = session.model, session.inputs, session.parts
     with Watch(loaded.device) if full else contextlib.nullcontext() as watch:
@@ -274,11 +279,19 @@ def check(session: Verification) -> Outcome:
             floor_s=None if full else QUICK_FLOOR_SECONDS,
             budget_s=BUDGET_S,
         )
+        copied = copies.measure(loaded.device, *((copies.SIZES, copies.FULL_S) if full else ()))
     signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
     rows = references(session, figures)
     beyond = _beside([row for row in rows if row.beyond])
-    figures = structs.replace(figures, card=watch.figures if watch else None, references=rows, beyond_reference=beyond)
-    problems = of_card(figures.card)
+    figures = structs.replace(
+        figures,
+        card=watch.figures if watch else None,
+        references=rows,
+        beyond_reference=beyond,
+        first_calls=first_calls(loaded),
+        copies=copied,
+    )
+    problems = [*of_card(figures.card), *of_copies(figures.copies)]
     if beyond and session.context.gate:
         problems.append(beyond)
     if problems:
@@ -292,6 +305,21 @@ def check(session: Verification) -> Outcome:
     if rows and not beyond:
         remarks.append(_("as the reference of {times}", times=chip_times.sentence(rows)))
     return passed(joined(reason, *remarks) if remarks else reason, figures, signature)
+
+
+def first_calls(loaded: Loaded) -> FirstCallFigures:
+    """What this process paid once, whichever check made it do so."""
+    took, first = startup.seconds, loaded.first_ms
+    return FirstCallFigures(
+        import_torch_s=took.get(startup.TORCH),
+        import_torch_npu_s=took.get(startup.TORCH_NPU),
+        set_device_s=took.get(startup.SET_DEVICE),
+        import_model_s=took.get(startup.MODEL),
+        compiler_s=took.get(startup.COMPILER),
+        load_s=loaded.seconds,
+        first_pass_ms=sum(first[name] for name in PASS),
+        second_pass_ms=first["end_to_end"],
+    )
 
 
 def references(session: Verification, figures: BenchmarkFigures) -> list[ReferenceTime]:

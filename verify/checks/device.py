@@ -8,7 +8,7 @@ import time
 import torch
 
 from env.language import _
-from model import components, gelu
+from model import components, gelu, npu
 from model.device import Device, emulated, runtime_errors, versions
 from verify.reference import operators
 from verify.reference.numerics import Comparison, as_array, compare
@@ -25,8 +25,9 @@ def check(session: Verification) -> Outcome:
 
     The product of two matrices of small whole numbers is exact in every dtype that has 8 bits of mantissa and a
     float32 accumulator, so any difference at all is a fault. An NPU may have GELU by tanh alone: the reference then
-    takes it as well, and the verdict says so. The other operators are measured and not judged: what a model owes to
-    them its layers show, and where they fail these rows say why.
+    takes it as well, and the verdict says so; one whose torch-npu has the model's own, switched on, may not. The other
+    operators are measured and not judged: what a model owes to them its layers show, and where they fail these rows
+    say why.
     """
     device = session.device
     compiler = _compiler_start(device)
@@ -65,6 +66,7 @@ def _tried(card: Device, seed: int) -> CardTried:
             form=activation.form,
             erf_error=_finite(activation.erf_error),
             tanh_error=_finite(activation.tanh_error),
+            switched=npu.compatible_switched() if card.kind == "npu" else None,
         ),
     )
 

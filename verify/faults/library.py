@@ -111,6 +111,22 @@ def _cache(granite: Any, speech: Any, blip: Any) -> None:
     _called(granite.GraniteModel, "forward", late)
 
 
+def _padding(granite: Any, speech: Any, blip: Any) -> None:
+    """The mask is not handed on, as in 4.49.0 (issue 36293)."""
+
+    def unmasked(right: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        return right(self, *args, **{**kwargs, "attention_mask": None})
+
+    _called(granite.GraniteModel, "forward", unmasked)
+
+
+def _beams(granite: Any, speech: Any, blip: Any) -> None:
+    """The cache stays in the order of before, whichever beams go on."""
+    from transformers.cache_utils import Cache
+
+    _called(Cache, "reorder_cache", lambda right, self, beam_idx: None)
+
+
 def _rms_norm_eps(granite: Any, speech: Any, blip: Any) -> None:
     _built(granite.GraniteRMSNorm, lambda norm: setattr(norm, "variance_epsilon", 1e-6))
 
@@ -203,6 +219,8 @@ FAULTS: Mapping[str, Callable[[Any, Any, Any], None]] = {
     "rope_theta": _rope_theta,
     "positions": _positions,
     "cache": _cache,
+    "padding": _padding,
+    "beams": _beams,
     "rms_norm_eps": _rms_norm_eps,
     "mlp": _mlp,
     "splice": _splice,

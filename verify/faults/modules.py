@@ -7,6 +7,7 @@ its own module runs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -85,13 +86,14 @@ def is_faulty(fault: Fault, device: torch.device) -> bool:
 
 
 class _LayerFault:
-    """A fault of a layer's output, of one of its arguments, or an event as it starts."""
+    """A fault of a layer's output, of one of its arguments, of its time, or an event as it starts."""
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
         self._corruption = Corruption(fault)
         self._calls = 0
         self._on_device = False
+        self._started = 0.0
 
     def attach(self, module: torch.nn.Module) -> None:
         module.register_forward_pre_hook(self._before, with_kwargs=True)
@@ -107,12 +109,23 @@ class _LayerFault:
             happen(fault)
         if fault.kind in CORRUPTIONS and fault.argument is not None:
             return _replace_argument(args, kwargs, fault.argument, self._applied)
+        self._started = time.perf_counter()
         return None
 
     def _after(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if self._on_device and self._fault.kind in CORRUPTIONS and self._fault.argument is None:
             return _replace_first(output, self._applied)
+        if self._on_device and self._fault.kind == "slower" and self._fault.due(self._calls):
+            self._linger()
         return None
+
+    def _linger(self) -> None:
+        """Keep the processor busy for a share of what the layer took: of the host's time, where a device works on."""
+        assert self._fault.size is not None
+        now = time.perf_counter()
+        until = now + self._fault.size * (now - self._started)
+        while time.perf_counter() < until:
+            pass
 
     def _applied(self, tensor: torch.Tensor) -> torch.Tensor:
         return self._corruption.apply(tensor, self._calls, due=self._fault.due(self._calls))

@@ -29,12 +29,13 @@ from verify.run.records import RECORDS
 
 from . import cases, checkpoints, outcome
 from .cases import Case
-from .clean import DTYPES, CleanSeed
+from .clean import DTYPES, MODELS, CleanSeed
 from .spec import LIBRARY
 
 EFFECT_DTYPES = {"npu": ("float32", "bfloat16"), "cpu": (cases.CPU_DTYPE,)}  # in which a fault's effect is measured
 RUN_DTYPE = {"npu": "auto", "cpu": cases.CPU_DTYPE}  # --dtype: auto is the checkpoint's own, bfloat16
-# A run stops after the first phase in which something is seen. What names a layer is in the first.
+# A run stops after the first phase in which something is seen. What names a layer is in the first; of a fault of the
+# library, which names an equation, in a phase before: no reference is then computed by a wrong library.
 PHASES = (
     (
         "checkpoint",
@@ -52,8 +53,10 @@ PHASES = (
     ("determinism", "tokens", "configurations", "repeatability"),
     ("frontend", "benchmark", "speech"),
 )
+OF_LIBRARY = ("checkpoint", "device", "load", "definition")
 EVERY = tuple(check for phase in PHASES for check in phase)
-SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides
+SEEDED = EVERY[: EVERY.index("repeatability")]  # whose inputs a seed decides, and `definition`, once for each model
+DEFINITION = ("definition",)
 ONE_DTYPE = ("definition", "sharp", "configurations")  # which run in the same dtypes whatever --dtype says
 LIMIT_S, EVENT_LIMIT_S = 90.0, 10.0  # of a check, in place of the plan's: imports are no part of it here
 DEADLINE_S = 400.0  # of a whole run
@@ -229,13 +232,13 @@ class Runner:
             for dtype in DTYPES:
                 folder = self.folders.run(job) / dtype
                 shutil.rmtree(folder, ignore_errors=True)
-                again = ONE_DTYPE if rows else ()
+                again = ONE_DTYPE if rows else DEFINITION if job.seed > len(MODELS) else ()
                 request = self._request(folder) | {
                     "references": str(references),
                     "phases": [EVERY if job.full else [check for check in SEEDED if check not in again]],
-                    "arguments": self._arguments(job.on, job.model, dtype, job.seed),
+                    "arguments": self._arguments(device(job.on), job.model, dtype, job.seed),
                 }
-                rows.append(outcome.of_clean(job, dtype, folder, _ran(server.answer(request), folder)))
+                rows.append(outcome.of_clean(job, dtype, folder, _ran(server.answer(request), folder, folder)))
                 if not rows[-1].alarms:
                     self._forget(folder)
         return tuple(rows)
@@ -245,7 +248,8 @@ class Runner:
         folder = self.folders.run(case)
         shutil.rmtree(folder, ignore_errors=True)
         with _emptied(self.folders.base / "checkpoints" / slug(case.id)) as place:
-            answer = _ran(server.answer(self._fault_request(case, folder, place)), folder)
+            answer = server.answer(self._fault_request(case, folder, place))
+        _ran(answer, folder, outcome.evidence_folder(case, folder))
         row = outcome.of_fault(case, folder, answer)
         if row.beyond_noise is not False and not row.caught:
             why = cases.table().get("missed", {}).get(case.id, "not explained")
@@ -266,7 +270,7 @@ class Runner:
                 return
             folder = self.folders.clean(on)
             shutil.rmtree(folder, ignore_errors=True)
-            answer = server.answer(self._request(folder) | {"prepare": self._effect(on)})
+            answer = server.answer(self._request(folder) | {"prepare": self._effect(on, device(on))})
             if answer["exit_code"] != 0:
                 raise InstallError(
                     _("the device does not compute without a fault"),
@@ -275,20 +279,21 @@ class Runner:
             self._prepared.add(on)
 
     def _request(self, folder: Path) -> dict[str, Any]:
-        return {"folder": str(folder.resolve()), "deadline": DEADLINE_S, "limit": LIMIT_S, "faults": []}
+        where = str(folder.resolve())
+        return {"folder": where, "evidence": where, "deadline": DEADLINE_S, "limit": LIMIT_S, "faults": []}
 
-    def _effect(self, on: str) -> dict[str, Any]:
+    def _effect(self, on: str, label: str) -> dict[str, Any]:
         stack = load_stack()
         return {
-            "device": device(on),
+            "device": label,
             "model_dir": str(ROOT / stack.stand_in),
             "seed": stack.seed,
             "dtypes": EFFECT_DTYPES[on],
             "clean": str(self.folders.clean(on).resolve()),
         }
 
-    def _arguments(self, on: str, model_dir: str, dtype: str, seed: int) -> list[str]:
-        run = ["--device", device(on), "--profile", self._profile, "--level", "2"]
+    def _arguments(self, label: str, model_dir: str, dtype: str, seed: int) -> list[str]:
+        run = ["--device", label, "--profile", self._profile, "--level", "2"]
         return [*run, "--model-dir", model_dir, "--dtype", dtype, "--seed", str(seed)]
 
     def _fault_request(self, case: Case, folder: Path, place: Path) -> dict[str, Any]:
@@ -298,27 +303,41 @@ class Runner:
             model_dir = checkpoints.damaged(case.damage, model_dir, place / model_dir.name)
         request = self._request(folder) | {
             "faults": case.faults,
-            "phases": PHASES,
+            "phases": phases(case),
             "report": case.sort != "number",
-            "arguments": self._arguments(case.on, str(model_dir), RUN_DTYPE[case.on], stack.seed),
+            "arguments": self._arguments(device(case.on), str(model_dir), RUN_DTYPE[case.on], stack.seed),
         }
+        if case.card is not None:
+            every = "npu:" + ",".join(str(card) for card in range(cases.CARDS))
+            request["arguments"] = self._arguments(every, str(model_dir), RUN_DTYPE[case.on], stack.seed)
+            request["evidence"] = str(outcome.evidence_folder(case, folder).resolve())
+            request["phases"] = PHASES[:1]  # all of them on the cards that are right
         if any(row["at"] == LIBRARY for row in case.faults):
             # What another library computed before is not there for a library that is wrong.
             request["references"] = str(place / "references")
         if case.sort == "event":
             request["limit"] = EVENT_LIMIT_S
         if case.sort == "number":
-            request["effect"] = self._effect(case.on)
+            request["effect"] = self._effect(case.on, device(case.on, case.card))
         return request
 
 
-def _ran(answer: dict[str, Any], folder: Path) -> dict[str, Any]:
+def phases(case: Case) -> list[list[str]]:
+    """The checks of a case. What the emulated device does wrong cannot reach `definition`: it computes on the CPU."""
+    if any(row["at"] == LIBRARY for row in case.faults):
+        first, *others = PHASES
+        return [[*OF_LIBRARY], [check for check in first if check not in OF_LIBRARY], *map(list, others)]
+    beside = DEFINITION if case.on == "npu" else ()
+    return [[check for check in phase if check not in beside] for phase in PHASES]
+
+
+def _ran(answer: dict[str, Any], folder: Path, evidence: Path) -> dict[str, Any]:
     """`answer`, where verify ran at all: what never ran has neither missed a fault nor kept quiet.
 
     Raises:
         InstallError: it left no record.
     """
-    if not any((folder / RECORDS).glob("*.json")):
+    if not any((evidence / RECORDS).glob("*.json")):
         log = (folder / "campaign.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise InstallError(_("verify did not run"), why="\n        ".join(log[-4:]), next="nox -s setup")
     return answer
@@ -335,8 +354,8 @@ def _emptied(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def device(on: str) -> str:
-    return "npu:0" if on == "npu" else on
+def device(on: str, card: int | None = None) -> str:
+    return f"npu:{card or 0}" if on == "npu" else on
 
 
 def starter(environments: Mapping[str, Mapping[str, str]]) -> Callable[[str, Path], Server]:

@@ -17,7 +17,8 @@ from env.language import LANGUAGES, Message, _, translate
 from env.options import RESULTS, SETUP_FILE, place, run_folder
 from env.stack import ROOT
 from verify.report.comparison import Comparison, Side
-from verify.report.statistics import ENOUGH
+from verify.report.side_plots import SidePlots
+from verify.report.statistics import ENOUGH, Word
 from verify.run.records import RUN_FILE, read_evidence
 
 FAIL_ON = ("slower", "differs", "checks", "any", "never")
@@ -95,6 +96,11 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def context_of(comparison: Comparison) -> Mapping[str, Any]:
+    """What the templates of a comparison read."""
+    return {"comparison": comparison, "plots": SidePlots(comparison), "enough": ENOUGH, "listed_rows": 60}
+
+
 def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Write the comparison in every form; the same runs give the same bytes.
 
@@ -104,7 +110,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     from verify.report.html import page_of
     from verify.report.render import rendered
 
-    context: Mapping[str, Any] = {"comparison": comparison, "enough": ENOUGH, "listed_rows": 60}
+    context = context_of(comparison)
     texts = {f"{OUTPUT}.{language}.md": rendered("compare.md.j2", language, context) for language in LANGUAGES}
     texts[f"{OUTPUT}.html"] = page_of("html/compare.html.j2", context, headline="A / B")
     texts[f"{OUTPUT}.json"] = json.dumps(as_json(comparison), ensure_ascii=False, indent=2, default=str) + "\n"
@@ -120,7 +126,10 @@ def lines(comparison: Comparison) -> Iterator[str]:
         yield translate(_("not comparable: {names}", names=names))
     else:
         for change in comparison.changes:
-            yield translate(_("{figure}: {word}", figure=change.name, word=Message(change.word.value)))
+            if change.word is Word.SAME:
+                yield translate(_("{figure}: the same within {band:.1%}", figure=change.name, band=change.band))
+            else:
+                yield translate(_("{figure}: {word}", figure=change.name, word=Message(change.word.value)))
     for moved in comparison.layers:
         yield translate(_("layer {name}: error moved", name=moved.name))
 

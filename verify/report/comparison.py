@@ -191,8 +191,12 @@ class Comparison:
         """The innermost layers whose error, fed the reference's own input, is another one on the second side."""
         return [moved for check in ("layers", "sharp") for moved in self._moved(check)][:NAMED]
 
+    def errors(self, check: str) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """Error over limit of every point of a check of layers, by name, on either side."""
+        return _errors(self.first, check), _errors(self.second, check)
+
     def _moved(self, check: str) -> list[Moved]:
-        one, other = (_errors(side, check) for side in (self.first, self.second))
+        one, other = self.errors(check)
         moved: dict[str, Moved] = {}
         for name in one.keys() & other.keys():
             if _is_moved(one[name], other[name]):
@@ -208,14 +212,17 @@ class Comparison:
     @cached_property
     def changes(self) -> list[Change]:
         """What may be said of each time; nothing where the conditions are not the same."""
-        return compare(list(self._timings()), self.bands)
+        return compare(self.timings, self.bands)
 
-    def _timings(self) -> Iterator[Timing]:
-        for name in TIMED:
-            yield self._timing(name, "components", name, "samples_ms")
-        yield self._timing("total", "total", "samples_ms")
-        yield self._timing("prefill", "decode", "prefill_samples_ms")
-        yield self._timing("token", "decode", "samples_ms")
+    @cached_property
+    def timings(self) -> list[Timing]:
+        """The samples of each figure that is compared."""
+        return [
+            *(self._timing(name, "components", name, "samples_ms") for name in TIMED),
+            self._timing("total", "total", "samples_ms"),
+            self._timing("prefill", "decode", "prefill_samples_ms"),
+            self._timing("token", "decode", "samples_ms"),
+        ]
 
     def _timing(self, name: str, *path: str) -> Timing:
         sides = [

@@ -14,7 +14,7 @@ from verify.report.facts import Facts, pick
 from verify.report.scales import Axis, axis, bars, crosses, dots, line, usable
 
 WIDTH = 440.0  # of a picture, in its own units: letters of 12 can be read at 320 pixels and at 640
-LEFT, RIGHT, TOP = 108.0, 428.0, 8.0
+LEFT, RIGHT, TOP = 124.0, 428.0, 8.0
 ROW = 30.0
 HEIGHT = 190.0  # of what has two axes
 ROWS = 12  # of a course in the table beside it
@@ -118,17 +118,32 @@ def stack(data: object, measure: str, limit: str | None) -> Plot | None:
         HEIGHT,
         across,
         [
-            Mark("limit", line([(across(n), up(bound)) for n, _, bound in kept if usable(bound, log=True)])),
+            Mark("limit", _limits(across, up, [(n, bound) for n, _, bound in kept if usable(bound, log=True)])),
             Mark("dot", dots(places)),
             Mark("cold", crosses([(across(n), up(value)) for n, value, _ in beyond], 2.5)),
-            Mark("ring", _ring(across(highest[0]), up(highest[1]))),
+            Mark("ring", ring(across(highest[0]), up(highest[1]))),
         ],
         up=up,
         worst=str(names[highest[0]]),
     )
 
 
-def _ring(x: float, y: float, r: float = 6.0) -> str:
+def _limits(across: Axis, up: Axis, bounds: Sequence[tuple[int, float]]) -> str:
+    """A level stroke for each limit, one for neighbours with the same: lines between unlike ones would be a thicket."""
+    runs: list[list[tuple[int, float]]] = []
+    for n, bound in bounds:
+        if runs and runs[-1][-1] == (n - 1, bound):
+            runs[-1].append((n, bound))
+        else:
+            runs.append([(n, bound)])
+    return "".join(
+        f"M{across(run[0][0] - 0.5):g} {up(run[0][1]):g}H{max(across(run[-1][0] + 0.5), across(run[0][0] - 0.5) + 1):g}"
+        for run in runs
+    )
+
+
+def ring(x: float, y: float, r: float = 6.0) -> str:
+    """A circle around a point."""
     return f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 -{2 * r:g} 0"
 
 
@@ -146,7 +161,7 @@ def intervals(rows: Sequence[tuple[str, Mapping[str, Any]]], limit: object = Non
         low, high = row.get("low"), row.get("high")
         if usable(low) and usable(high):
             marks.append(Mark("interval", f"M{across(float(low)):g} {y:g}H{across(float(high)):g}"))  # type: ignore[arg-type]
-        marks.append(Mark("dot", dots([(across(float(row["value"])), y)])))
+        marks.append(Mark("middle", bars([(across(float(row["value"])), y)], 6)))
     height = TOP + 22.0 * len(rows) + 40
     if usable(limit):
         marks.append(Mark("limit", f"M{across(float(limit)):g} {TOP:g}V{height - 34:g}"))  # type: ignore[arg-type]
@@ -190,6 +205,13 @@ def shares(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Plot | None:
 
 def _box(x: float, to: float, y: float, high: float) -> str:
     return f"M{x:g} {y:g}H{to:g}v{high:g}H{x:g}z"
+
+
+def _in_gib(name: str, values: object) -> object:
+    """Bytes as GiB, which an axis has room for; anything else as it is."""
+    if not name.endswith("_bytes") or not isinstance(values, list):
+        return values
+    return [float(value) / 2**30 if usable(value) else None for value in values]
 
 
 OF_THE_CARD = ("temp_c", "mhz", "power_w")  # of a card's samples (verify/run/figures/card.py)
@@ -237,7 +259,7 @@ class Plots:
             for name in (series if isinstance(series, Mapping) else {})
             if name not in ("at_s", "time_s", "longest_s")
         ]
-        plots += [(name, course(at, pick(series, name))) for name in others]
+        plots += [(name, course(at, _in_gib(name, pick(series, name)))) for name in others]
         samples = self.facts.rows("soak", "card", "samples")
         asked = [sample.get("at_s") for sample in samples]
         plots += [(name, course(asked, [sample.get(name) for sample in samples])) for name in OF_THE_CARD]

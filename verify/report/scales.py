@@ -42,7 +42,7 @@ class Axis:
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """Places with their labels: decades, or steps of 1, 2 or 5."""
-        return [(self(value), f"{value:.4g}") for value in self._values()]
+        return [(self(value), _label(value)) for value in self._values()]
 
     def _values(self) -> list[float]:
         if self.log:
@@ -55,6 +55,12 @@ class Axis:
         step = _step(self.high - self.low)
         first = math.ceil(self.low / step - 1e-9)
         return [round(n * step, 12) for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def _label(value: float) -> str:
+    """Four digits, and an exponent without what it does not need: 1e-5."""
+    mantissa, mark, exponent = f"{value:.4g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if mark else mantissa
 
 
 def _step(span: float, most: int = 6) -> float:

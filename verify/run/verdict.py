@@ -295,8 +295,13 @@ def _gelu_notes(evidence: Evidence) -> Iterator[Note]:
     gelu = evidence.data("device").get("gelu")
     if isinstance(gelu, Mapping) and gelu.get("form") == "tanh":
         away = gelu.get("erf_error")
-        known = isinstance(away, float)
-        yield Note(Caveat.TANH_GELU, _("up to {error:.1e} from the published model's", error=away) if known else "")
+        if not isinstance(away, float):
+            yield Note(Caveat.TANH_GELU, "")
+        elif gelu.get("switched"):
+            asked = _("up to {error:.1e} from the published model's, which torch-npu was asked for", error=away)
+            yield Note(Caveat.TANH_GELU, asked)
+        else:
+            yield Note(Caveat.TANH_GELU, _("up to {error:.1e} from the published model's", error=away))
 
 
 def _reference_notes(evidence: Evidence) -> Iterator[Note]:

@@ -109,6 +109,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     session = programs.verification(options)
     device = session.device = _own_device(options, where)
+    asking = chosen.suited(asking, utterances, session.plus)
     with shards.joined(where, device.kind) as group:
         transcribed = _transcribe(options, session, read, utterances, asking, group)
     if transcribed is None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,6 +100,14 @@ def test_only_the_calls_asked_for_are_faulty() -> None:
     assert [bool(output.isnan().any()) for output in seen] == [False, True, False, False]
 
 
+def test_a_slower_layer_takes_a_share_of_its_own_time_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that is read a second later each time: one second of its own, 2.5 beyond it, three looks."""
+    looks = iter(range(100))
+    monkeypatch.setattr("verify.faults.modules.time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
+    assert changed(fault("module", "norm", "slower", size=2.5)) == []
+    assert next(looks) == 2 + 3  # its beginning, its end, and until 1 + 2.5
+
+
 def test_a_stale_output_is_that_of_the_call_before() -> None:
     net = Net()
     attach(net, [fault("module", "last", "stale", nth=2)], Scopes())
@@ -135,6 +144,21 @@ def test_an_operator_can_be_faulty_inside_one_layer_only() -> None:
     attach(net, [wrong], scopes)
     with CpuOpFaults(OpFaults([wrong], scopes), "cpu"), torch.no_grad():
         assert torch.equal(net(X), 2 * right(X))
+
+
+def test_an_operator_is_faulty_on_the_named_card_alone() -> None:
+    cards = iter([0, 1, 2, 1])
+    with CpuOpFaults(OpFaults([fault("op", "mm", "zero", card=1)], Scopes(), lambda: next(cards)), "cpu"):
+        results = [X @ X.T for _ in range(4)]
+    assert [bool((result == 0).all()) for result in results] == [False, True, False, True]
+
+
+def test_an_operator_may_not_take_what_it_is_told() -> None:
+    wrong = fault("op", "gelu", "keyword", argument="approximate", value="tanh")
+    with CpuOpFaults(OpFaults([wrong], Scopes()), "cpu"), torch.no_grad():
+        result = torch.nn.functional.gelu(X)
+    assert torch.equal(result, torch.nn.functional.gelu(X, approximate="tanh"))
+    assert not torch.equal(result, torch.nn.functional.gelu(X))
 
 
 class FakeCache:

@@ -176,14 +176,22 @@ def window_size(mini: Miniature) -> Reading:
 
 
 def cross_attention(mini: Miniature) -> Reading:
+    return _qformer_attention(mini, CROSS)
+
+
+def self_attention(mini: Miniature) -> Reading:
+    return _qformer_attention(mini, f"{QFORMER}.attention")
+
+
+def _qformer_attention(mini: Miniature, layer: str) -> Reading:
     heads = int(mini.projector["num_attention_heads"])
 
     def split(values: Array) -> Array:
         parts: Array = values.reshape(*values.shape[:2], heads, -1).swapaxes(1, 2)
         return parts
 
-    query, key, value = (split(mini.out_of(f"{CROSS}.attention.{name}")) for name in ("query", "key", "value"))
-    entering = mini.into(f"{CROSS}.output.dense")
+    query, key, value = (split(mini.out_of(f"{layer}.attention.{name}")) for name in ("query", "key", "value"))
+    entering = mini.into(f"{layer}.output.dense")
 
     def computed_with(scale: float) -> Array:
         joined: Array = softmax(scale * (query @ key.swapaxes(-1, -2))) @ value
@@ -286,6 +294,13 @@ EQUATIONS = (
         BLIP.format("Blip2QFormerMultiHeadAttention"),
         EXACT,
         cross_attention,
+    ),
+    Equation(
+        "self-attention of the projector",
+        "softmax(q k^T / sqrt(d)) v",
+        BLIP.format("Blip2QFormerMultiHeadAttention"),
+        EXACT,
+        self_attention,
     ),
     Equation(
         "layer_norm_eps",

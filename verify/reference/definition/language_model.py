@@ -168,6 +168,16 @@ def cache(mini: Miniature) -> Reading:
     return Reading(max(relative_l2(cached[:, step], uncached[:, step]) for step in range(cached.shape[1])))
 
 
+def padding(mini: Miniature) -> Reading:
+    behind, alone = mini.padded()
+    return Reading(max(relative_l2(behind[:, step], alone[:, step]) for step in range(alone.shape[1])))
+
+
+def beams(mini: Miniature) -> Reading:
+    score, summed = mini.searched()
+    return Reading(abs(score - summed) / abs(summed))
+
+
 EQUATIONS = (
     Equation(
         "logits_scaling",
@@ -230,5 +240,19 @@ EQUATIONS = (
         "modeling_granite.py of transformers 4.57.6: a causal model's past does not change",
         SINGLE,
         cache,
+    ),
+    Equation(
+        "padding",
+        "a row behind padding that attention_mask hides = the row alone",
+        "generation/utils.py of transformers 4.57.6, prepare_inputs_for_generation; left out in 4.49.0 (issue 36293)",
+        SINGLE,
+        padding,
+    ),
+    Equation(
+        "beams",
+        "score of a beam = sum of log softmax(logits) of its tokens",
+        "generation/utils.py of transformers 4.57.6, _beam_search: each beam has its own past (Cache.reorder_cache)",
+        SINGLE,
+        beams,
     ),
 )

@@ -28,6 +28,8 @@ SEED = 42
 LAYERS = 4  # of the encoder, whose middle is fed back after half of them
 VOCAB = 64
 CACHED = 4  # tokens decoded with and without a cache
+PADDED = 5  # positions of padding before a row
+BEAMS = 3
 # GraniteConfig and Blip2QFormerConfig of transformers 4.57.6: what a config.json that leaves a key out declares.
 TEXT_DEFAULTS: Mapping[str, Any] = {
     "embedding_multiplier": 1.0,
@@ -157,6 +159,54 @@ class Miniature:
             )
             whole = components.forward(self.model, features, output.sequences[:, :-1])
         return as_array(torch.stack(output.logits, dim=1)), as_array(whole[:, ids.shape[1] - 1 :])
+
+    def padded(self) -> tuple[Array, Array]:
+        """Logits [B, n, vocab] of CACHED tokens after a row of embeddings, behind padding that is hidden, and alone."""
+        with torch.inference_mode():
+            audio = components.project(self.model, components.encode(self.model, self.inputs.features))
+            row = components.splice(self.model, self.inputs.input_ids, audio)
+            before = torch.ones_like(row[:, :PADDED])  # what is hidden may be anything
+            alone, behind = (self._from_embeddings(row, 0), self._from_embeddings(torch.cat([before, row], 1), PADDED))
+        return behind, alone
+
+    def _from_embeddings(self, embeddings: torch.Tensor, hidden: int) -> Array:
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long)
+        mask[:, :hidden] = 0
+        output = self.model.generate(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            max_new_tokens=CACHED,
+            min_new_tokens=CACHED,
+            suppress_tokens=generation.never_chosen(self.model),
+            do_sample=False,
+            num_beams=1,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        return as_array(torch.stack(output.logits, dim=1))
+
+    def searched(self) -> tuple[float, float]:
+        """The score of the best of BEAMS beams, and the sum of its tokens' log probabilities in one pass without a
+        cache: a beam whose past is another beam's has another score.
+        """
+        ids, features = self.inputs.input_ids, self.inputs.features
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                input_features=features,
+                max_new_tokens=2 * CACHED,
+                min_new_tokens=2 * CACHED,
+                suppress_tokens=generation.never_chosen(self.model),
+                do_sample=False,
+                num_beams=BEAMS,
+                length_penalty=0.0,  # or the sum is divided by a power of the length
+                return_dict_in_generate=True,
+                output_scores=True,
+            )
+            logits = components.forward(self.model, features, output.sequences[:, :-1])[:, ids.shape[1] - 1 :]
+            chosen = logits.log_softmax(dim=-1).gather(-1, output.sequences[:, ids.shape[1] :, None])
+        return float(output.sequences_scores[0]), float(chosen.sum())
 
     def _pass(self, component: Any, *tensors: torch.Tensor) -> dict[Key, Array]:
         values: dict[Key, Array] = {}

@@ -157,6 +157,7 @@ class GeluFigures(Figures, frozen=True, kw_only=True):
     form: Literal["erf", "tanh", "neither"]
     erf_error: float | None  # None where it is not finite
     tanh_error: float | None
+    switched: bool | None = None  # torch-npu's compatible implementation; None where it has none
 
 
 class CardTried(Figures, frozen=True, kw_only=True):

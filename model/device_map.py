@@ -68,6 +68,9 @@ def plan(model: torch.nn.Module, rooms: Rooms) -> Places | None:
     whole = whole_classes(model)
     cards: dict[int | str, int] = dict(enumerate(rooms.cards))
     even = get_balanced_memory(model, dict(cards), no_split_module_classes=whole)
+    # infer_auto_device_map keeps room on the first card for the largest layer, which the even share leaves out: of
+    # eight cards the first would stay empty.
+    even[0] = min(cards[0], even[0] + largest_layer(model, whole))
     for limits in (even, cards, {**cards, HOST: rooms.host}):
         places = infer_auto_device_map(model, dict(limits), no_split_module_classes=whole)
         if BEYOND not in places.values():
@@ -75,17 +78,24 @@ def plan(model: torch.nn.Module, rooms: Rooms) -> Places | None:
     return None
 
 
+def largest_layer(model: torch.nn.Module, whole: Sequence[str]) -> int:
+    """Bytes of the largest part that is on one card whatever happens."""
+    parts = [m for m in model.modules() if type(m).__name__ in whole or next(m.children(), None) is None]
+    return max((sum(tensor.nbytes for tensor in part.parameters()) for part in parts), default=0)
+
+
+def token_embeddings(model: Any) -> str:
+    """The path of the module that the inputs meet first, outside any other."""
+    embeddings = model.get_input_embeddings()
+    return next(str(name) for name, module in model.named_modules() if module is embeddings)
+
+
 def _as_the_model_needs(model: torch.nn.Module, places: dict[str, int | str]) -> Places:
-    """The places with what meets outside any module on one card: the token embeddings with the inputs, among which
-    audio is spliced, and the CTC head and its way back with the encoder's middle layer.
-    """
-    paths = {id(module): name for name, module in model.named_modules()}
-    if place_of(places, name := paths[id(model.get_input_embeddings())]) not in (0, HOST):  # type: ignore[operator]
-        places |= {name: 0}
+    """The places with the CTC head and its way back on the card of the encoder's middle layer."""
     encoder = layout.base(model).encoder
-    name = paths[id(encoder)]
+    name = next(name for name, module in model.named_modules() if module is encoder)
     middle = len(encoder.layers) // 2 - 1
-    if middle >= 0 and name not in places:
+    if middle >= 0 and any(path.startswith(f"{name}.") for path in places):
         at = place_of(places, f"{name}.layers.{middle}")
         places |= {f"{name}.{head}": at for head in ("out", "out_mid")}
     return places
@@ -112,6 +122,11 @@ def dispatch(model: Any, device: Device, rooms: Rooms | None = None) -> dict[str
         raise OutOfMemoryError(
             _("{cards} and the host's memory together cannot hold the model", cards=", ".join(labels)),
             next=_("a smaller --batch-size or --seq-len, or more cards"),
+        )
+    if place_of(places, token_embeddings(model)) not in (0, HOST):
+        raise OutOfMemoryError(
+            _("{card} has no room for the token embeddings, beside which the inputs lie", card=labels[0]),
+            next=_("--device with another card first, as npu:1,0"),
         )
     return put(model, places, labels)
 

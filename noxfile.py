@@ -62,6 +62,7 @@ from env.redaction import apart
 from env.stack import DECLARED, REQUIREMENTS, environment_name, load_stack
 
 nox.needs_version = ">=2026.7.11"
+TESTED_WITH = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # the models are tiny: threads only wait
 nox.options.sessions = ["setup", "verify", "report"]
 nox.options.error_on_missing_interpreters = True
 nox.options.download_python = "never"
@@ -361,9 +362,6 @@ def development(session: nox.Session) -> Path:
     """The interpreter of `.venvs/dev`: the host profile with the test tools."""
     call(session, sys.executable, "env", "setup", "--profile", "dev")
     return builder.VENVS / "dev" / "bin" / "python"
-
-
-TESTED_WITH = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}  # the models are tiny: threads only wait
 
 
 @nox.session(venv_backend="none", default=False)

@@ -26,7 +26,7 @@ LANGUAGES = ("source_lang", "lang", "language", "locale", "langid")
 TARGETS = ("target_lang", "target_language")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Text:
     """A row of another tool: `name` is that of its recording, or the number of its line."""
 

@@ -44,6 +44,7 @@ from env.npu_emulator.options import EMULATED_DEVICE, TORCH_NPU, variables
 from env.options import (
     APPENDIX,
     DEVICE,
+    DEVICE_MAP,
     INVOKED_FROM,
     MAIN_JOB,
     MODEL_DIR,
@@ -72,7 +73,8 @@ interrupt_once(ENDING_S + 2)
 PROCESSES = contextlib.ExitStack()  # what ends with nox, by SIGKILL too
 atexit.register(PROCESSES.close)
 
-HOSTILE_READERS = 26  # of tests/property/test_hostile.py
+HOSTILE_READERS = 38  # of HOSTILE_TESTS
+HOSTILE_TESTS = ("tests/property/test_hostile.py", "tests/property/test_hostile_records.py")
 RUN_ID = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)  # of all sessions of this call
 # `nox -s emulated` shapes the device with --faults; the report's option of that name is left out there.
 EMULATED_JOB = {
@@ -198,7 +200,8 @@ def emulated(session: nox.Session) -> None:
     job += [*without(shared, (DEVICE, PROFILE, MODEL_DIR)), *run_option(options)]
     nox_job = (sys.executable, "-m", "nox", "-s", "verify", "report", "--", *job)
     call(session, sys.executable, *on_device, *nox_job, env=shape)
-    recipe = ("--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed))
+    recipe = ["--device", one, "--model-dir", model_dir, "--dtype", options.dtype, "--seed", str(options.seed)]
+    recipe += DEVICE_MAP.to_argv(options.device_map)
     for program in ("inference.py", "eval.py"):
         call(session, sys.executable, *on_device, python, program, *recipe, env=shape)
 
@@ -216,6 +219,13 @@ def stacks(session: nox.Session) -> None:
         call(session, tools(session), "verify", *argv, codes=judged)
     folders = (str(run_folder(options.results, run)) for run in runs.values())
     call(session, tools(session), "verify.report.stacks", *folders)
+
+
+@nox.session(venv_backend="none", default=False)
+def aarch64(session: nox.Session) -> None:
+    """Audit, setup and level 1 on aarch64, by user-mode emulation (needs qemu-user-static and debootstrap)."""
+    os.environ.setdefault(INVOKED_FROM, str(session.invoked_from))
+    call(session, sys.executable, "env", "aarch64", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -304,7 +314,7 @@ def bench_hostile(session: nox.Session) -> None:
     except UsageError as error:
         session.error(translate(error.what))
     examples = {"BUNDLE_HOSTILE_EXAMPLES": str(options.n // HOSTILE_READERS)}
-    call(session, development(session), "pytest", "-q", "tests/property/test_hostile.py", env=examples)
+    call(session, development(session), "pytest", "-q", *HOSTILE_TESTS, env=examples)
 
 
 @nox.session(name="bench-kills", venv_backend="none", default=False)
@@ -365,6 +375,14 @@ def tests(session: nox.Session) -> None:
 def page(session: nox.Session) -> None:
     """The HTML pages in an installed Chrome or Chromium (CHROME_PATH, else PATH), as wide as a phone and a desk."""
     call(session, development(session), "pytest", "tests/browser_pages.py", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def fuzz(session: nox.Session) -> None:
+    """Run the property tests on inputs that are drawn anew each time; the suite draws the same ones every time."""
+    environ = {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "BUNDLE_HYPOTHESIS_PROFILE": "fuzz"}
+    spread = ("-n", str(os.cpu_count() or 1))
+    call(session, development(session), "pytest", *spread, *(session.posargs or ["tests/property"]), env=environ)
 
 
 @nox.session(venv_backend="none", default=False)

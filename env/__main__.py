@@ -23,6 +23,7 @@ COMMANDS = {
     "supply": ("env.supply", _("known vulnerabilities and licences of every pin of the locks")),
     "probe": ("env.probe.command", _("the facts of this machine, or of a captured one")),
     "capture": ("env.capture", _("all that the probe looks at, in a file, without secrets")),
+    "aarch64": ("env.aarch64", _("audit, setup and level 1 on aarch64, by user-mode emulation")),
     "memory": ("model.memory", _("what a checkpoint takes of a device's memory at least")),
     "audit": ("env.audit.command", _("what is wrong with this machine, why, and how to fix it")),
     "codes-check": ("env.codes_check", _("which of the vendor's codes the doctor's table does not list")),

@@ -23,6 +23,8 @@ def replacing(path: Path) -> Iterator[Path]:
         StorageError: `path` is a device or a pipe; an OSError in the block or of the rename; nothing half-written is
             left, the old file is untouched.
     """
+    if not path.name:
+        raise storage_error(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     if is_special(path):
         raise storage_error(OSError(errno.EINVAL, _("it is no regular file")), path)
@@ -37,11 +39,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_special(path: Path) -> bool:
-    """Whether a path is a device, a pipe or a socket, or leads to one: it is never replaced."""
+    """Whether a path is a device, a pipe or a socket, or leads to one: it is never replaced.
+
+    Raises:
+        StorageError: no file can have such a name: a NUL, or half a character in it.
+    """
     try:
         mode = path.stat().st_mode
     except OSError:
         return False
+    except ValueError as error:
+        raise storage_error(OSError(errno.EINVAL, os.strerror(errno.EINVAL)), ascii(str(path))) from error
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 

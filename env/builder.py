@@ -381,7 +381,7 @@ def _check_imports(target: Plan) -> dict[str, str]:
         raise InstallError(
             _("the {profile} environment was installed but does not import", profile=target.profile),
             why=last_lines(done.stderr + ended),
-            next=advice(done.stderr) or "nox -s setup -- --fresh",
+            next=advice(done.stderr + ended) or "nox -s setup -- --fresh",
         )
     # Vendor libraries print as they load and as they leave.
     listing = [line for line in done.stdout.splitlines() if line.startswith("{")][-1]

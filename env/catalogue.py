@@ -34,6 +34,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "requirements/stack.toml": ("reason",),
     "model/foreign_files.toml": ("name",),
     "model/prompts.toml": ("name",),
+    "verify/report/measured.toml": ("name",),
 }
 
 Found = tuple[int, str, str | Sequence[str], Sequence[str]]  # line, function, messages, comments: as Babel has it

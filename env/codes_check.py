@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from env import elsewhere
 from env.arguments import Parser
 from env.codes import load_codes, named_codes, numbers
 from env.errors import InputError
@@ -17,7 +17,6 @@ from env.language import _, translate
 
 DIFFERS = 3
 NOTHING_READ = 4
-LARGEST = 1 << 24  # bytes of a file
 
 _NAMED = re.compile(r'\\?"ErrCode\\?"\s{0,4}:\s{0,4}\\?"([EW][A-Z0-9]\d{4})\\?"')
 _NUMBER = re.compile(r"(?:\{\s{0,4}|#define ACL_\w{1,80}[ \t\\]{1,40}\n?[ \t]{0,40})(\d{6})\b")
@@ -66,8 +65,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _read(file: str) -> str:
     try:
-        with Path(file).open("rb") as stream:
-            return stream.read(LARGEST).decode("utf-8", "replace")
+        return elsewhere.read_text(file, "header", errors="replace")
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(_("cannot read {file}: {reason}", file=file, reason=reason), next=f"ls -l {file}") from error

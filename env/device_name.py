@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from env.errors import UsageError
 from env.language import _
 
 Kind = Literal["npu", "cuda", "cpu"]
+JOINED = "+"  # between the cards over which one model is split: "npu:0+npu:1", "npu:0+cpu"
 KINDS: tuple[Kind, ...] = ("npu", "cuda", "cpu")  # in the order in which `auto` takes them
 
 
@@ -71,6 +73,29 @@ class DeviceName:
         """Another card of the kind; of the CPU, and of `auto`, there is one alone."""
         return self if self.kind in (None, "cpu") else DeviceName(self.kind, index)
 
+    def covers(self, place: str) -> bool:
+        """Whether a place of a split model (JOINED) begins with the card that is named; of several, is theirs alone."""
+        cards = [DeviceName.parse_or_none(part) for part in place.split(JOINED) if part != "cpu"]
+        if not cards or None in cards:
+            return False
+        if not self.several:
+            return self.kind is None or bool(cards[0] and cards[0].is_same(self))
+        indexes = [card.index for card in cards if card is not None and card.kind == self.kind]
+        return len(indexes) == len(cards) and (self.indexes is None or set(indexes) <= set(self.indexes))
+
     def is_same(self, other: DeviceName) -> bool:
         """Whether two names mean one device: "npu" is "npu:0"."""
         return (self.kind, self.index) == (other.kind, other.index)
+
+
+def require_cards(asked: str) -> None:
+    """Refuse --device-map where --device names no card.
+
+    Raises:
+        UsageError: it is a CPU.
+    """
+    if DeviceName.parse(asked).kind == "cpu":
+        raise UsageError(
+            _("--device-map splits a model over cards, and --device {device} is none", device=asked),
+            next=_("leave --device-map out, or name cards: --device npu:0,1"),
+        )

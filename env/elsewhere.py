@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
+import io
 import json
 import math
 import os
@@ -100,13 +102,26 @@ def read_bytes(path: Path | str, kind: str, *, root: Path | None = None, follow:
         return limited(file, kind, path)
 
 
-def limited(file: BinaryIO, kind: str, name: Path | str = "-") -> bytes:
+def limited(file: BinaryIO | gzip.GzipFile, kind: str, name: Path | str = "-") -> bytes:
     """What a stream holds, as far as its kind allows. Raises: as `read_bytes`."""
     most = limit(kind)
     data = file.read(most + 1)
+    if data is None:  # /proc/kmsg says that it is a regular file, and lets its readers wait
+        raise RefusedFileError(errno.EAGAIN, _("not a regular file"), name)
     if len(data) > most:
         raise RefusedFileError(errno.EFBIG, _("larger than {mebibytes} MiB", mebibytes=most >> 20), name)
     return data
+
+
+def unpacked(data: bytes, kind: str, name: Path | str = "-") -> bytes:
+    """What a gzip file holds, which may be a thousand times what it takes, as far as its kind allows.
+
+    Raises:
+        RefusedFileError: it is more.
+        OSError, EOFError, zlib.error: it is damaged.
+    """
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+        return limited(packed, kind, name)
 
 
 def read_text(path: Path | str, kind: str, *, root: Path | None = None, errors: str = "strict") -> str:

@@ -14,7 +14,7 @@ import re
 import string
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 LOCALE = Path(__file__).resolve().parents[1] / "locale"
@@ -156,8 +156,8 @@ class _Formatter(string.Formatter):
             return SEPARATORS[self.language].join(self.format_field(item, format_spec) for item in value)
         if isinstance(value, Message):
             return translate(value, self.language) if self.shown else str(value)
-        if self.shown and isinstance(value, str):  # a name from elsewhere must not make a line of its own
-            value = _BREAK.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
+        if self.shown and isinstance(value, (str, PurePath)):  # a name from elsewhere must not make a line of its own
+            value = _BREAK.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
         if not _SPEC.fullmatch(format_spec):
             return str(value)
         try:

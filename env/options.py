@@ -17,7 +17,8 @@ from typing import Any
 from env.arguments import DefaultsFormatter, Parser, at_least
 from env.device_name import DeviceName
 from env.language import _, translate
-from env.stack import DECLARED, load_stack
+from env.redaction import without_places
+from env.stack import DECLARED, ROOT, load_stack
 
 PROFILES = ("auto", "host", "npu")
 SERVICE = ("tools", "dev")  # environments of the bundle itself: what renders, and what tests
@@ -89,7 +90,9 @@ class Option:
 
     def to_argv(self, value: object) -> list[str]:
         """What to type for a value; nothing for the default."""
-        return [] if value == self.settings.get("default") else [self.flag, str(value)]
+        if value == self.settings.get("default"):
+            return []
+        return [self.flag] if self.settings.get("action") == "store_true" else [self.flag, str(value)]
 
 
 DEVICE = Option(
@@ -151,6 +154,14 @@ MODEL_DIR = Option(
     {"metavar": "DIR", "type": place},
 )
 DTYPE = Option("--dtype", _("auto is the checkpoint's own"), {"choices": (AUTO, *DTYPES), "default": AUTO})
+DEVICE_MAP = Option(
+    "--device-map",
+    _(
+        "auto: one model split over the visible cards, or those that --device names; what they cannot hold stays in "
+        "the host's memory (default: one card holds it)"
+    ),
+    {"choices": (AUTO,)},
+)
 SEED = Option(
     "--seed",
     _("of the inputs, and of synthetic:tiny"),
@@ -184,12 +195,43 @@ GATE = Option(
     _("fail where a time is beyond the reference of its chip (default: a caveat of the verdict)"),
     {"action": "store_true", "default": False},
 )
+STRESS_DETECT = Option(
+    "--stress-detect",
+    _(
+        "at level 4 run the vendor's own test for silent errors too (torch_npu.npu.stress_detect): it changes the "
+        "card's voltage meanwhile, wants 10 GiB of its memory, and no other job on the machine"
+    ),
+    {"action": "store_true", "default": False},
+)
+VENDOR_DIAGNOSIS = Option(
+    "--vendor-diagnosis",
+    _(
+        "from level 3 on run the vendor's own tools too, where they are installed (ascend-dmi of one card, hccl_test "
+        "of several): they disturb every other job on the cards"
+    ),
+    {"action": "store_true", "default": False},
+)
 REFERENCE = Option(
     "--reference",
     _("reference values made elsewhere (default: made here once and kept)"),
     {"metavar": "FILE", "type": place},
 )
-VERIFY = (LEVEL, MODEL_DIR, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, ROUNDS, MINUTES, REFERENCE, GATE, CHECK)
+OPT_IN = (STRESS_DETECT, VENDOR_DIAGNOSIS)  # each asks for a check that no level runs by itself
+VERIFY = (
+    LEVEL,
+    MODEL_DIR,
+    DTYPE,
+    DEVICE_MAP,
+    SEED,
+    SEQ_LEN,
+    BATCH_SIZE,
+    ROUNDS,
+    MINUTES,
+    REFERENCE,
+    GATE,
+    *OPT_IN,
+    CHECK,
+)
 
 OUTPUT = Option("--output", _("where the documents go (default: the run's folder)"), {"metavar": "DIR", "type": place})
 STRICT = Option("--strict", _("exit with the verdict's code"), {"action": "store_true"})
@@ -257,9 +299,12 @@ def nox_command(session: str, argv: Sequence[str]) -> str:
 
 
 def repeating(session: str, argv: Iterable[str]) -> str:
-    """The command that does the same again: what was typed for the session, without the name of this run."""
+    """The command that does the same again: what was typed for the session, without the name of this run.
+
+    It is published with the run's documents, and names no folder of this machine.
+    """
     own = [option for option in (*TARGET, *MAIN_JOB[session]) if option is not RUN]
-    return nox_command(session, only(argv, own))
+    return nox_command(session, [without_places(word, ROOT) for word in only(argv, own)])
 
 
 def run_folder(results: str, run: str) -> Path:

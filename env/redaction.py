@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 LEFT_OUT = "left-out"
 HANDED_OVER = "BUNDLE_ARGUMENT_"  # begins the names of the variables that hold a program's arguments
@@ -52,6 +53,16 @@ def restored(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) 
         known = environ.get(value) if value.startswith(HANDED_OVER) else None
         whole.append(argument if known is None else f"{option}{equals}{known}")
     return whole
+
+
+def without_places(argument: str, root: Path) -> str:
+    """An argument as a record keeps it: a path below `root` from there, of any other absolute path the name alone."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    path = Path(value.removeprefix("file://"))
+    if not path.is_absolute() and not value.startswith("~"):
+        return argument
+    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return f"{option}{equals}{shown or value}"
 
 
 def without_home(text: str) -> str:

@@ -15,6 +15,7 @@ from env.toml import load_toml
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 MACHINES = ("x86_64", "aarch64")
+SPELLINGS = {"arm64": "aarch64", "amd64": "x86_64", "x86-64": "x86_64"}  # as Docker, Debian and others have them
 DECLARED = "declared"  # the name of the stack that [packages] declares
 UNSTACKED = ("tools", "dev")  # environments of the bundle itself
 MADE_LOCKS = ROOT / ".cache" / "locks"  # of versions that a user names
@@ -156,9 +157,14 @@ def this_python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+def architecture(name: str) -> str:
+    """A processor architecture as wheels and CANN name it, of any of its spellings; of no other, what it was."""
+    return SPELLINGS.get(name.lower(), name)
+
+
 def this_machine() -> str:
     """The processor architecture as wheels name it: "x86_64" or "aarch64"."""
-    return platform.machine()
+    return architecture(platform.machine())
 
 
 def environment_name(profile: str, stack: str = "") -> str:

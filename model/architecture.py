@@ -287,6 +287,9 @@ def _identity(config: Mapping[str, Any]) -> list[Message]:
                     expected=expected,
                 )
             )
+    for part in (config, *config.values()):  # the library makes two tables of as many labels
+        if isinstance(part, Mapping) and part.get("num_labels") is not None:
+            _whole(part["num_labels"], "num_labels", problems)
     if config.get("has_lora_adapter", True):
         problems.append(
             _(
@@ -354,7 +357,7 @@ def _whole(value: object, name: str, problems: list[Message]) -> int:
             _("config.json: {name} is {value}, a whole number of at least 1 expected", name=name, value=repr(value))
         )
         return 1
-    most = MOST_LAYERS if name.endswith("_layers") else MOST
+    most = MOST_LAYERS if name.endswith(("_layers", "_labels")) else MOST
     if value > most:
         problems.append(
             _("config.json: {name} is {value}, at most {most} expected", name=name, value=str(value)[:20], most=most)

@@ -10,6 +10,8 @@ from itertools import zip_longest
 from typing import Any
 
 from model.alignment import Word
+from model.prompts import TIMESTAMPS
+from model.tags import Turn
 from model.windows import UNSPACED_LANGUAGES, join
 
 LINE_WIDTH = 42  # columns of a caption's line, and two lines a caption, a caption at least 5/6 s:
@@ -18,6 +20,7 @@ SHORTEST_CUE = 5 / 6
 LONG_PAUSE = 3.0  # seconds of it begin another caption: openai/whisper, whisper/utils.py, SubtitlesWriter
 ALIGNED = "aligned to the CTC head"
 SHARED_OUT = "shared out by length of text"
+WRITTEN = "written by the model"  # in tags of its text
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Segment:
     """The text of a window. `start` and `end` are seconds from the beginning of the recording, where its speech is;
     `window` is what was read for it. `ended` is decoding's word for what ended the text, None where nothing was
     decoded; `decoded` is what of the window was, long silence at its ends aside. `words` have times where they were
-    aligned.
+    aligned, or where the model wrote them; `turns` are the speakers' where it named them.
     """
 
     start: float
@@ -36,6 +39,12 @@ class Segment:
     window: tuple[float, float] | None = None
     words: tuple[Word, ...] = ()
     decoded: tuple[float, float] | None = None
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The text to read: a line for each speaker's turn, where speakers are named."""
+        return "\n".join(map(str, self.turns)) or self.text
 
     @property
     def read_seconds(self) -> float:
@@ -71,6 +80,13 @@ class Transcript:
     @property
     def text(self) -> str:
         return join([segment.text for segment in self.segments], self.language)
+
+    @property
+    def shown(self) -> str:
+        """The text to read: a line for each speaker's turn, where speakers are named."""
+        if not any(segment.turns for segment in self.segments):
+            return self.text
+        return "\n".join(segment.shown for segment in self.segments if segment.shown.strip())
 
 
 @dataclass(frozen=True)
@@ -135,8 +151,13 @@ def cues(transcript: Transcript, width: int = LINE_WIDTH) -> list[Cue]:
     for segment in transcript.segments:
         lines: list[str] = []
         start = end = segment.start
-        for word in _words(segment, spaced=spaced):
-            for piece in _pieces(_caption(word.text), width):
+        speakers = _speakers(segment)
+        for number, word in enumerate(_words(segment, spaced=spaced)):
+            if lines and number in speakers:
+                made.append(Cue(start, end, tuple(lines)))
+                lines = []
+            said = f"{speakers[number]} {word.text}" if number in speakers else word.text
+            for piece in _pieces(_caption(said), width):
                 fits = bool(lines) and columns(lines[-1] + between + piece) <= width
                 pause = bool(lines) and word.start - end > LONG_PAUSE
                 if lines and (pause or (not fits and len(lines) == LINES)):
@@ -152,6 +173,16 @@ def cues(transcript: Transcript, width: int = LINE_WIDTH) -> list[Cue]:
         if lines and any(lines):
             made.append(Cue(start, end if segment.words else segment.end, tuple(lines)))
     return [_long_enough(cue, following) for cue, following in zip_longest(made, made[1:])]
+
+
+def _speakers(segment: Segment) -> dict[int, str]:
+    """Who speaks, by the number of the first word of each turn."""
+    at, speakers = 0, {}
+    for turn in segment.turns:
+        if turn.speaker is not None:
+            speakers[at] = f"[{turn.speaker}]:"
+        at += len(turn.text.split())
+    return speakers
 
 
 def _long_enough(cue: Cue, following: Cue | None) -> Cue:
@@ -176,7 +207,7 @@ def _caption(text: str) -> str:
 
 
 def txt(transcript: Transcript, width: int = LINE_WIDTH) -> str:
-    return f"{transcript.text}\n"
+    return f"{transcript.shown}\n"
 
 
 def srt(transcript: Transcript, width: int = LINE_WIDTH) -> str:
@@ -191,7 +222,7 @@ def vtt(transcript: Transcript, width: int = LINE_WIDTH) -> str:
 def tsv(transcript: Transcript, width: int = LINE_WIDTH) -> str:
     """A row for each window, its times in whole milliseconds, as openai/whisper writes them."""
     rows = [
-        f"{round(1000 * segment.start)}\t{round(1000 * segment.end)}\t{' '.join(segment.text.split())}\n"
+        f"{round(1000 * segment.start)}\t{round(1000 * segment.end)}\t{' '.join(segment.shown.split())}\n"
         for segment in transcript.segments
         if segment.text.strip()
     ]
@@ -200,8 +231,9 @@ def tsv(transcript: Transcript, width: int = LINE_WIDTH) -> str:
 
 def data(transcript: Transcript) -> dict[str, Any]:
     """A transcript as JSON; `word_times` says what the times of words and captions are."""
-    aligned = any(segment.words for segment in transcript.segments)
-    return {"text": transcript.text, **asdict(transcript), "word_times": ALIGNED if aligned else SHARED_OUT}
+    timed = WRITTEN if transcript.task == TIMESTAMPS else ALIGNED
+    known = any(segment.words for segment in transcript.segments)
+    return {"text": transcript.text, **asdict(transcript), "word_times": timed if known else SHARED_OUT}
 
 
 def as_json(transcript: Transcript, width: int = LINE_WIDTH) -> str:

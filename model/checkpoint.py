@@ -19,7 +19,7 @@ from env import digest, elsewhere
 from env.atomic import write_json
 from env.errors import CheckpointError, StorageError
 from env.language import Message, _
-from model import gate, variants
+from model import config_numbers, gate, variants
 from model.architecture import MODEL_TYPE, Architecture, Shape, parse
 from model.console import lines
 from model.safetensors_format import DTYPE_NAMES, DamagedFileError, Entry, read_header
@@ -99,7 +99,7 @@ def inspect(folder: Path) -> Checkpoint:
     architecture: Architecture | None = None
     if config is not None:
         architecture, of_config = parse(config)
-        problems += of_config
+        problems += [*of_config, *config_numbers.problems(config)]
     shards, index_weights, of_shards = _shards(folder)
     entries, of_headers = _entries(shards)
     problems += of_shards + of_headers

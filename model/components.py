@@ -10,17 +10,20 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from env import options
+from env.device_name import JOINED
 from env.errors import CheckpointError, DeviceError, UsageError
 from env.language import Message, _
-from model import gate, layout, rotary
+from model import device_map, gate, layout, rotary, startup
 from model.architecture import Architecture
+from model.cards import Cards
 from model.checkpoint import Checkpoint
 from model.device import Device, runtime_errors, set_threads
+from model.device_map import Rooms
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +48,7 @@ class Loaded:
     threads: int
     adapted: tuple[Message, ...] = ()  # what of the library's model computes otherwise here, for the chip's sake
     first_ms: dict[str, float] = field(default_factory=dict)  # each component's first call in this process
+    device_map: Mapping[str, str] | None = None  # where each part is, of a model that is split (model/device_map.py)
 
     @property
     def architecture(self) -> Architecture:
@@ -54,8 +58,15 @@ class Loaded:
     def torch_dtype(self) -> torch.dtype:
         return torch_dtype(self.dtype)
 
+    @property
+    def place(self) -> str:
+        """The device's name; of a model that is split every place of it, "npu:0+npu:1"."""
+        if self.device_map is None:
+            return self.device.label
+        return JOINED.join(device_map.places_used(self.device_map, self.device.label))
+
     def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor where the model is, in the model's dtype if it is floating point; it is rounded on its own side."""
+        """A tensor where the model takes its inputs, in its dtype if it is floating point; rounded on its own side."""
         return (tensor.to(self.torch_dtype) if tensor.is_floating_point() else tensor).to(self.device.torch_device)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
@@ -104,17 +115,22 @@ def choose_dtype(name: str, checkpoint: Checkpoint, device: Device) -> str:
     return name
 
 
-def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | None = None) -> Loaded:
+def load(
+    checkpoint: Checkpoint, device: Device, dtype: str, attention: str | None = None, *, rooms: Rooms | None = None
+) -> Loaded:
     """Load an inspected checkpoint with the library's own loader; `attention` None is the library's own choice.
+
+    `rooms` say what weights may take on each of several cards.
 
     Raises:
         CheckpointError: the loader left a tensor out or met another one, whatever the headers declare.
-        OutOfMemoryError: the device cannot hold it.
+        OutOfMemoryError: the device, or all cards and the host, cannot hold it.
     """
     threads = set_threads(checkpoint.parameters)
     quiet()
     # The class is imported before the clock starts: its 10 s are the process's, not the checkpoint's.
-    from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
+    with startup.importing(startup.MODEL):
+        from transformers import GraniteSpeechForConditionalGeneration  # noqa: F401
 
     full_precision(device, dtype)
     started = time.perf_counter()
@@ -136,8 +152,12 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | No
                 why=_("config.json names an activation, a rotary type, a quantisation or an attention of its own"),
                 next=_("hold config.json against the publisher's"),
             ) from error
-        model = model.to(device.torch_device).eval()
-        adapted = _adapt(model, device)
+        adapted = _adapt(model.eval(), device)
+        places = device_map.dispatch(model, device, rooms) if device.split else None
+        if places is None:
+            model = model.to(device.torch_device)
+        elif isinstance(device, Cards):
+            device = device.only(places.values())
         device.synchronize()
     seconds = time.perf_counter() - started
     left = {kind: sorted(map(str, names)) for kind, names in info.items() if names}
@@ -149,7 +169,7 @@ def load(checkpoint: Checkpoint, device: Device, dtype: str, attention: str | No
     if attention is not None:
         model.language_model.set_attn_implementation(attention)  # the encoder's own is torch's, the projector's eager
     implementation = attention or str(model.config._attn_implementation)
-    return Loaded(model, device, checkpoint, dtype, implementation, seconds, threads, adapted)
+    return Loaded(model, device, checkpoint, dtype, implementation, seconds, threads, adapted, device_map=places)
 
 
 def _adapt(model: Any, device: Device) -> tuple[Message, ...]:
@@ -177,7 +197,7 @@ def full_precision(device: Device, dtype: str) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         return
     try:
-        with runtime_errors(device, _("starting CANN's operator compiler")):
+        with runtime_errors(device, _("starting CANN's operator compiler")), startup.timed(startup.COMPILER):
             torch.npu.conv.allow_hf32 = False  # type: ignore[attr-defined]
             torch.npu.matmul.allow_hf32 = False  # type: ignore[attr-defined]
     except DeviceError as error:

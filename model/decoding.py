@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from env.language import _
-from model import alignment, components, gate
+from model import alignment, components, gate, library, tags
 from model.alignment import Word
 from model.audio import SAMPLE_RATE
 from model.checkpoint import Checkpoint
 from model.components import Loaded
 from model.device import runtime_errors
+from model.generation import end_tokens
 from model.prompts import Prompt
 from model.repetition import CYCLES, LEAST_REPEATED, TAIL, find_loop
 from model.signature import DecodingSignature
+from model.tags import Turn
 from model.windows import LIMIT_SECONDS, NEW_TOKENS
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from model.audio import Samples
 
+PROMPT_FILES = "chat_template.jinja, tokenizer.json, preprocessor_config.json"
 PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
 Ended = Literal["eos", "loop", "limit"]  # by the model itself, in a repetition loop, or at the limit of new tokens
@@ -55,11 +58,13 @@ class Decoding:
                     _("{option} {value}: must be at least 1", option=f"--{option.replace('_', '-')}", value=value)
                 )
 
-    def budget(self, samples: int) -> int:
-        """New tokens for a window of `samples` at 16 kHz: 200 up to 30 s, and in proportion above it."""
+    def budget(self, samples: int, times: int = 1) -> int:
+        """New tokens for a window of `samples` at 16 kHz: 200 up to 30 s, and in proportion above it; of an answer
+        that takes more than a text does, so many times as many.
+        """
         if self.max_new_tokens is not None:
             return self.max_new_tokens
-        return math.ceil(NEW_TOKENS * max(1.0, samples / SAMPLE_RATE / LIMIT_SECONDS))
+        return math.ceil(times * NEW_TOKENS * max(1.0, samples / SAMPLE_RATE / LIMIT_SECONDS))
 
     @property
     def signature(self) -> DecodingSignature:
@@ -76,7 +81,9 @@ class Decoding:
 class Decoded:
     """The text of one window, the number of tokens it took, what ended it, and what to know of it.
 
-    `words` have their times, in seconds from the window's beginning, where they were asked for and could be aligned.
+    `words` have their times, in seconds from the window's beginning, where they were asked for and could be aligned,
+    or where the model wrote them; `turns` are the speakers' that it wrote. `text` has none of its tags.
+    `ids` are the tokens, the one that ended the text among them; none of the encoder alone.
     """
 
     text: str
@@ -84,6 +91,8 @@ class Decoded:
     notes: tuple[str, ...] = ()
     ended: Ended = "eos"
     words: tuple[Word, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 class Reader(Protocol):
@@ -131,7 +140,8 @@ def load_processor(checkpoint: Checkpoint) -> Any:
 def prompt_text(processor: Any, prompt: Prompt) -> str:
     """The text that the model completes, by the checkpoint's own chat template."""
     template = processor.tokenizer.chat_template or processor.chat_template
-    turns = [{"role": "user", "content": prompt.content}]
+    turns = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
+    turns += [{"role": "user", "content": prompt.content}]
     text = processor.tokenizer.apply_chat_template(
         turns, chat_template=template, tokenize=False, add_generation_prompt=True
     )
@@ -140,11 +150,15 @@ def prompt_text(processor: Any, prompt: Prompt) -> str:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """A window and its prompt as embeddings [1, positions, hidden], with its new tokens and what the CTC head says."""
+    """A window of `seconds` and its prompt, of a task, as embeddings [1, positions, hidden], with its new tokens and
+    what the CTC head says.
+    """
 
     embeddings: torch.Tensor
     budget: int
     log_probabilities: alignment.LogProbabilities | None
+    task: str
+    seconds: float
 
 
 class Transcriber:
@@ -200,9 +214,11 @@ class Transcriber:
         import torch
 
         loaded = self.loaded
-        inputs = self.processor(
-            prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
-        )
+        about = (loaded.checkpoint.folder, _("preparing the prompt"), PROMPT_FILES)
+        with library.patience(*about), library.own_errors(*about):
+            inputs = self.processor(
+                prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
+            )
         ids, features = loaded.on_device(inputs["input_ids"]), loaded.on_device(inputs["input_features"])
         encoded = components.encode(loaded.model, features)
         audio = components.project(loaded.model, encoded)
@@ -218,7 +234,7 @@ class Transcriber:
                 why=_("preprocessor_config.json and config.json are of different models"),
             )
         limit = loaded.architecture.text.max_position_embeddings
-        budget = self.decoding.budget(len(window))
+        budget = self.decoding.budget(len(window), prompt.tokens)
         if self.decoding.max_new_tokens is None:  # as much of it as there is room for, but what a short window has
             budget = max(min(budget, limit - ids.shape[1]), NEW_TOKENS)
         if ids.shape[1] + budget > limit:
@@ -235,7 +251,8 @@ class Transcriber:
         spelled = None
         if self.align and prompt.target is None:  # the head spells what is spoken, not its translation
             spelled = _log_probabilities(loaded, encoded)
-        return _Embedded(components.splice(loaded.model, ids, audio), budget, spelled)
+        merged = components.splice(loaded.model, ids, audio)
+        return _Embedded(merged, budget, spelled, prompt.task, len(window) / SAMPLE_RATE)
 
     def _generate(self, rows: Sequence[torch.Tensor], budgets: Sequence[int]) -> torch.Tensor:
         """New token ids [batch, new] for rows [1, positions, hidden] of unequal length, padded on the left.
@@ -250,39 +267,42 @@ class Transcriber:
         for index, row in enumerate(rows):
             embeddings[index, longest - row.shape[1] :] = row[0]
             mask[index, longest - row.shape[1] :] = 1
-        output: torch.Tensor = self.loaded.model.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            max_new_tokens=max(budgets),
-            do_sample=False,
-            num_beams=self.decoding.num_beams,
-            stopping_criteria=_stops(budgets),
-        )
+        with library.own_errors(self.loaded.checkpoint.folder, _("decoding"), library.GENERATION_FILE):
+            output: torch.Tensor = self.loaded.model.generate(
+                inputs_embeds=embeddings,
+                attention_mask=mask,
+                max_new_tokens=max(budgets),
+                do_sample=False,
+                num_beams=self.decoding.num_beams,
+                stopping_criteria=_stops(budgets),
+            )
         return output
 
     def _decoded(self, row: Sequence[int], embedded: _Embedded) -> Decoded:
-        """The text of one row of new tokens, and the times of its words where they are asked for."""
+        """The text of one row of new tokens, what its tags say, and the times of its words where they are asked for."""
         decoded = self._text(row)
-        if embedded.log_probabilities is None:
+        found = tags.read(decoded.text, embedded.task, embedded.seconds)
+        notes = (*decoded.notes, *found.notes)
+        decoded = replace(decoded, text=found.text, turns=found.turns, words=found.words, notes=notes)
+        if embedded.log_probabilities is None or decoded.words:
             return decoded
         return replace(decoded, words=alignment.align(decoded.text, embedded.log_probabilities))
 
     def _text(self, row: Sequence[int]) -> Decoded:
         """The text of one row of new tokens: up to the model's end token or, where it was stopped, up to padding."""
-        config = self.loaded.model.generation_config
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        length = next((at for at, token in enumerate(row) if token in (*ends, config.pad_token_id)), len(row))
+        ends, padding = end_tokens(self.loaded.model), self.loaded.model.generation_config.pad_token_id
+        length = next((at for at, token in enumerate(row) if token in (*ends, padding)), len(row))
         tokens = list(row[:length])
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         if length < len(row) and row[length] in ends:
-            return Decoded(text, length)
+            return Decoded(text, length, ids=(*tokens, row[length]))
         loop = find_loop(tokens)
         if loop is None:
             note = _("stopped at {tokens} new tokens, before the model's end of text", tokens=length)
-            return Decoded(text, length, (note,), "limit")
+            return Decoded(text, length, (note,), "limit", ids=tuple(tokens))
         phrase = self.processor.tokenizer.decode(tokens[-loop.motif :], skip_special_tokens=True).strip()
         note = _("repetition loop: {phrase} {cycles} times, stopped", phrase=repr(phrase), cycles=loop.cycles)
-        return Decoded(text, length, (note,), "loop")
+        return Decoded(text, length, (note,), "loop", ids=tuple(tokens))
 
 
 def _log_probabilities(loaded: Loaded, encoded: torch.Tensor) -> alignment.LogProbabilities:

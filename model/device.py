@@ -17,13 +17,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from env import npu_emulator
 from env.device_name import KINDS, DeviceName, Kind
 from env.errors import BundleError, DeviceError, EnvironmentMissingError, OutOfMemoryError, UsageError
 from env.language import _
-from model import cpu, npu
+from model import cpu, npu, startup
 from model.size import FULL_SIZE
 
 if TYPE_CHECKING:
@@ -43,11 +43,17 @@ class Device:
     kind: Kind
     index: int
     asked: str
+    split: ClassVar[bool] = False  # whether a model lies over it and others, or the host's memory (model/cards.py)
 
     @property
     def label(self) -> str:
         """As torch spells it: "npu:0", "cuda:1", "cpu"."""
         return DeviceName(self.kind, self.index).label
+
+    @property
+    def cards(self) -> tuple[Device, ...]:
+        """Each card by itself, the first one first."""
+        return (self,)
 
     @property
     def torch_device(self) -> torch.device:
@@ -141,7 +147,7 @@ def resolve(asked: str) -> Device:
     if name.several:
         raise UsageError(
             _("{device} names several cards, and this runs on one", device=asked),
-            next=_("nox -s verify -- --device {device} verifies each of them", device=asked),
+            next=_("nox -s verify -- --device {device} verifies each; --device-map auto splits one", device=asked),
         )
     if name.kind is None:
         return _first_present()
@@ -229,7 +235,8 @@ def _require_npu(device: Device) -> None:
     import torch
 
     try:
-        import torch_npu  # noqa: F401
+        with startup.importing(startup.TORCH_NPU):
+            import torch_npu  # noqa: F401
     except Exception as error:  # _cann_package_check of torch_npu/utils/npu_intercept.py raises plain ones
         raise DeviceError(
             _(
@@ -247,7 +254,8 @@ def _require_npu(device: Device) -> None:
     _require_count(device, "npu-smi info")
     npu.deterministic()
     try:
-        torch.npu.set_device(device.index)  # type: ignore[attr-defined]
+        with startup.timed(startup.SET_DEVICE):
+            torch.npu.set_device(device.index)  # type: ignore[attr-defined]
         npu.precompiled()
         torch.zeros(1, device=device.torch_device).cpu()
         npu.compatible(device.name)
@@ -273,7 +281,8 @@ def _require_cuda(device: Device) -> None:
         )
     _require_count(device, "nvidia-smi")
     try:
-        torch.zeros(1, device=device.torch_device).cpu()
+        with startup.timed(startup.SET_DEVICE):
+            torch.zeros(1, device=device.torch_device).cpu()
     except RuntimeError as error:
         raise DeviceError(
             _("{device} does not answer: {error}", device=device.label, error=_first_line(error)), next="nvidia-smi"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -48,20 +49,19 @@ def locate(text: str, folders: Sequence[Path] = (Path(),)) -> Path:
     may stand for a slash, `~` for the home folder, and file:///a is /a.
     """
     plain = text.partition("://")[2] if text.startswith("file://") else text
-    written = Path(plain).expanduser() if plain.startswith("~") else Path(plain)
-    if is_there(folders[0] / written):
-        return folders[0] / written
-    places = [folder / written for folder in folders]
+    written = str(Path(plain).expanduser()) if plain.startswith("~") else plain
+    # A manifest has 100,000 of them and more: strings take a fifth of the time of paths.
+    places = [os.path.join(folder, written) for folder in folders]  # noqa: PTH118
     if "\\" in plain:
-        places += [folder / plain.replace("\\", "/") for folder in folders]
+        places += [os.path.join(folder, plain.replace("\\", "/")) for folder in folders]  # noqa: PTH118
     for place in places:
-        if is_there(place):
-            return place
-    for place in places:
-        other = None if plain.isascii() else _in_another_form(place)
+        if os.path.exists(place):  # noqa: PTH110 (False of a name that no file can have)
+            return Path(place)
+    for place in () if plain.isascii() else places:
+        other = _in_another_form(Path(place))
         if other is not None:
             return other
-    return places[0]
+    return Path(places[0])
 
 
 def is_there(path: Path) -> bool:

@@ -22,8 +22,29 @@ from env.options import NAME_MAX
 CODE_SUFFIXES = (".py", ".pyc", ".pyd", ".pyx", ".so")
 CODE_FOLDER = "custom_generate"
 WEIGHTS_SUFFIX = ".safetensors"
-# Keys by which a JSON file names code to import: auto_map and custom_pipelines name files or repositories.
+# Keys by which a JSON file names code to import: auto_map and custom_pipelines name files or repositories. The ways of
+# decoding are no longer the library's: transformers 4.57.6 fetches transformers-community/contrastive-search, /dola,
+# /group-beam-search and /constrained-beam-search from a hub and executes them, as soon as its question on standard
+# input is answered with y (generation/utils.py, GENERATION_MODES_MAPPING and resolve_trust_remote_code).
 CODE_KEYS = ("auto_map", "custom_generate", "custom_pipelines")
+HUB_DECODING_KEYS = ("penalty_alpha", "dola_layers", "num_beam_groups", "constraints", "force_words_ids")
+# Keys by which a JSON file sends the library to other files than the ones that are looked at here: to other weights
+# (modeling_utils.py, transformers_explicit_filename), another config.json (configuration_utils.py, get_config_dict),
+# another tokenizer.json (tokenization_utils_base.py: what tokenizer_config.json names comes before what lies in the
+# folder), another model, through no gate (processing_utils.py, audio_tokenizer_class.from_pretrained).
+ELSEWHERE_KEYS = (
+    "transformers_weights",
+    "configuration_files",
+    "fast_tokenizer_files",
+    "tokenizer_file",
+    "vocab_file",
+    "merges_file",
+    "audio_tokenizer",
+    "audio_tokenizer_name_or_path",
+)
+# With peft installed the library takes the model that it names in place of the folder's (auto_factory.py,
+# find_adapter_config_file), and changes it.
+ADAPTER_FILE = "adapter_config.json"
 # An attention implementation with a slash is a kernel that transformers fetches from a hub and loads.
 KERNEL_KEYS = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")
 LARGE_TABLES = ("tokenizer.json", "vocab.json", "model.safetensors.index.json")  # no configuration, and megabytes
@@ -35,6 +56,8 @@ LIBRARY = "transformers."
 def code_in(folder: Path) -> list[Message]:
     """Everything in a checkpoint folder that could make the library run code, each named."""
     problems = [_("{name} is code, which no checkpoint needs", name=name) for name in sorted(_code_files(folder))]
+    if os.path.lexists(folder / ADAPTER_FILE):
+        problems.append(_("{name} names another model to be loaded in place of this one", name=ADAPTER_FILE))
     for path in sorted(folder.glob("*.json")):
         if path.name not in LARGE_TABLES and path.is_file():
             problems += _code_keys(path)
@@ -163,7 +186,12 @@ def _code_keys(path: Path) -> list[Message]:
         return [_("{name} is not read: {reason}", name=path.name, reason=why)]  # the library would read it
     except (OSError, ValueError):
         return []  # what cannot be read is told by whoever needs it; the library reads it the same way
-    return [_("{name}: {key} names code", name=path.name, key=key) for key in dict.fromkeys(_keys(value, DEPTH))]
+    return [
+        _("{name}: {key} names other files than the folder's own", name=path.name, key=key)
+        if key in ELSEWHERE_KEYS
+        else _("{name}: {key} names code", name=path.name, key=key)
+        for key in dict.fromkeys(_keys(value, DEPTH))
+    ]
 
 
 def _keys(value: object, depth: int) -> Iterator[str]:
@@ -172,10 +200,21 @@ def _keys(value: object, depth: int) -> Iterator[str]:
         yield "..."
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            if (key in CODE_KEYS and inner) or (key in KERNEL_KEYS and isinstance(inner, str) and "/" in inner):
+            if _names_code(key, inner):
                 yield key
             else:
                 yield from _keys(inner, depth - 1)
     elif isinstance(value, list):
         for inner in value:
             yield from _keys(inner, depth - 1)
+
+
+def _names_code(key: object, value: object) -> bool:
+    """Whether a key with its value makes the library look for code, or for files that nobody looked at."""
+    if key in KERNEL_KEYS:  # one for the whole model, or one for each of its parts
+        return any(
+            isinstance(one, str) and "/" in one for one in (value.values() if isinstance(value, dict) else (value,))
+        )
+    if key == "num_beam_groups":
+        return value not in (None, 1)
+    return key in (*CODE_KEYS, *HUB_DECODING_KEYS, *ELSEWHERE_KEYS) and bool(value)

@@ -2,7 +2,8 @@
 
 torch-npu hands torch's `approximate` on only where its compatible implementation is on (model/device.py); else every
 GELU is aclnnGelu, which is the tanh form (CANN ops-nn, activation/gelu/docs/aclnnGelu.md). The vendor tests the switch
-from CANN 9.0.0 on only (op-plugin, test/test_base_ops/test_gelu.py), so it is not trusted: the device is asked.
+from CANN 9.0.0 on only (op-plugin, test/test_base_ops/test_gelu.py), so it is not trusted: the device is asked. Tanh in
+spite of the switch is a fault from the torch-npu of that CANN on, and before it what the verdict says and is held to.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from env.language import _
+from model import library
 from model.components import Inputs, Loaded
 from model.device import runtime_errors
 
@@ -56,20 +57,21 @@ def generate(
     device = loaded.device
     ids = loaded.on_device(inputs.input_ids)
     with runtime_errors(device, _("generating")), torch.inference_mode():
-        output = loaded.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            input_features=loaded.on_device(inputs.features),
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            suppress_tokens=[loaded.architecture.audio_token],
-            do_sample=False,
-            num_beams=1,
-            stopping_criteria=StoppingCriteriaList([AfterToken()]),
-            return_dict_in_generate=True,
-            output_logits=keep_logits,
-            **options,
-        )
+        with library.own_errors(loaded.checkpoint.folder, _("decoding"), library.GENERATION_FILE):
+            output = loaded.model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                input_features=loaded.on_device(inputs.features),
+                max_new_tokens=new_tokens,
+                min_new_tokens=new_tokens,
+                suppress_tokens=[loaded.architecture.audio_token],
+                do_sample=False,
+                num_beams=1,
+                stopping_criteria=StoppingCriteriaList([AfterToken()]),
+                return_dict_in_generate=True,
+                output_logits=keep_logits,
+                **options,
+            )
         device.synchronize()
         logits = torch.stack(output.logits, dim=1).cpu() if keep_logits else None
     return Generated(output.sequences[:, ids.shape[1] :].cpu(), logits)
@@ -88,10 +90,15 @@ def uncached_logits(loaded: Loaded, inputs: Inputs, tokens: torch.Tensor) -> tor
         return loaded.forward(forced)[:, inputs.positions - 1 :].cpu()
 
 
+def end_tokens(model: Any) -> list[int]:
+    """The tokens that end a text."""
+    end = model.generation_config.eos_token_id
+    return [end] if isinstance(end, int) else list(end or [])
+
+
 def never_chosen(model: Any) -> list[int]:
     """The tokens that `generate` here never takes: what ends a decoding, and the audio token."""
-    end = model.generation_config.eos_token_id
-    return [*([end] if isinstance(end, int) else end or []), model.config.audio_token_id]
+    return [*end_tokens(model), model.config.audio_token_id]
 
 
 def choosable(model: Any, logits: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,7 @@ class Hooks:
         self._calls: Counter[str] = Counter()
         # A parameter may be handed to a layer (the Q-Former's queries): it is looked at and never written.
         self._kept = {
-            tensor.untyped_storage().data_ptr()
+            (tensor.device, tensor.untyped_storage().data_ptr())  # two cards may have the same address
             for tensor in (*model.parameters(), *model.buffers())
             if tensor.device.type != "meta"
         }
@@ -135,7 +135,7 @@ class Hooks:
 
     def _may_write(self, tensor: torch.Tensor) -> bool:
         expanded = any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
-        return not expanded and tensor.untyped_storage().data_ptr() not in self._kept
+        return not expanded and (tensor.device, tensor.untyped_storage().data_ptr()) not in self._kept
 
 
 def floating(value: Any) -> Iterator[torch.Tensor]:

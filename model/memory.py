@@ -15,20 +15,23 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from env.arguments import Parser, at_least
-from env.errors import OutOfMemoryError, run_main
-from env.language import Message, _, translate
+from env.errors import OutOfMemoryError, UsageError, run_main
+from env.language import Message, _, joined, translate
 from env.options import AUTO, BATCH_SIZE, DTYPE, MODEL_DIR, SEQ_LEN
-from model import checkpoint, components, stand_in
+from model import cards, checkpoint, components, cpu, stand_in
 from model.architecture import Architecture
 from model.device import Device
+from model.device_map import SHARE, UNKNOWN, Rooms
 from model.location import resolve_model_dir
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 FLOAT32, INT64 = 4, 8
 GIB = 2**30
+MEMINFO = Path("/proc/meminfo")
 BATCHES = 1 << 16  # larger ones are not looked for
 
 
@@ -125,7 +128,70 @@ def require(device: Device, architecture: Architecture, dtype: str, batch: int, 
             layer=max(needed.encoder, needed.language_model) / GIB,
         ),
         why=_("counted from config.json for {batch} rows of {frames} frames", batch=batch, frames=frames),
-        next=_fitting(device, architecture, dtype, frames, free),
+        next=joined(_fitting(device, architecture, dtype, frames, free), _together(device, needed)),
+    )
+
+
+def require_together(
+    device: Device, architecture: Architecture, dtype: str, batch: int, frames: int, *, must_split: bool = True
+) -> Rooms:
+    """What weights may take on each card of a device and in the host's memory, the work of a pass left free on each.
+
+    `must_split`: a single card that holds the model is a mistake.
+
+    Raises:
+        OutOfMemoryError: not even cards and host together hold it.
+        UsageError: there is one card, and it holds the model.
+    """
+    needed = count(architecture, dtype, batch, frames)
+    working = needed.total - needed.weights
+    rooms = Rooms(_rooms(device.cards, working), cpu.kilobytes(MEMINFO, "MemAvailable") or UNKNOWN)
+    labels = ", ".join(card.label for card in device.cards)
+    if must_split and len(device.cards) == 1 and rooms.cards[0] >= needed.weights:
+        raise UsageError(
+            _("{device} is the only card here and holds the model: there is nothing to split", device=labels),
+            next=_("leave --device-map out"),
+        )
+    if any(rooms.cards) and needed.weights <= sum(rooms.cards) + rooms.host:
+        return rooms
+    raise OutOfMemoryError(
+        _(
+            "{room:.2f} GiB on {cards} and {host:.2f} in the host's memory are left for weights, which take "
+            "{weights:.2f} in {dtype}, beside {working:.2f} for a pass on each card",
+            cards=labels,
+            room=sum(rooms.cards) / GIB,
+            host=rooms.host / GIB,
+            weights=needed.weights / GIB,
+            dtype=dtype,
+            working=working / GIB,
+        ),
+        why=_("counted from config.json for {batch} rows of {frames} frames", batch=batch, frames=frames),
+        next=_("a smaller --batch-size or --seq-len, or more cards"),
+    )
+
+
+def _rooms(several: Sequence[Device], working: int) -> list[int]:
+    """Bytes that weights may take of each card, beside what a pass takes there."""
+    free = [available(card) for card in several]
+    return [UNKNOWN if bytes_ is None else max(0, int(SHARE * bytes_) - working) for bytes_ in free]
+
+
+def _together(device: Device, needed: Memory) -> Message:
+    """What splitting the model would bring where one card cannot hold it."""
+    several = cards.visible(device)
+    room = sum(_rooms(several, needed.total - needed.weights))
+    if len(several) == 1:
+        return _("--device-map auto keeps in the host's memory what the card cannot hold, and is slow")
+    if room >= needed.weights:
+        return _(
+            "--device-map auto splits it over the {count} visible cards, which have room for {room:.2f} GiB of weights",
+            count=len(several),
+            room=room / GIB,
+        )
+    return _(
+        "the {count} visible cards together have room for {room:.2f} GiB of weights, and do not hold it either",
+        count=len(several),
+        room=room / GIB,
     )
 
 

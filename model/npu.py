@@ -59,6 +59,12 @@ def compatible(name: str) -> None:
         switch(True)
 
 
+def compatible_switched() -> bool | None:
+    """Whether torch-npu is to compute torch's own GELU; None where it has no switch for that."""
+    enabled = getattr(_api(), "are_compatible_impl_enabled", None)
+    return None if enabled is None else bool(enabled())
+
+
 def has_bfloat16() -> bool:
     """Whether the chip computes in bfloat16: those before Atlas A2 do not (torch-npu, NpuVariables.cpp)."""
     answer = getattr(_api(), "is_bf16_supported", None)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 ONE_DOCUMENT = ("srt", "vtt", "tsv")  # formats of which two in a row are no document
 
 
-def prompt(options: argparse.Namespace) -> Prompt:
-    """The prompt by --task, --language, --target, --punctuate, --keywords and --prompt.
+def prompt(options: argparse.Namespace, plus: bool) -> Prompt:
+    """The prompt by --task, --language, --target, --punctuate, --keywords and --prompt; `plus`: for a -plus checkpoint.
 
     Raises:
         UsageError: they contradict each other.
@@ -42,7 +42,7 @@ def prompt(options: argparse.Namespace) -> Prompt:
         raise UsageError(
             _("--ctc reads the encoder alone: it cannot be asked to translate, punctuate or follow a prompt")
         )
-    chosen = prompts.build(
+    return prompts.build(
         task,
         language=options.language,
         target=options.target,
@@ -50,10 +50,23 @@ def prompt(options: argparse.Namespace) -> Prompt:
         keywords=names,
         prompt=options.prompt,
         tell_language=True,
+        plus=plus,
     )
+
+
+def _tell(chosen: Prompt, window: float) -> None:
+    """What there is to know of a prompt, on stderr."""
     if not chosen.trained:
         note(_("--prompt is not worded as the model was trained: its answer is a guess"))
-    return chosen
+    if chosen.longest is not None and window > chosen.longest:
+        note(
+            _(
+                "--window {window:g}: the model was trained for up to {longest:g} s of --task {task}",
+                window=window,
+                longest=chosen.longest,
+                task=chosen.task,
+            )
+        )
 
 
 def total_seconds(sources: Sequence[Source]) -> float:
@@ -126,11 +139,11 @@ class Printer:
         if self.format != "txt" or not segment.text:
             return
         if self._begun == path:
-            print(self._between, end="")
+            print("\n" if segment.turns else self._between, end="")
         elif self.several:
             print(f"==> {path} <==")
         self._begun = path
-        print(segment.text, end="", flush=True)
+        print(segment.shown, end="", flush=True)
 
     def transcript(self, transcript: Transcript) -> None:
         if self.format != "txt":
@@ -166,16 +179,18 @@ def run(options: argparse.Namespace, session: Session) -> int:
         InputError: some recordings could not be transcribed, after the others were.
         KeyboardInterrupt: after what was done is written.
     """
-    instruction = prompt(options)
+    prompt(options, plus=options.task in prompts.TAGGED)  # options that contradict each other whatever the checkpoint
     with named(options.audio, options.channels) as sources:
-        return _transcribe(options, session, instruction, sources)
+        return _transcribe(options, session, sources)
 
 
-def _transcribe(options: argparse.Namespace, session: Session, instruction: Prompt, sources: list[Source]) -> int:
+def _transcribe(options: argparse.Namespace, session: Session, sources: list[Source]) -> int:
     several = len(sources) > 1
     formats = output_formats(options, several=several)
     places = {suffix: output_paths(sources, options.output, suffix) for suffix in formats if options.output}
     seconds = total_seconds(sources)
+    instruction = prompt(options, session.plus)
+    _tell(instruction, options.window)
 
     from model.decoding import Decoding
 

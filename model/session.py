@@ -11,12 +11,13 @@ from typing import Any
 
 from env.language import translate
 from env.stack import ROOT
-from model import checkpoint, checksums, components, decoding, device, memory, stand_in
+from model import cards, checkpoint, checksums, components, decoding, device, device_map, memory, stand_in
 from model.checkpoint import Checkpoint
 from model.components import Inputs, Loaded, Step
 from model.decoding import CtcReader, Decoding, Reader, Transcriber
 from model.device import Device
 from model.signature import Signature
+from model.variants import PLUS
 
 DIGESTS = ROOT / ".cache" / "weights-sha256.json"
 
@@ -28,6 +29,7 @@ def _print_line(line: str) -> None:
 class Session:
     """One device and one checkpoint, and what is made of them.
 
+    `device_map` "auto" splits the model over several cards.
     `model_dir` is a checkpoint folder or a stand-in's name, `dtype` a name of components.DTYPES or "auto" (the
     checkpoint's own). A model that is loaded already brings its device and its checkpoint.
     """
@@ -41,6 +43,7 @@ class Session:
         seed: int,
         batch_size: int = 1,
         seq_len: int = 32,
+        device_map: str | None = None,
         loaded: Loaded | None = None,
     ) -> None:
         self.asked_device = device
@@ -49,7 +52,9 @@ class Session:
         self.seed = seed
         self.batch_size = batch_size
         self.seq_len = seq_len
+        self.device_map = device_map
         self.attention: str | None = None  # the library's own
+        self.must_split = True  # where one card alone could hold the model, to split it is a user's mistake
         if loaded is not None:
             self.loaded = loaded
             self.device = loaded.device
@@ -58,12 +63,20 @@ class Session:
     @cached_property
     def device(self) -> Device:
         """Raises: UsageError, DeviceError."""
-        return device.resolve(self.asked_device)
+        return device.resolve(self.asked_device) if self.device_map is None else cards.resolve(self.asked_device)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """Raises: CheckpointError; UsageError for an unknown stand-in; StorageError where one cannot be written."""
         return checkpoint.inspect(stand_in.folder_of(self.model_dir, self.seed, progress=_print_line))
+
+    @property
+    def plus(self) -> bool:
+        """Whether the checkpoint is a granite_speech_plus, which is asked in other words.
+
+        Raises: as `checkpoint`.
+        """
+        return self.checkpoint.config.get("model_type") == PLUS
 
     @cached_property
     def digest(self) -> str:
@@ -95,8 +108,14 @@ class Session:
             CheckpointError, DeviceError, OutOfMemoryError, UsageError.
         """
         self.device  # noqa: B018 (a device that is absent is told before a folder that is)
-        memory.require(self.device, self.checkpoint.architecture, self.dtype, self.batch_size, self.seq_len)
-        return components.load(self.checkpoint, self.device, self.dtype, self.attention)
+        needs = (self.checkpoint.architecture, self.dtype, self.batch_size, self.seq_len)
+        if not self.device.split:
+            memory.require(self.device, *needs)
+            return components.load(self.checkpoint, self.device, self.dtype, self.attention)
+        rooms = memory.require_together(self.device, *needs, must_split=self.must_split)
+        loaded = components.load(self.checkpoint, self.device, self.dtype, self.attention, rooms=rooms)
+        self.device = loaded.device  # the cards that the model is on
+        return loaded
 
     @property
     def model(self) -> Loaded:
@@ -147,7 +166,7 @@ class Session:
     def signature(self, *, n: int | None = None, warmup: int | None = None) -> Signature:
         """What a figure on the seeded inputs was taken with; `n` and `warmup` where there were repeats."""
         return self._identity(
-            device=self.model.device.label,
+            device=self.model.place,
             batch=self.batch_size,
             seq_len=self.seq_len,
             positions=self.inputs.positions,
@@ -163,12 +182,14 @@ class Session:
         where `card` asks for it.
         """
         here = self.model.device
-        return self._identity(device=here.label if card else here.kind, decoding=reader.signature, **more)
+        named = card or self.model.device_map is not None  # which is split, and so is of one process
+        return self._identity(device=self.model.place if named else here.kind, decoding=reader.signature, **more)
 
     def _identity(self, **more: Any) -> Signature:
         loaded = self.model
         return Signature(
             device_name=loaded.device.name,
+            device_map=None if loaded.device_map is None else device_map.short(loaded.device_map),
             dtype=loaded.dtype,
             attention=loaded.attention,
             weights_sha256=self.digest,

@@ -25,6 +25,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
 
     device: str | None = None  # "npu:0"; "npu" where a figure is the same for every card of a machine
     device_name: str | None = None
+    device_map: Mapping[str, str] | None = None  # where each part is, of a model that lies over several cards
     dtype: str | None = None
     attention: str | None = None
     batch: int | None = None  # rows

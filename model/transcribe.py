@@ -16,7 +16,7 @@ from model.alignment import Word
 from model.audio import AudioFile
 from model.captions import Segment, Transcript
 from model.decoding import Decoded, Reader
-from model.prompts import Prompt
+from model.prompts import SPEAKERS, Prompt
 from model.sources import Source
 from model.windows import Window
 
@@ -44,7 +44,17 @@ def _segment(window: Window, part: Window | None, decoded: Decoded | None) -> Se
     begin = part.start_seconds
     words = tuple(Word(round(word.start + begin, 3), round(word.end + begin, 3), word.text) for word in decoded.words)
     times = _spoken(window, words)
-    return Segment(*times, decoded.text, notes, decoded.ended, span, words, (begin, part.end_seconds))
+    return Segment(*times, decoded.text, notes, decoded.ended, span, words, (begin, part.end_seconds), decoded.turns)
+
+
+def _numbered_anew(done: list[Segment]) -> tuple[str, ...]:
+    """What to know of the speakers of a recording in several windows: each counts its own."""
+    spoken = sum(bool(segment.turns) for segment in done)
+    if spoken < 2:
+        return ()
+    return (
+        _("speakers are numbered anew in each of {count} windows: a longer --window has fewer of them", count=spoken),
+    )
 
 
 def _spoken(window: Window, words: tuple[Word, ...]) -> tuple[float, float]:
@@ -108,6 +118,7 @@ def transcribe_files(
             error = unusable.message
         except KeyboardInterrupt:
             error, interrupted = INTERRUPTED, True
+        notes += _numbered_anew(done) if prompt.task == SPEAKERS else ()
         yield Transcript(
             path, tuple(done), prompt.output_language, provenance, notes, error, prompt.task, prompt.target
         )

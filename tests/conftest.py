@@ -5,11 +5,13 @@ Nothing of the model is imported before a test asks for it: the tests of env/ ne
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tests.slow import pytest_runtest_call as pytest_runtest_call  # a hook is found by its name here
 from tests.slow import pytest_terminal_summary as pytest_terminal_summary
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
     from model.components import Inputs, Loaded
 
 SEED = 42
+
+# What property tests draw follows from the test alone, so that a commit passes everywhere or nowhere. `nox -s fuzz`
+# looks for what has not been drawn yet.
+settings.register_profile("suite", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile("fuzz", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("BUNDLE_HYPOTHESIS_PROFILE", "suite"))
 
 
 def pytest_configure() -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from env.arguments import Parser
 from env.atomic import write_json
-from env.device_name import DeviceName
+from env.device_name import DeviceName, require_cards
 from env.ending import interrupt_once, nothing_left
 from env.errors import (
     INTERRUPTED,
@@ -30,15 +30,18 @@ from env.language import _, translate, user_language
 from env.options import (
     BATCH_SIZE,
     DEVICE,
+    DEVICE_MAP,
     DTYPE,
     LEVEL,
     MINUTES,
+    OPT_IN,
     PROFILE,
     ROUNDS,
     SEED,
     SEQ_LEN,
     SETUP_FILE,
     STACK_OPTION,
+    STRESS_DETECT,
     main_job_parser,
     nox_command,
     repeating,
@@ -57,12 +60,29 @@ if TYPE_CHECKING:
     from env.builder import Stamp
 
 # What a check was run with, in the order in which its rerun command names it.
-RERUN = (DEVICE, PROFILE, STACK_OPTION, LEVEL, MINUTES, DTYPE, SEED, SEQ_LEN, BATCH_SIZE, ROUNDS)
+RERUN = (DEVICE, PROFILE, STACK_OPTION, LEVEL, MINUTES, DTYPE, DEVICE_MAP, SEED, SEQ_LEN, BATCH_SIZE, ROUNDS, *OPT_IN)
 
 
 def new_run_id() -> str:
     """UTC time, so that names sort by age, and four hex digits, so that two runs never meet."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(2)
+
+
+def planned(options: argparse.Namespace) -> tuple[plan.Check, ...]:
+    """The checks of the level, with those that an option asks for.
+
+    Raises:
+        UsageError: what is asked for belongs to a higher level.
+    """
+    asked = [option for option in OPT_IN if getattr(options, option.name)]
+    checks = plan.planned(options.level, [option.name for option in asked])
+    for option in asked:
+        level = next(check.level for check in plan.CHECKS if check.option == option.name)
+        if level > options.level:
+            raise UsageError(
+                _("{option} is of level {level}", option=option.flag, level=level), next=f"--level {level}"
+            )
+    return checks
 
 
 def selected(options: argparse.Namespace) -> list[plan.Check]:
@@ -71,7 +91,7 @@ def selected(options: argparse.Namespace) -> list[plan.Check]:
     Raises:
         UsageError: a name is no check of this level.
     """
-    checks = plan.planned(options.level)
+    checks = planned(options)
     if not options.check:
         return list(checks)
     names = [check.name for check in checks]
@@ -121,12 +141,14 @@ def refuse_another_run(folder: Path, context: Context) -> None:
     if run is None:
         return
     signatures = [record.signature for record in evidence.records.values() if "seq_len" in record.signature]
-    of_run = {"level": run.level, "model_dir": run.model_dir, "dtype": run.dtype, "seed": run.seed}
+    of_run: dict[str, Any] = {"level": run.level, "model_dir": run.model_dir, "dtype": run.dtype, "seed": run.seed}
+    of_run |= {"device-map": run.device_map}
     now = {
         "level": context.level,
         "model_dir": shown_model_dir(context.model_dir),
         "dtype": context.dtype,
         "seed": context.seed,
+        "device-map": context.device_map,
     }
     if signatures:  # run.json does not say what its inputs were; every check that took any does
         of_run |= {"batch-size": signatures[0].get("batch"), "seq-len": signatures[0]["seq_len"]}
@@ -183,15 +205,29 @@ def context_of(options: argparse.Namespace, folder: Path) -> Context:
         rounds=options.rounds,
         reference=str(Path(options.reference).resolve()) if options.reference else None,
         minutes=options.minutes,
+        device_map=options.device_map,
         gate=options.gate,
+        stress_detect=options.stress_detect,
+        vendor_diagnosis=options.vendor_diagnosis,
     )
 
 
 def verify_each(options: argparse.Namespace, arguments: Sequence[str], command: str) -> int:
-    """Verify several cards, each by itself; return the exit code of the machine's verdict."""
+    """Verify several cards, each by itself; return the exit code of the machine's verdict.
+
+    Raises:
+        UsageError: what is asked for runs on one card at a time, or is of a higher level.
+    """
     from env.setup import profile_for
     from verify import cards
 
+    planned(options)
+    if options.stress_detect:
+        raise UsageError(
+            _("{option} runs on one card at a time", option=STRESS_DETECT.flag),
+            why=_("its maker allows no other job on the machine meanwhile"),
+            next=_("--device npu:0 {option}, then the next card", option=STRESS_DETECT.flag),
+        )
     folder = run_folder(options.results, options.run or new_run_id()).resolve()
     python, _stamp = environment(profile_for(options.profile, options.device, ascend_host=False), folder)
     with only_one(folder):
@@ -218,7 +254,7 @@ def run_checks(options: argparse.Namespace, checks: Sequence[plan.Check], contex
 
     folder = context.run_folder
     forget_records(folder, (check.name for check in checks))
-    write_run(folder, engine.new_run(folder.name, context, plan.planned(options.level), options.device, command))
+    write_run(folder, engine.new_run(folder.name, context, planned(options), options.device, command))
     ascend = DeviceName.parse(options.device).kind is None and probe().ascend
     name = environment_name(profile_for(options.profile, options.device, ascend), options.stack)
     python, stamp = environment(name, folder)
@@ -267,7 +303,9 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, command = make_parser().parse_args(arguments), repeating("verify", arguments)
-    if DeviceName.parse(options.device).several:
+    if options.device_map is not None:
+        require_cards(options.device)
+    elif DeviceName.parse(options.device).several:
         return verify_each(options, arguments, command)
     return verify(options, command)
 

@@ -3,6 +3,7 @@
     nox -s verify report -- --device npu:all
 
 Each card is a run of its own, in a folder of its own under the machine's, with workers that see all cards and use one.
+Where there are fewer cores than cards some wait: a check's time limit is meant for a reference with a core of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -26,9 +26,10 @@ from env.atomic import write_json
 from env.device_name import DeviceName
 from env.errors import INTERRUPTED, DeviceError
 from env.language import _, translate, user_language
-from env.options import DEVICE, RUN, without
+from env.options import DEVICE, RUN, VENDOR_DIAGNOSIS, without
 from env.stack import ROOT
-from verify import links
+from model import threads
+from verify import hccl, links
 from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, Links, evidence_of, machine
 from verify.run.plan import FULL_LEVEL
 from verify.run.verdict import exit_code, judge
@@ -52,22 +53,30 @@ def verify(options: argparse.Namespace, arguments: Sequence[str], folder: Path, 
     """
     name = DeviceName.parse(options.device)
     names = [name.card(index) for index in (name.indexes or range(count(name, python)))]
+    at_once = min(len(names), threads.cores())
     cards = Cards(
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         device=options.device,
         cards={card.label: card.label.replace(":", "-") for card in names},
         command=command,
+        at_once=at_once,
     )
+    if at_once < len(names):
+        print(translate(_("{n} of {count} cards at a time: there are {n} cores", n=at_once, count=len(names))))
     write_json(folder / CARDS_FILE, msgspec.to_builtins(cards))
-    shared = without(arguments, (DEVICE, RUN))
+    shared = without(arguments, (DEVICE, RUN, VENDOR_DIAGNOSIS))  # whose tools want the machine to themselves
     interrupted = run_all(
         {
             label: [sys.executable, "-m", "verify", *shared, "--device", label, "--run", str(folder / run)]
             for label, run in cards.cards.items()
-        }
+        },
+        at_once,
     )
     if options.level >= FULL_LEVEL and not options.check and len(names) > 1 and not interrupted:
-        write_json(folder / LINKS_FILE, msgspec.to_builtins(_links(list(cards.cards), python, folder)))
+        figures = _links(list(cards.cards), python, folder)
+        if options.vendor_diagnosis:
+            figures = msgspec.structs.replace(figures, hccl_test=hccl.measure(names))
+        write_json(folder / LINKS_FILE, msgspec.to_builtins(figures))
     print()
     for label, evidence in evidence_of(folder, cards):
         print(translate(_("{card}: {verdict}", card=label, verdict=judge(evidence).line(user_language()))))
@@ -107,30 +116,28 @@ def count(name: DeviceName, python: Path) -> int:
     )
 
 
-def run_all(commands: dict[str, list[str]]) -> bool:
-    """Run all at once, each line of theirs behind the card's name. Whether the user interrupted them."""
-    children = {
-        label: subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for label, command in commands.items()
-    }
-    readers = [
-        threading.Thread(target=_read, args=(label, child.stdout), daemon=True) for label, child in children.items()
-    ]
-    for reader in readers:
-        reader.start()
-    with _passed_on(children.values()) as received:
-        for child in children.values():
-            child.wait()
-    for reader in readers:
-        reader.join()
+def run_all(commands: dict[str, list[str]], at_once: int) -> bool:
+    """Run all, so many at a time, each line of theirs behind the card's name. Whether the user interrupted them: no
+    further one is then started.
+    """
+    children: list[subprocess.Popen[str]] = []
+    with ThreadPoolExecutor(at_once) as pool, _passed_on(children) as received:
+
+        def run(label: str, command: list[str]) -> None:
+            if received:
+                return
+            child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            children.append(child)
+            for number in received:  # it came between the two lines above
+                child.send_signal(number)
+            assert child.stdout is not None
+            with child, child.stdout:
+                for line in child.stdout:
+                    show(label, line.rstrip())
+
+        for ended in [pool.submit(run, label, command) for label, command in commands.items()]:
+            ended.result()
     return bool(received)
-
-
-def _read(label: str, stream: IO[str] | None) -> None:
-    if stream is not None:
-        with stream:
-            for line in stream:
-                show(label, line.rstrip())
 
 
 def show(label: str, line: str) -> None:
@@ -144,7 +151,7 @@ def _passed_on(children: Collection[subprocess.Popen[str]]) -> Iterator[list[int
 
     def forward(number: int, _frame: object) -> None:
         received.append(number)
-        for child in children:
+        for child in list(children):
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(number)
 

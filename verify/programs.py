@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from env import atomic
 from env.arguments import DefaultsFormatter, Parser
+from env.device_name import require_cards
 from env.language import _, translate
-from env.options import ATTENTION, AUTO, BATCH_SIZE, DEVICE, DTYPE, JSON, MODEL_DIR, SEED, SEQ_LEN
+from env.options import ATTENTION, AUTO, BATCH_SIZE, DEVICE, DEVICE_MAP, DTYPE, JSON, MODEL_DIR, SEED, SEQ_LEN
 from env.stack import load_stack
 from model.location import resolve_model_dir
 from model.options import batch_size
@@ -31,7 +32,7 @@ def parser(program: str, summary: str) -> Parser:
         help=_("checkpoint folder, or synthetic:tiny or synthetic:full for a seeded stand-in"),
     )
     DEVICE.add(shared, default="npu:0")
-    for option in (DTYPE, ATTENTION, SEQ_LEN, BATCH_SIZE, SEED, JSON):
+    for option in (DTYPE, DEVICE_MAP, ATTENTION, SEQ_LEN, BATCH_SIZE, SEED, JSON):
         option.add(shared)
     return shared
 
@@ -41,6 +42,8 @@ def verification(options: argparse.Namespace) -> Verification:
     from verify.run.context import Context
     from verify.run.verification import Verification
 
+    if options.device_map is not None:
+        require_cards(options.device)
     session = Verification(
         Context(
             device=options.device,
@@ -51,6 +54,7 @@ def verification(options: argparse.Namespace) -> Verification:
             run_folder=Path(),
             batch_size=batch_size(options) or 1,
             seq_len=options.seq_len,
+            device_map=options.device_map,
         )
     )
     session.attention = None if options.attention == AUTO else options.attention
@@ -63,6 +67,8 @@ def heading(signature: Signature, parameters: int, load_seconds: float) -> str:
     threads = _(", {n} thread(s)", n=signature.threads) if signature.device == "cpu" else ""
     emulated = "  EMULATED" if signature.emulated else ""
     versions = ", ".join(f"{name} {version}" for name, version in (signature.versions or {}).items())
+    parts = ", ".join(f"{part} {place}" for part, place in (signature.device_map or {}).items())
+    split = [_("map       {parts}", parts=parts)] if parts else []
     lines = [
         _(
             "model     {name} ({kind}), {parameters:,} parameters",
@@ -88,6 +94,7 @@ def heading(signature: Signature, parameters: int, load_seconds: float) -> str:
             positions=signature.positions,
             seed=signature.seed,
         ),
+        *split,
         _("versions  {versions}", versions=versions),
         _("load      {seconds:.1f} s", seconds=load_seconds),
     ]

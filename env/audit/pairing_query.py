@@ -14,7 +14,7 @@ from env.language import Message, _
 from env.npu_smi import Chip
 from env.probe.cann import FOLDERS
 from env.probe.host import Distribution, Driver, Host, NpuSmi, Python, System, Toolkit
-from env.stack import Stack
+from env.stack import Stack, architecture
 from env.versions import in_series, is_series, public, stem
 
 PACKAGES = ("torch", TORCH_NPU, "torchaudio", "transformers", "numpy")
@@ -53,7 +53,7 @@ def read_stack(words: Sequence[str]) -> dict[str, str]:
                 why=_("names: {names}", names=", ".join(PARTS)),
                 next="nox -s audit -- --help",
             )
-        stack[name] = version
+        stack[name] = architecture(version) if name == "arch" else version
     return stack
 
 

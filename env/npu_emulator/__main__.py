@@ -18,9 +18,9 @@ from env.errors import HostError, UsageError, run_main
 from env.language import _
 from env.runner import run
 
-from . import VARIABLE, npu_smi
+from . import TOOLS, VARIABLE, npu_smi
 from .build import HERE, Emulator, build
-from .chips import load_emulated_chips
+from .chips import chip_like, load_emulated_chips
 from .guard import real_npu
 from .options import CHIP, COUNT, DEFAULT_CHIP, EMULATED_DEVICE, FAULTS_VARIABLE, TORCH_NPU, variables
 
@@ -36,6 +36,8 @@ def environment(emulator: Emulator, environ: Mapping[str, str]) -> dict[str, str
         **environ,
         VARIABLE: "1",
         "NPU_EMU_HOME": str(emulator.folder),
+        "NPU_EMU_PYTHON": sys.executable,  # for the tools
+        "PATH": os.pathsep.join([str(TOOLS), *filter(None, [environ.get("PATH")])]),
         "PYTHONPATH": os.pathsep.join(path),
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
         "TASK_QUEUE_ENABLE": "0",  # kernels are Python here: torch-npu's own launch thread must not call them
@@ -61,11 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _npu_smi(options: argparse.Namespace) -> int:
-    chip = load_emulated_chips()[options.chip] if options.chip else DEFAULT_CHIP
-    text = npu_smi.answer(options.words, chip, options.count or 1)
+    soc = os.environ.get("NPU_EMU_SOC", DEFAULT_CHIP.soc)
+    chip = load_emulated_chips()[options.chip] if options.chip else chip_like(soc) or DEFAULT_CHIP
+    text = npu_smi.answer(options.words, chip, options.count or int(os.environ.get("NPU_EMU_COUNT", "1")))
     if text is None:
         raise UsageError(
-            _("npu-smi {words} is not emulated", words=" ".join(options.words)), next="info, info -t common -i 0"
+            _("npu-smi {words} is not emulated", words=" ".join(options.words)),
+            next="info, -m, -t common -i 0",
         )
     print(text, end="")
     return 0

@@ -342,3 +342,4 @@ aclError aclrtMemsetAsync(void *pointer, size_t room, int32_t value, size_t byte
 }
 
 #include "streams.h"
+#include "stress.h"

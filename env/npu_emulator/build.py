@@ -28,12 +28,12 @@ from .options import WHEELS, releases
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "acl.c"
-PARTS = (HERE / "plog.h", HERE / "streams.h")  # of it
+PARTS = (HERE / "plog.h", HERE / "streams.h", HERE / "stress.h")  # of it
 STAMP = "emulator.json"
 PLATFORM = ("linux", "x86_64")
 TOOLS = ("gcc", "nm", "objdump")
 # Looked up by name at run time (dlopen), so that nothing in the wheel's link table tells of them.
-OPENED_LATER = ("libopapi.so", "libnnopbase.so")
+OPENED_LATER = ("libopapi.so", "libnnopbase.so", "libascend_ml.so")
 SYSTEM = ("libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "libpthread.so.0",
           "libdl.so.2", "librt.so.1")  # fmt: skip
 TORCH = ("libtorch.so", "libtorch_cpu.so", "libtorch_python.so", "libc10.so", "libshm.so")

@@ -39,6 +39,7 @@ KEPT = frozenset(
 MIXED = frozenset(
     {"copy_", "_copy_from", "index.Tensor", "index.Tensor_out", "index_put", "index_put_", "_index_put_impl_"}
 )
+COPIES = frozenset({"copy_", "_copy_from"})  # from card to card
 
 
 class Interceptor(Protocol):
@@ -55,6 +56,7 @@ CAST = as_the_chip("cast", torch.Tensor.to)
 
 queue = TaskQueue()
 interceptors: list[Interceptor] = []
+card = 0  # the device whose op the interceptors see
 device_is_lost = runtime_library().npu_emulator_device_lost
 
 
@@ -96,6 +98,8 @@ class _Call:
     def __init__(self) -> None:
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []  # device tensor, its host view
         self.device: torch.device | None = None
+        self.card: torch.device | None = None  # of the first tensor with dimensions
+        self.other_card: torch.device | None = None  # of one after it that is elsewhere
         self.host_tensor = False  # a host tensor with dimensions was passed
         self.to_host = False  # the op was asked for a result on CPU
         self.dropped = queue.stopped  # nothing of the device may change
@@ -114,7 +118,11 @@ class _Call:
         if tensor.device.type != "npu":
             self.host_tensor = self.host_tensor or tensor.dim() > 0
             return tensor
-        self.device = tensor.device
+        if tensor.dim() > 0:
+            if self.card not in (None, tensor.device):
+                self.other_card = tensor.device
+            self.card = self.card or tensor.device
+        self.device = self.card or tensor.device
         for device_tensor, view in self.pairs:
             if device_tensor is tensor:
                 return view
@@ -173,6 +181,13 @@ def _host_kernel(name: str, op: Any) -> Kernel:
                     "Expected all tensors to be on the same device, but found at least two devices, "
                     f"{call.current_device()} and cpu! (aten::{name})"
                 )
+            if call.other_card is not None and name not in COPIES:
+                # c10's common_device_check_failure, which torch-npu's generated kernels call for each argument.
+                raise RuntimeError(
+                    "Expected all tensors to be on the same device, but found at least two devices, "
+                    f"{call.card} and {call.other_card}! (aten::{name})"
+                )
+            _shown_on(call.current_device())
             for interceptor in interceptors:
                 host_args, host_kwargs = interceptor.before(name, host_args, host_kwargs)
             call.dropped = queue.stopped
@@ -190,6 +205,11 @@ def _host_kernel(name: str, op: Any) -> Kernel:
             return tree_map_only(torch.Tensor, call.to_npu, result)
 
     return kernel
+
+
+def _shown_on(device: torch.device) -> None:
+    global card
+    card = device.index or 0
 
 
 def _host_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
@@ -239,6 +259,7 @@ def _fused_attention(op: Any) -> Kernel:
         allowed = None if mask is None else ~host_view(mask).bool()  # True is masked out here, kept in in torch
         name = schema.name.partition("::")[2]
         with torch._C._AutoDispatchBelowAutograd():
+            _shown_on(given["query"].device)
             for interceptor in interceptors:
                 (query, key, value), _ = interceptor.before(name, (query, key, value), {})
             result = torch.ops.aten.scaled_dot_product_attention(

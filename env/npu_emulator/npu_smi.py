@@ -1,7 +1,8 @@
-"""What npu-smi prints of the emulated chips, in the layouts that env/npu_smi.py reads: the table, and -t TOPIC.
+"""What npu-smi prints of the emulated chips, in the layouts that env/npu_smi.py reads: the table, -m, and -t TOPIC.
 
 Layouts: public tables of driver 25.2 (A2, A3: 98 columns, DDR: 106), and the labels of npu-smi's own source
-(npu_common_info.c, npu_ecc_info.c) as tools' fixtures have them. Nothing here is a measurement: an emulated card idles.
+(npu_common_info.c, npu_ecc_info.c) and its map, with a row for the management unit, as tools' fixtures have them.
+Nothing here is a measurement: an emulated card idles.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ def answer(arguments: Sequence[str], chip: EmulatedChip, count: int = 1) -> str 
     words = list(arguments)
     if words == ["info"]:
         return table(chip, count)
-    if words[:2] == ["info", "-t"] and len(words) > 4 and words[2] in TOPICS and words[3] == "-i":
-        return topic(words[2], chip, int(words[4]))
+    if words == ["info", "-m"]:
+        return mapping(chip, count)
+    if words[:2] == ["info", "-t"] and len(words) in (5, 7) and words[2] in TOPICS and words[3] == "-i":
+        return topic(words[2], chip, int(words[4]), int(words[6]) if words[5:6] == ["-c"] else None)
     return None
 
 
@@ -68,8 +71,22 @@ def table(chip: EmulatedChip, count: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def topic(name: str, chip: EmulatedChip, card: int) -> str:
-    """`npu-smi info -t NAME -i CARD`: every chip of that card."""
+def mapping(chip: EmulatedChip, count: int) -> str:
+    """`npu-smi info -m`: which chip is which device of the runtime; the last of a card is its management unit."""
+    head = ("NPU ID", "Chip ID", "Chip Logic ID", *(("Chip Phy-ID",) if chip.name == "A3" else ()), "Chip Name")
+    rows: list[Sequence[object]] = [head]
+    for device in range(count):
+        card, die = divmod(device, chip.family.dies)
+        ids = (device,) * (len(head) - 3)
+        name = chip.npu_smi if chip.npu_smi.startswith("Ascend") else f"Ascend {chip.npu_smi}"
+        rows.append((card, die, *ids, name))
+        if die == chip.family.dies - 1:
+            rows.append((card, die + 1, *("-" for _id in ids), "Mcu"))
+    return "".join("\t" + "".join(f"{cell!s:<31}" for cell in row).rstrip() + "\n" for row in rows)
+
+
+def topic(name: str, chip: EmulatedChip, card: int, die: int | None = None) -> str:
+    """`npu-smi info -t NAME -i CARD [-c CHIP]`: every chip of that card, or one."""
     hbm = chip.family.memory == "HBM"
     kind = "HBM" if hbm else "DDR"
     share = round(100 * chip.idle_mb / chip.memory_mb)
@@ -92,6 +109,6 @@ def topic(name: str, chip: EmulatedChip, card: int) -> str:
         },
     }
     lines: list[tuple[str, object]] = [("NPU ID", card), ("Chip Count", chip.family.dies)]
-    for die in range(chip.family.dies):
-        lines += [("Chip ID", die), *figures[name].items()]
+    for each in range(chip.family.dies) if die is None else [die]:
+        lines += [("Chip ID", each), *figures[name].items()]
     return "".join(f"\t{label:<30} : {value}\n" for label, value in lines)

@@ -18,6 +18,11 @@ def releases() -> tuple[str, ...]:
     return tuple(sorted(path.stem.removeprefix("torch-npu-") for path in WHEELS.glob("torch-npu-*.txt")))
 
 
+def has_gelu_switch(release: str) -> bool:
+    """Whether it hands torch's `approximate` on where asked to (op-plugin, GeluKernelNpuOpApi.cpp: from post1 on)."""
+    return ".post" in release
+
+
 TORCH_NPU = Option("--torch-npu", _("the release of torch-npu"), {"default": releases()[0], "choices": releases()})
 
 DEFAULT_CHIP = load_emulated_chips()["910B4"]

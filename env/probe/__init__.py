@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from env import npu_emulator
 from env.language import Message
 from env.probe import cann, driver, packages
 from env.probe.host import Host
@@ -41,7 +42,7 @@ def probe(
             tree.note(each.where, Message(each.why))
         host = collect(tree, snapshot, commands, sites=sites)
         return replace(host, captured=True, answered=problem is None)
-    environ = os.environ if environ is None else environ
+    environ = npu_emulator.off_the_path(os.environ if environ is None else environ)
     return collect(tree, live(environ, sites), LiveCommands(runner, environ))
 
 

@@ -64,6 +64,7 @@ class Snapshot:
     schema: int = SCHEMA
 
 
+MOST_LISTED = 1024  # folders of packages, device nodes: a machine of 16 cards has some 40
 LONGEST_VALUE = 131_072  # bytes of a variable: MAX_ARG_STRLEN, execve(2)
 
 
@@ -169,6 +170,12 @@ def captured(root: Path) -> tuple[Snapshot, CapturedCommands, str | None]:
         for name, text in snapshot.environ.items():
             if len(text) > LONGEST_VALUE:
                 return empty, CapturedCommands(tree, {}), _("{name} is longer than a variable can be", name=name)
+        for name, listed in (("sites", snapshot.sites), ("nodes", snapshot.nodes), ("disks", snapshot.disks)):
+            if len(listed) > MOST_LISTED:
+                problem = _(
+                    "{name} of {count}, at most {most} expected", name=name, count=len(listed), most=MOST_LISTED
+                )
+                return empty, CapturedCommands(tree, {}), problem
         return snapshot, CapturedCommands(tree, codes), None
     except (ValueError, RecursionError) as error:
         return empty, CapturedCommands(tree, {}), as_message(error.args[0] if error.args else str(error))

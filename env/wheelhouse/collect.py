@@ -21,7 +21,7 @@ from env.language import _, concatenated, translate
 from env.lock import Locked
 from env.options import SERVICE, SOURCES
 from env.runner import Runner, run
-from env.stack import MACHINES, UnlockedPin, load_stack, this_machine, this_python
+from env.stack import MACHINES, UnlockedPin, architecture, load_stack, this_machine, this_python
 from env.unlocked_pins import Located
 from env.wheelhouse import MANIFEST, NO_LOCK, File, Manifest, Missing, Shelf, Target, listed
 
@@ -181,7 +181,8 @@ def make_parser() -> Parser:
     machine = this_machine() if this_machine() in MACHINES else MACHINES[0]
     python = this_python() if this_python() in stack.pythons else stack.reference_python
     parser.add_argument("--profile", choices=(*stack.profiles, *SERVICE), default="npu", help=_("the environment"))
-    parser.add_argument("--arch", choices=MACHINES, default=machine, help=_("the architecture of its machine"))
+    arch = _("the architecture of its machine")
+    parser.add_argument("--arch", type=architecture, choices=MACHINES, default=machine, help=arch)
     parser.add_argument("--python", choices=stack.pythons, default=python, help=_("its Python"))
     parser.add_argument("--wheelhouse", metavar="DIR", help=_("default: wheelhouse/PROFILE-ARCH-pyVERSION"))
     for option in SOURCES:

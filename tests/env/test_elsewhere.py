@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from env import elsewhere
-from env.elsewhere import BadJsonError, BeyondLimitsError
+from env.elsewhere import BadJsonError, BeyondLimitsError, RefusedFileError
 from env.stack import ROOT
 from env.toml import load_toml
 
@@ -39,6 +40,15 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path)
         assert refusal(tmp_path / "socket") == "No such device or address"
     assert refusal(tmp_path) == "Is a directory"
     assert refusal(tmp_path / "none") == "No such file or directory"
+
+
+def test_a_file_that_says_it_is_regular_and_lets_its_readers_wait_is_refused() -> None:
+    class Waiting(io.BytesIO):  # as /proc/kmsg, opened without blocking
+        def read(self, size: int | None = -1) -> bytes:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(RefusedFileError, match="not a regular file"):
+        elsewhere.limited(Waiting(), "record")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
@@ -118,7 +128,6 @@ OWN = {
     "env/catalogue.py": "the checkout's own sources",
     "env/bench_doctor.py": "a log of its own making",
     "env/lock.py": "locks that ship",
-    "env/codes_check.py": "headers of the vendor that a developer names",
     "env/guardian.py": "/proc of its children",
     "env/supply.py": "what pip-audit answers",
     "model/codecs.py": "the null device, and files of its own",

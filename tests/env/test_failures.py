@@ -122,6 +122,8 @@ def test_inner_cause_comes_before_its_wrapper_wherever_they_stand(inner: str, wr
         "I0110 08:00:12 E0110 klog",
         "drvRet=0, errNo[0x0000000005000000]",
         "visible devices: 0,1",
+        # CANN's word for a fault of the vector core, which is none of the host's processor.
+        "errorStr: Illegal instruction, which is usually caused by unaligned UUB addresses, fixp_error0 info",
     ],
 )
 def test_ordinary_line_is_no_failure(line: str) -> None:

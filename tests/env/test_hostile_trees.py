@@ -127,3 +127,9 @@ def test_a_version_of_5000_digits_is_noted(tmp_path: Path) -> None:
     host = probe(root=tmp_path)
     assert [each.version for each in host.distributions] == ["1.26.4"]
     assert audit.main(["--root", str(tmp_path)]) in (0, 10)
+
+
+def test_a_hundred_thousand_folders_of_packages_are_no_machine(tmp_path: Path) -> None:
+    host = probe(root=tree(tmp_path, sites=[f"/a{number}" for number in range(100_000)]))
+    assert not host.answered
+    assert host.sites == ()

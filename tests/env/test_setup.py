@@ -19,7 +19,7 @@ from env.installer import Sources
 from env.language import Message
 from env.options import repeating, run_folder
 from env.setup import SetupRequest, canns, main, make_parser, profile_for
-from env.stack import load_stack, this_machine
+from env.stack import ROOT, load_stack, this_machine
 from env.unlocked_pins import Located
 
 
@@ -79,7 +79,7 @@ def test_setup_leaves_its_record_however_it_ends(
     record = run_setup(tmp_path, monkeypatch, end)
     said = Message.from_json(record["reason"])
     assert (record["status"], said, record["data"]) == (status, reason, {"profile": "host"})
-    assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path}"
+    assert record["command"] == f"nox -s setup -- --device cpu --results {tmp_path.name}"
 
 
 def test_the_record_is_there_before_anything_is_done_and_names_no_password(
@@ -98,7 +98,7 @@ def test_the_record_is_there_before_anything_is_done_and_names_no_password(
     assert (begun["status"], begun["reason"]) == ("error", "stopped before it ended")
     assert begun["command"] == (
         "nox -s setup -- --index-url https://mirror.example/simple --extra-index-url=https://two.example/x "
-        f"--results {tmp_path}"
+        f"--results {tmp_path.name}"
     )
 
 
@@ -196,6 +196,9 @@ def test_a_slip_of_the_pen_is_no_device_and_builds_nothing(text: str, capsys: py
         (["--run=r1", "--level", "3"], "nox -s verify -- --level 3"),
         (["--model-dir", "my model", "--run", "r1"], "nox -s verify -- --model-dir 'my model'"),
         (["--offline", "--check", "load", "--lang", "zh", "--strict"], "nox -s verify -- --check load"),
+        (["--model-dir", "/home/bobby/granite"], "nox -s verify -- --model-dir granite"),
+        (["--model-dir=/home/bobby/granite", "--results", "/"], "nox -s verify -- --model-dir=granite --results /"),
+        (["--model-dir", f"{ROOT}/model/data/stand-in"], "nox -s verify -- --model-dir model/data/stand-in"),
     ],
 )
 def test_the_repeating_command_names_no_run_and_nothing_of_other_sessions(words: list[str], command: str) -> None:

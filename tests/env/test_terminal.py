@@ -38,9 +38,11 @@ def test_json_stays_the_same_value(text: str) -> None:
     assert json.loads(printed) == [text]
 
 
+@pytest.mark.parametrize("kind", [str, Path])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_name_makes_no_line_of_its_own(language: str) -> None:
-    message = Message("unread: {line}\n  next: {next}", line="x\n0 errors, 0 warnings\r\u2028", next=["a\nb"])
+def test_a_name_makes_no_line_of_its_own(language: str, kind: type) -> None:
+    name = kind("x\n0 errors, 0 warnings\r\u2028")
+    message = Message("unread: {line}\n  next: {next}", line=name, next=["a\nb"])
     lines = translate(message, language).split("\n")  # type: ignore[arg-type]
     assert lines == ["unread: x\\n0 errors, 0 warnings\\r\\u2028", "  next: a\\nb"]
     assert str(message).count("\n") == 3  # in JSON it stands as it came
@@ -119,3 +121,9 @@ def test_special_files_are_written_into_and_never_replaced(tmp_path: Path) -> No
     write_text(pipe, "text")
     assert os.read(reader, 100) == b"text"
     os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "", "/"])
+def test_an_output_that_no_file_can_be_is_refused(name: str) -> None:
+    with pytest.raises(StorageError):
+        write_text(Path(name), "x")

@@ -159,6 +159,10 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
         {"text_config": {"num_hidden_layers": 10**9}},
         "config.json: text_config.num_hidden_layers is 1000000000, at most 512 expected",
     ),
+    "labels, of which the library makes tables": (
+        {"text_config": {"num_labels": 10**8}},
+        "config.json: num_labels is 100000000, at most 512 expected",
+    ),
     "a number of 400 digits": (
         {"projector_config": {"hidden_size": 10**400}},
         "config.json: projector_config.hidden_size is 10000000000000000000, at most 16777216 expected",

@@ -299,3 +299,22 @@ def test_a_damaged_cache_is_ignored(synthetic_tiny: Path, tmp_path: Path, conten
     cache = tmp_path / "digests.json"
     cache.write_text(content, encoding="utf-8")
     assert weights_sha256(inspect(synthetic_tiny), cache) == weights_sha256(inspect(synthetic_tiny))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("text_config", "rms_norm_eps", "x"),
+        ("text_config", "logits_scaling", 0),
+        ("text_config", "rope_theta", True),
+        ("projector_config", "layer_norm_eps", [1e-12]),
+        ("encoder_config", "dropout", -1),
+        ("", "initializer_range", "0.02"),
+    ],
+)
+def test_a_factor_of_the_configuration_is_a_number(section: str, name: str, value: object, single_copy: Path) -> None:
+    path = single_copy / "config.json"
+    edit_json(path, lambda config: (config[section] if section else config).update({name: value}))
+    with pytest.raises(CheckpointError) as refused:
+        inspect(single_copy)
+    assert f"{f'{section}.{name}'.strip('.')} is {value!r}, a number expected" in str(refused.value)

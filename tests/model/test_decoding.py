@@ -119,7 +119,7 @@ def test_out_of_memory_ends_the_run_where_a_size_was_asked_for_or_one_row_does_n
 
 
 def test_each_row_of_a_batch_has_its_own_budget_of_tokens(speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Decoding, "budget", lambda self, samples: 4 + samples // 16_000)
+    monkeypatch.setattr(Decoding, "budget", lambda self, samples, times: 4 + samples // 16_000)
     reader = Transcriber(*speech, Decoding(99, batch_size=5))
     together = reader.decode(WINDOWS, [PROMPT] * len(WINDOWS))
     alone = [reader.decode([window], [PROMPT])[0] for window in WINDOWS]

@@ -68,6 +68,38 @@ POISONS = {
     "a kernel of a hub": (
         lambda f: change(f, "config.json", _attn_implementation="kernels-community/flash-attn"),
         "config.json: _attn_implementation"),
+    "a kernel of a hub for a part": (
+        lambda f: change(f, "config.json", attn_implementation={"text_config": "kernels-community/flash-attn"}),
+        "config.json: attn_implementation"),
+    "contrastive search": (
+        lambda f: change(f, "generation_config.json", penalty_alpha=0.6, top_k=4),
+        "generation_config.json: penalty_alpha names code"),
+    "DoLa": (
+        lambda f: change(f, "generation_config.json", dola_layers="low"), "generation_config.json: dola_layers"),
+    "groups of beams, in the model's own configuration": (
+        lambda f: change(f, "config.json", num_beam_groups=2), "config.json: num_beam_groups names code"),
+    "forced words": (
+        lambda f: change(f, "generation_config.json", force_words_ids=[[5]]),
+        "generation_config.json: force_words_ids"),
+    "other weights": (
+        lambda f: change(f, "config.json", transformers_weights="../x.safetensors"),
+        "config.json: transformers_weights names other files"),
+    "another configuration": (
+        lambda f: change(f, "config.json", configuration_files=["config.4.0.0.json"]),
+        "config.json: configuration_files names other files"),
+    "another tokenizer": (
+        lambda f: change(f, "tokenizer_config.json", tokenizer_file="/tmp/tokenizer.json"),
+        "tokenizer_config.json: tokenizer_file names other files"),
+    "a tokenizer by version": (
+        lambda f: change(f, "tokenizer_config.json", fast_tokenizer_files=["tokenizer.4.0.0.json"]),
+        "tokenizer_config.json: fast_tokenizer_files names other files"),
+    "another model in the processor": (
+        lambda f: change(f, "processor_config.json", audio_tokenizer={
+            "audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "/tmp/evil"}),
+        "processor_config.json: audio_tokenizer names other files"),
+    "an adapter": (
+        lambda f: add(f, "adapter_config.json", json.dumps({"base_model_name_or_path": "/tmp/evil"})),
+        "adapter_config.json names another model"),
     "deeper than any": (lambda f: add(f, "x.json", '{"a":' * 60 + "1" + "}" * 60), "x.json: ..."),
 }  # fmt: skip
 
@@ -83,6 +115,8 @@ def test_what_could_run_code_is_refused_by_name(poison: str, folder: Path) -> No
 
 
 def test_a_clean_folder_passes(folder: Path) -> None:
+    change(folder, "generation_config.json", num_beam_groups=1, penalty_alpha=None, constraints=None)  # of old versions
+    change(folder, "tokenizer_config.json", tokenizer_file=None, name_or_path="/home/somebody/model")
     gate.require_no_code(folder)
     assert gate.code_in(folder) == []
 

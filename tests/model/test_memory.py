@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from env.errors import CheckpointError, OutOfMemoryError
-from model import memory, stand_in
+from model import cards, memory, stand_in
 from model.checkpoint import read_architecture
 from model.components import Loaded, make_inputs
 from model.device import Device
@@ -101,6 +101,7 @@ def test_a_card_that_is_too_small_is_refused_with_what_would_fit(
 ) -> None:
     _config, architecture = read_architecture(FULL)
     monkeypatch.setattr(memory, "available", lambda device: int(free * memory.GIB))
+    monkeypatch.setattr(cards, "visible", lambda first: [first])
     monkeypatch.setattr(Device, "total_memory_bytes", 32 * memory.GIB)
     with pytest.raises(OutOfMemoryError, match=rf"npu:0 has {free:.2f} GiB free of 32.00, and at least") as caught:
         memory.require(Device("npu", 0, "npu:0"), architecture, dtype, batch, 1500)

@@ -32,6 +32,29 @@ TRAINED: list[tuple[dict[str, Any], str]] = [
     ({"task": "translate", "target": "de", "keywords": ["a b"]}, "translate the speech to German. Keywords: a b"),
 ]
 
+# As docs/source/en/model_doc/granite_speech_plus.md of transformers 5.9.0 and ibm-granite/granite-speech have them.
+PLUS: list[tuple[dict[str, Any], str]] = [
+    ({}, "can you transcribe the speech into a written format?"),
+    ({"language": "de", "tell_language": True}, "can you transcribe the German speech into a written format?"),
+    ({"language": "de"}, "can you transcribe the speech into a written format?"),
+    ({"keywords": ["kw1", "kw2"]}, "can you transcribe the speech into a written format? Keywords: kw1, kw2"),
+    (
+        {"task": "speaker_attributed"},
+        "Speaker attribution: Transcribe and denote who is speaking by adding [Speaker 1]: and [Speaker 2]: tags "
+        "before speaker turns.",
+    ),
+    (
+        {"task": "word_timestamps"},
+        "Timestamps: Transcribe the speech. After each word, add a timestamp tag showing the end time in centiseconds, "
+        "e.g. hello [T:45] world [T:82]",
+    ),
+]
+SYSTEM = (
+    "Knowledge Cutoff Date: April 2024.\n"
+    "Today's Date: December 19, 2024.\n"
+    "You are Granite, developed by IBM. You are a helpful AI assistant"
+)
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"task": "summarise"}, "--task summarise: no such task"),
     ({"language": "xx"}, "--language xx: not a language of this model"),
@@ -47,7 +70,28 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "<|audio|> and <|audio|>"}, "holds <|audio|> 2 times"),
     ({"prompt": "what?", "punctuate": True}, "--prompt says the whole instruction"),
     ({"prompt": "what?", "task": "translate"}, "--prompt says the whole instruction"),
+    ({"prompt": "what?", "task": "word_timestamps", "plus": True}, "--prompt says the whole instruction"),
+    ({"task": "word_timestamps"}, "granite_speech_plus alone was trained for it"),
+    ({"task": "word_timestamps", "keywords": ["a"], "plus": True}, "have no trained instruction together"),
+    ({"task": "speaker_attributed", "target": "de", "plus": True}, "--target is for translation only"),
+    ({"punctuate": True, "plus": True}, "--punctuate: granite_speech_plus was not trained for it"),
+    ({"task": "translate", "plus": True}, "--task translate: granite_speech_plus was not trained for it"),
+    ({"language": "ja", "plus": True}, "--language ja: not a language of this model"),
 ]
+
+
+@pytest.mark.parametrize(("options", "instruction"), PLUS)
+def test_plus_is_asked_in_its_own_words_after_its_system_turn(options: dict[str, Any], instruction: str) -> None:
+    prompt = prompts.build(**options, plus=True)
+    assert prompt.content == f"<|audio|> {instruction}"
+    assert prompt.system == SYSTEM
+    own = prompts.build(prompt=prompt.content, plus=True)
+    assert (own.content, own.system, own.trained) == (prompt.content, SYSTEM, True)
+
+
+def test_a_prompt_of_the_users_own_is_as_good_with_plus() -> None:
+    own = prompts.build(prompt="Summarise the speech.", plus=True)
+    assert (own.content, own.system, own.trained) == ("<|audio|> Summarise the speech.", SYSTEM, False)
 
 
 @pytest.mark.parametrize(("options", "instruction"), TRAINED)

@@ -37,7 +37,9 @@ def with_text(value: str) -> Exported:
     packages = json.loads(json.dumps(records["packages"].data))
     packages["rows"][0]["found"] = value
     records["packages"] = replace(records["packages"], data=packages)
-    return Exported(Path(DATA / "npu-verified"), replace(VERIFIED, records=records))
+    assert VERIFIED.run is not None
+    about = replace(VERIFIED.run, run_id=value or "run", model_dir=value, command=value or "nox")
+    return Exported(Path(DATA / "npu-verified"), replace(VERIFIED, run=about, records=records))
 
 
 @settings(deadline=None, max_examples=15)

@@ -144,6 +144,33 @@ def test_no_mutated_figure_stops_a_document(evidence: Evidence) -> None:
     assert len(page.encode()) < 2 * 2**20
 
 
+@pytest.mark.parametrize("row", [{}, {"name": None}, {"formula": 3, "passed": "yes"}])
+def test_an_equation_without_its_figures_stops_no_document(row: dict[str, Any]) -> None:
+    data = json.loads(json.dumps(HEALTHY.records["definition"].data))
+    data["equations"] = [row, *data["equations"]]
+    document = render(with_record("definition", data=data), "en", document="evidence")
+    assert "| not recorded |" in document
+
+
+def test_a_name_that_is_hostile_reaches_no_plot() -> None:
+    """The keys of a record are names of components, series and languages: labels of plots and heads of tables."""
+    soak = HEALTHY.records["benchmark"]
+    hostile_name = "\x1b[2J\u202egnp.<script>"
+    series = {"at_s": [0.0, 1.0, 2.0], "time_s": [1.0, 2.0, 1.5], hostile_name: [1.0, 2.0, 3.0]}
+    times = {**soak.data["components"], hostile_name: next(iter(soak.data["components"].values()))}
+    speech = HEALTHY.records["speech"].data
+    words = {**speech["transcription"], hostile_name: next(iter(speech["transcription"].values()))}
+    records = {
+        **HEALTHY.records,
+        "benchmark": replace(soak, data={**soak.data, "components": times}),
+        "speech": replace(HEALTHY.records["speech"], data={**speech, "transcription": words}),
+        "soak": replace(soak, check="soak", data={"series": series}),
+    }
+    page = render_html(replace(HEALTHY, records=records))
+    assert not UNSHOWN.search(page)
+    assert page.count("gnp.&lt;script&gt;") >= 3
+
+
 @pytest.mark.parametrize("text", ["x" * 10_000_000, "<b>" * 3_000_000, "\u202e" * 10_000_000, "`|" * 5_000_000])
 def test_megabytes_in_one_value_do_not_become_a_document(text: str) -> None:
     data = json.loads(json.dumps(HEALTHY.records["speech"].data))

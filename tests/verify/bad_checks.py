@@ -14,7 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from env.errors import DeviceError, UsageError
+from env.language import Message
 from model.signature import Signature
+from verify.reference import progress
 from verify.reference.figures import Figures
 from verify.run.records import Outcome, Status
 from verify.run.verification import Verification
@@ -35,6 +37,11 @@ def passes(session: Verification) -> Outcome:
     seen.append(None)
     runs = len(seen)
     return Outcome(Status.PASS, figures=Passes(pid=os.getpid(), runs=runs), signature=Signature(seed=session.seed))
+
+
+def tells(session: Verification) -> Outcome:
+    progress.say(Message("half of it"))
+    return passes(session)
 
 
 def fails(session: Verification) -> Outcome:

@@ -20,6 +20,7 @@ from verify.report.appendix import Appendix, often, share
 from verify.report.campaign import (
     FAULTS_FILE,
     SCHEMA_FILE,
+    BadCampaignError,
     Campaign,
     Damaged,
     FaultOutcome,
@@ -140,7 +141,9 @@ def test_the_schema_beside_the_types_is_theirs() -> None:
 def test_kept_campaigns_fit_the_schema_and_are_written_as_they_were(path: Path) -> None:
     value = json.loads(path.read_text(encoding="utf-8"))
     SCHEMA.validate(value)
-    assert json.loads(msgspec.json.encode(parse(path.read_text(encoding="utf-8")))) == value
+    written = json.loads(msgspec.json.encode(parse(path.read_text(encoding="utf-8"))))
+    weights = {"measured": [], "weighted": None}  # which it was written before
+    assert written == {**value, "summary": weights | value["summary"]}
 
 
 def test_no_file_is_told_from_a_bad_one(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         attach(tmp_path / "campaign.json", tmp_path)
 
 
-@pytest.mark.parametrize("name", asdict(GOOD.summary))
+@pytest.mark.parametrize("name", sorted(set(asdict(GOOD.summary)) - {"measured", "weighted"}))
 def test_a_summary_that_its_rows_contradict_is_refused(name: str) -> None:
     right = getattr(GOOD.summary, name)
     with pytest.raises(ValueError, match=rf"summary\.{name}: {right} required by the rows, {right + 1} found"):
@@ -210,6 +213,33 @@ def test_an_effect_that_cannot_be_measured_excuses_nothing() -> None:
     unknown = replace(GOOD.faults[0], effect=None, beyond_noise=None, caught=False, missed_because=None, reason="")
     text = appendix_of(with_faults(unknown))
     assert "| not measurable | not recorded |" in text
+
+
+def test_classes_are_weighted_by_the_measured_shares() -> None:
+    """By hand: (0.5068 * 1 + 0.0101 * 0.5) / (0.5068 + 0.0101) = 0.9902; one class has nothing beyond noise."""
+    of = [("zero weight", True, True), ("NaN once", True, True), ("infinity from a layer", True, False)]
+    of += [("weight bit sign", False, False), ("library", True, False)]
+    faults = [replace(GOOD.faults[0], family=name, beyond_noise=beyond, caught=caught) for name, beyond, caught in of]
+    campaign = with_faults(*faults)
+    assert [(row.name, row.cases, row.beyond_noise, row.caught) for row in campaign.summary.measured] == [
+        ("values set to zero", 1, 1, 1),
+        ("one bit of a word", 1, 0, 0),
+        ("NaN or infinity", 2, 2, 1),
+    ]
+    assert campaign.summary.weighted == 0.9902
+    text = appendix_of(parse(msgspec.json.encode(campaign).decode()))
+    assert "| NaN or infinity | 1.0% | 2 | 2 | 1 / 2 (50.0%) |" in text
+    assert "99.0% of the silent corruption beyond the noise was caught" in text
+
+
+def test_a_campaign_of_before_there_were_weights_claims_none() -> None:
+    assert (GOOD.summary.measured, GOOD.summary.weighted) == ((), None)
+    assert "Weighted as silent corruption was measured" not in appendix_of(GOOD)
+
+
+def test_weights_that_the_rows_contradict_are_refused() -> None:
+    with pytest.raises(BadCampaignError, match=r"summary\.weighted: 1\.0 required by the rows, 0\.5 found"):
+        parse(changed("summary.weighted", 0.5))
 
 
 def test_an_event_is_not_excused_by_the_noise() -> None:

@@ -23,6 +23,8 @@ from verify.report.__main__ import latest_run, main
 from verify.run.cards import CARDS_FILE, LINKS_FILE, Cards, machine, read_cards
 from verify.run.verdict import Word
 
+LAYER = "projector.qformer.encoder.layer.0.intermediate_query"  # that departs in the captured run
+
 
 def machine_of(tmp_path: Path, *runs: str | None) -> tuple[Path, Cards]:
     """A machine's folder whose cards are copies of captured runs; None is a card that left nothing."""
@@ -41,13 +43,13 @@ def machine_of(tmp_path: Path, *runs: str | None) -> tuple[Path, Cards]:
     ("runs", "word", "line"),
     [
         (("npu-verified", "npu-verified"), Word.VERIFIED, "2 of 2 cards verified"),
-        (("npu-verified", "npu-failed"), Word.FAILED, "1 of 2 cards verified; npu:1 failed"),
+        (("npu-verified", "npu-failed"), Word.FAILED, f"1 of 2 cards verified; npu:1 failed, first in {LAYER}"),
         (("npu-verified", None), Word.NOT_VERIFIED, "1 of 2 cards verified; npu:1 not verified"),
         (("npu-verified", "interrupted"), Word.INCOMPLETE, "1 of 2 cards verified; npu:1 incomplete"),
         (
             ("npu-failed", None, "npu-verified"),
             Word.FAILED,
-            "1 of 3 cards verified; npu:0 failed; npu:1 not verified",
+            f"1 of 3 cards verified; npu:0 failed, first in {LAYER}; npu:1 not verified",
         ),
         ((), Word.NOT_VERIFIED, "0 of 0 cards verified"),
     ],
@@ -130,7 +132,7 @@ def test_cards_that_cannot_be_counted_are_told(tmp_path: Path) -> None:
 
 def test_every_line_of_a_card_says_whose_it_is(capfd: pytest.CaptureFixture[str]) -> None:
     commands = {f"npu:{index}": [sys.executable, "-c", f"print('line', {index})"] for index in range(8)}
-    assert not several.run_all(commands)
+    assert not several.run_all(commands, at_once=3)
     assert sorted(capfd.readouterr().out.splitlines()) == [f"npu:{index} | line {index}" for index in range(8)]
 
 
@@ -154,7 +156,20 @@ def test_an_interruption_reaches_every_card(monkeypatch: pytest.MonkeyPatch) -> 
         signal.pthread_kill(main_thread, signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    assert several.run_all({f"npu:{index}": [sys.executable, "-c", WAITS] for index in range(2)})
+    assert several.run_all({f"npu:{index}": [sys.executable, "-c", WAITS] for index in range(2)}, at_once=2)
+
+
+def test_after_an_interruption_no_further_card_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    main_thread = threading.get_ident()
+
+    def interrupt(label: str, _line: str) -> None:
+        begun.append(label)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    monkeypatch.setattr(several, "show", interrupt)
+    assert several.run_all({f"npu:{index}": [sys.executable, "-c", WAITS] for index in range(3)}, at_once=1)
+    assert begun == ["npu:0"]
 
 
 PYTHON = Path(sys.executable)

@@ -79,6 +79,49 @@ CARD = {
     "errors_before": {"single_bit": 0, "double_bit": 0, "isolated_pages": 0},
     "errors_after": {"single_bit": 0, "double_bit": 1, "isolated_pages": 0},
 }
+BOUND = {"rel_l2": 0.01, "worst_element": 0.02}
+COUNTS = {"hits": 0, "substitutions": 1, "deletions": 0, "insertions": 0}
+WORDS = {  # a clip whose text is another than the CPU's, and no tie
+    "reference": {"device": "cpu", "dtype": "float32", "sha256": "", "depth": "texts", "versions": {}},
+    "noise": BOUND,
+    "expected": BOUND,
+    "rows": [
+        {
+            "clip": "en.flac",
+            "language": "en",
+            "text": "two",
+            "cpu": "one",
+            "tokens": 1,
+            "ended": False,
+            "same": 0,
+            "first_difference": {"taken": 2, "expected": 1, "margin": 9.0, "tie_below": 0.1, "step": 0},
+            "forced": {"same": 1, "ties": 0, "wrong": []},
+            "rel_l2": [0.001],
+        }
+    ],
+    "distance": {
+        "words": 100.0,
+        "characters": 100.0,
+        "word_counts": COUNTS,
+        "character_counts": COUNTS,
+        "signature": "x",
+    },
+}
+COPY = {"direction": "h2d", "memory": "pinned", "bytes": 1048576, "n": 5, "gb_s": 20.0, "best_gb_s": 21.0}
+STRESS = {
+    "mode": "aic",
+    "result": "passed",
+    "code": None,
+    "seconds": 60.0,
+    "workspace_bytes": 10 * 2**30,
+    "printed": "",
+}
+VENDOR: Data = {
+    "tool": "/usr/local/Ascend/toolbox/latest/Ascend-DMI/bin/ascend-dmi",
+    "items": [{"name": "device", "word": "HEALTH", "text": ""}],
+    "rates": [{"name": "h2d", "unit": "GB/s", "theirs": 27.0, "dies": 1, "ours": 26.0}],
+    "unread": {},
+}
 EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("machine", "an error", error_of_the_machine),
     ("packages", "another version", swapped),
@@ -128,6 +171,9 @@ EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
             put("components", "encoder", "limits", value={"rel_l2": 1.0}),
         ),
     ),
+    ("parity", "a limit of no measure", put("components", "encoder", "limits", value={"evil": 1.0})),
+    ("parity", "a limit below zero", put("components", "encoder", "limits", value={"rel_l2": -1.0})),
+    ("tokens", "a step that is not there", put("free", 0, "departs_at", value=10**9)),
     ("layers", "beyond", put("isolated", "beyond", value=1)),
     ("layers", "missing", put("end_to_end", "missing", value=["encoder"])),
     ("layers", "a point", put("isolated", "closest", 0, "rel_l2", value=1.0)),
@@ -147,6 +193,7 @@ EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("repeatability", "a process", put("process", "first_difference", value="encoder")),
     ("speech", "a text", put("transcripts", 0, "hypothesis", value="nothing of it")),
     ("speech", "the rate", put("transcription", "all", "wer", "value", value=50.0)),
+    ("speech", "another text than the CPU's", put("words", value=WORDS)),
     ("speech", "a failure", put("failed", value=[{"key": "1", "error": "is empty"}])),
     (
         "speech",
@@ -162,6 +209,13 @@ EDITS: list[tuple[str, str, Callable[[Data], None]]] = [
     ("soak", "a round", put("mismatches", value=1)),
     ("soak", "memory of the card", put("card", value=CARD)),
     ("benchmark", "memory of the card", put("card", value=CARD)),
+    ("benchmark", "a copy", put("copies", value=[COPY | {"exact": False}])),
+    ("vendor", "a bad item", put("items", 0, "word", value="EMERGENCY_WARN")),
+    ("vendor", "nothing tested", both(put("items", 0, "word", value="SKIP"), put("rates", value=[]))),
+    ("stress", "wrong bits", put("result", value="faulty")),
+    ("stress", "a voltage", put("result", value="voltage")),
+    ("stress", "a code", put("code", value=574006)),
+    ("stress", "memory of the card", put("card", value=CARD)),
 ]
 
 
@@ -171,7 +225,8 @@ def run(tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(VERIFIED, tmp_path / "run"))
     record = json.loads((folder / "records" / "load.json").read_text(encoding="utf-8"))
     soak = json.loads((DATA / "npu-soak-failed" / "records" / "soak.json").read_text(encoding="utf-8"))["data"]
-    for name, data in (("frontend", FRONTEND), ("soak", soak | {"mismatches": 0, "listed": []})):
+    own = {"frontend": FRONTEND, "soak": soak | {"mismatches": 0, "listed": []}, "stress": STRESS, "vendor": VENDOR}
+    for name, data in own.items():
         whole = record | {"check": name, "data": data}
         (folder / "records" / f"{name}.json").write_text(json.dumps(whole), encoding="utf-8")
     assert judge(read_evidence(folder)).word is Word.VERIFIED

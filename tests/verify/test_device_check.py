@@ -12,6 +12,8 @@ from env.errors import DeviceError
 from model import components
 from model.device import Device
 from verify.checks import device as device_check
+from verify.run.figures.host import DeviceFigures, GeluFigures, OperationFigures
+from verify.run.judgement import of_device
 
 NPU = Device("npu", 0, "npu:0")
 
@@ -93,3 +95,35 @@ def test_memory_in_use_is_the_whole_device_s(monkeypatch: pytest.MonkeyPatch) ->
     made.mem_get_info = lambda index: (29 << 30, 32 << 30)
     assert NPU.used_memory() == 3 << 30
     assert Device("cpu", 0, "cpu").used_memory() is None
+
+
+@pytest.mark.parametrize(
+    ("form", "switched", "release", "problem"),
+    [
+        ("tanh", None, "2.9.0", ""),  # it has no switch: a caveat of the verdict
+        ("tanh", False, "2.9.0.post2", ""),
+        ("tanh", True, "2.9.0.post1+gitee7ba04", ""),  # of CANN 8.5, on which the vendor skips its own tests of it
+        ("tanh", True, "2.9.0.post2", "though torch-npu 2.9.0.post2 has the exact one on"),
+        ("tanh", True, "2.10.0.post4", "though torch-npu 2.10.0.post4 has the exact one on"),
+        ("erf", True, "2.9.0.post2", ""),
+    ],
+)
+def test_gelu_by_tanh_is_a_fault_where_the_exact_one_is_on_and_tested_by_its_maker(
+    form: Any, switched: bool | None, release: str, problem: str
+) -> None:
+    erf, tanh = (1e-7, 4.7e-4) if form == "erf" else (4.7e-4, 1e-7)
+    figures = DeviceFigures(
+        asked="npu:0",
+        kind="npu",
+        index=0,
+        label="npu:0",
+        name="Ascend910B4",
+        total_memory_bytes=None,
+        emulated=False,
+        versions={"torch-npu": release},
+        op=OperationFigures(name="matmul", size=64, max_abs=0.0),
+        gelu=GeluFigures(form=form, erf_error=erf, tanh_error=tanh, switched=switched),
+    )
+    problems = list(of_device(figures))
+    assert len(problems) == bool(problem)
+    assert problem in "".join(problems)

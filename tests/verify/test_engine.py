@@ -14,12 +14,13 @@ import pytest
 
 from env import atomic, npu_emulator
 from env.errors import StorageError
+from env.language import Message
 from env.runner import Completed
 from verify.run import child, engine, provenance, records
 from verify.run.context import Context
 from verify.run.plan import Check
 from verify.run.records import Record, Status, read_evidence
-from verify.run.screen import failures
+from verify.run.screen import Board, failures, screen
 
 
 def check(name: str, limit: float = 20.0) -> Check:
@@ -78,6 +79,19 @@ def test_every_end_is_a_record_and_the_next_check_runs(
     assert logged in "\n".join(first.log)
     assert first.rerun == f"again {name}"
     assert second.status is Status.PASS
+
+
+def test_a_check_that_takes_long_tells_who_waits_what_it_does(
+    context: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with screen([check("tells")]) as progress:
+        (record,) = engine.run_checks([check("tells")], context, Path(sys.executable), str, progress)
+    assert record.status is Status.PASS
+    assert capsys.readouterr().out.splitlines()[0] == "tells        running: half of it"
+    board = Board([check("tells")])
+    board.take(engine.Progress("tells"))
+    board.take(engine.Progress("tells", doing=Message("half of it")))
+    assert list(board.__rich__().columns[-1].cells) == ["half of it"]
 
 
 def test_a_known_failure_is_named_with_its_cause_and_its_fix(context: Context) -> None:

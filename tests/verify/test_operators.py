@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from model.device import resolve
 from verify.reference import operators
+from verify.reference.figures import OperatorFigures
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -66,3 +67,9 @@ def test_an_operator_that_is_computed_otherwise_departs_and_is_named(
 
 def test_which_of_equal_maxima_is_taken() -> None:
     assert operators.equal_maxima(resolve("cpu")) == "first"
+
+
+def test_a_product_with_hf32_allowed_explains_no_layer() -> None:
+    """No model computes it; on an Atlas A2 it is as far off as HF32 is."""
+    row = OperatorFigures(name=operators.PRODUCT_IN_HF32.name, dtype="float32", error=1.0, limit=0.1, departs=True)
+    assert operators.explanation([row]) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from env.language import Message, translate
 from model import stand_in
 from model.checkpoint import Checkpoint, inspect
 from model.components import Inputs, Loaded, load, make_inputs
@@ -23,8 +25,11 @@ from verify.reference.limits import Limits
 from verify.reference.make import make
 from verify.reference.numerics import as_array
 from verify.reference.values import Expected, describe
-from verify.run.damage import DamageError, convert
+from verify.run import records
+from verify.run.damage import DamageError, convert, decode_message
 from verify.run.figures.components import AgreementFigures
+from verify.run.judgement import of_parity
+from verify.run.worker import answer
 
 ALL = {"encoder", "ctc_head", "projector", "splice", "language_model", "end_to_end"}
 
@@ -94,6 +99,17 @@ def test_one_percent_on_one_layer_fails_in_float32(
     with scaled(tiny_float32.model, name, 1.01):
         assert failed(tiny_float32, tiny_inputs, tiny_expected) == components
     assert failed(tiny_float32, tiny_inputs, tiny_expected) == set()
+
+
+def test_a_component_that_is_wrong_reaches_the_record_as_a_failure(
+    tiny_float32: Loaded, tiny_inputs: Inputs, tiny_expected: Expected
+) -> None:
+    """With its sentence, whose fields are no plain text."""
+    with scaled(tiny_float32.model, "projector.linear.weight", 1.01):
+        figures = parity.measure(tiny_float32, tiny_inputs, tiny_expected)
+    line = json.loads(answer(records.failed(of_parity(figures), figures), 0.0))
+    assert line["status"] == "fail"
+    assert "projector" in translate(decode_message(Message, line["reason"]), "en")
 
 
 # What of a factor of 1.1 can be told from bfloat16's own noise; queries, keys and single convolutions cannot.

@@ -74,3 +74,12 @@ def test_a_text_that_differs_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_run_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no run in"):
         stacks.main([str(tmp_path / "none")])
+
+
+def test_no_name_breaks_a_line_or_makes_a_table_of_megabytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = run(tmp_path / "b", "t5\nerror: fake", "x" * 1_000_000)
+    _code, text = shown(capsys, run(tmp_path / "a", "", "4.57.6"), hostile)
+    assert "\nerror: fake" not in text
+    assert len(text) < 20_000

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from env.language import LANGUAGES, translate
 from tests.verify.verdict_cases import CASES, ESSENTIAL_2, LEVEL_2, changed, healthy, with_record, with_run, without
 from verify.report.render import render
-from verify.run.records import Status
+from verify.run.records import Evidence, Status
 from verify.run.verdict import TERMS, Caveat, Word, judge
 
 
@@ -88,3 +90,45 @@ def test_every_caveat_is_explained_in_both_documents(case: str) -> None:
 
 def test_every_caveat_has_a_case() -> None:
     assert {note.caveat for case in CASES for note in judge(changed(case)).notes} == set(Caveat)
+
+
+def split_run(place: str = "npu:0+npu:1", **others: str) -> Evidence:
+    """A run whose model lies over two cards; `others` are the places that single checks name."""
+    evidence = with_run(device_map="auto")(healthy())
+    device = {"kind": "npu", "index": 0, "label": "npu:0", "others": [{"label": "npu:1"}]}
+    records = dict(evidence.records)
+    for name, one in records.items():
+        if "device" in one.signature:
+            at = others.get(name, place)
+            signature = {
+                **one.signature,
+                "device": at,
+                "device_map": {"encoder": at.split("+")[-1]},
+                "weights_name": "x",
+            }
+            records[name] = replace(one, signature=signature)
+    records["device"] = replace(records["device"], data=device)
+    return replace(evidence, records=records)
+
+
+def test_a_split_model_is_named_by_all_its_cards() -> None:
+    assert judge(split_run()).line() == "verified · npu:0+npu:1 · bfloat16 · level 2 · 19 pass"
+    assert " · npu:0+npu:1+cpu · " in judge(split_run("npu:0+npu:1+cpu")).line()
+    auto = judge(with_run(device="auto")(split_run()))
+    assert auto.line() == "verified · npu:0+npu:1 (auto) · bfloat16 · level 2 · 19 pass"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (split_run(parity="npu:0"), "parity on npu:0"),
+        (split_run(parity="npu:0+cpu"), "parity on npu:0+cpu"),
+        (with_run(device="npu:1")(split_run()), "npu:1 asked, npu:0+npu:1 used"),
+        (with_run(device_map=None)(split_run()), "on npu:0+npu:1"),  # nobody asked for it
+        (split_run("npu:0+npu:5"), "definition on npu:0+npu:5"),  # a card that the device check never tried
+    ],
+)
+def test_a_split_model_elsewhere_is_no_verification(evidence: Evidence, told: str) -> None:
+    verdict = judge(evidence)
+    assert verdict.word is Word.INCOMPLETE
+    assert told in verdict.line() or told in " ".join(translate(note.detail, "en") for note in verdict.notes)

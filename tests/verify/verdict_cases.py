@@ -47,8 +47,9 @@ def with_record(check: str, status: Status = Status.PASS, reason: str = "", **ch
     return change
 
 
-def with_gelu(form: str) -> Change:
-    device = {"kind": "npu", "index": 0, "gelu": {"form": form, "erf_error": 4.7e-4, "tanh_error": 1e-7}}
+def with_gelu(form: str, *, switched: bool = False) -> Change:
+    gelu = {"form": form, "erf_error": 4.7e-4, "tanh_error": 1e-7, "switched": switched}
+    device = {"kind": "npu", "index": 0, "gelu": gelu}
     return with_record("device", data=device)
 
 
@@ -141,6 +142,12 @@ CASES: dict[str, tuple[tuple[Change, ...], str, int]] = {
     "a device without the published model's GELU is said so": (
         (with_gelu("tanh"),),
         "verified · npu:0 · bfloat16 · level 2 · 19 pass · GELU by tanh: up to 4.7e-04 from the published model's",
+        0,
+    ),
+    "and where it was asked for in vain, that": (
+        (with_gelu("tanh", switched=True),),
+        "verified · npu:0 · bfloat16 · level 2 · 19 pass · GELU by tanh: up to 4.7e-04 from the published model's, "
+        "which torch-npu was asked for",
         0,
     ),
     "one that has it is not": ((with_gelu("erf"),), "verified · npu:0 · bfloat16 · level 2 · 19 pass", 0),

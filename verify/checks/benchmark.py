@@ -13,24 +13,27 @@ import torch
 from msgspec import structs
 
 from env.language import Message, _, joined
+from model import startup
 from model.components import Inputs, Loaded, Step, torch_dtype
 from model.device import Device, emulated, runtime_errors
 from model.generation import generate
+from model.memory import available
 from model.size import FULL_SIZE
-from verify.reference import chip_times
+from verify.reference import chip_times, copies
 from verify.reference.chip_times import ReferenceTime
 from verify.run import card
 from verify.run.card import Watch
 from verify.run.figures.benchmark import (
     BenchmarkFigures,
     DecodeFigures,
+    FirstCallFigures,
     FloorsFigures,
     MemoryFigures,
     PerTokenFigures,
     SummaryFigures,
     TimesFigures,
 )
-from verify.run.judgement import of_card
+from verify.run.judgement import of_card, of_copies
 from verify.run.records import Outcome, failed, passed
 from verify.run.verification import Verification
 
@@ -45,6 +48,7 @@ GEMM_CALL_S = 0.25  # no larger matrix is tried once a product takes this long
 FLOOR_SECONDS = 1.0
 QUICK_FLOOR_SECONDS = 0.1  # below level 3, where both rates may take three seconds with all that is around them
 IN_A_PASS = ("encoder", "projector", "language_model")
+PASS = ("encoder", "projector", "splice", "language_model")  # what the model's own forward pass does, in order
 
 
 def summary(samples_ms: Sequence[float]) -> SummaryFigures:
@@ -213,12 +217,16 @@ def measure_floors(device: Device, dtype: str, seconds: float | None = None) -> 
     """
     budget = FLOOR_SECONDS if seconds is None else seconds
     with runtime_errors(device, "measuring the machine's floors"), torch.inference_mode():
-        block = torch.ones(READ_BYTES // 4, dtype=torch.float32, device=device.torch_device)
+        room = (available(device) or 2 * READ_BYTES) // 2  # a model may leave little
+        read_bytes = min(READ_BYTES, room)
+        block = torch.ones(read_bytes // 4, dtype=torch.float32, device=device.torch_device)
         read = _fastest(device, block.sum, budget)
         del block
         rate = 0.0
         sizes = GEMM_SIZES if device.kind == "cpu" else GEMM_SIZES + GEMM_SIZES_CARD
         for size in sizes:
+            if 2 * size**2 * torch_dtype(dtype).itemsize > room:
+                break
             square = torch.ones(size, size, dtype=torch_dtype(dtype), device=device.torch_device)
             product = partial(torch.nn.functional.linear, square, square)
             taken = _fastest(device, product, budget / len(sizes))
@@ -226,7 +234,7 @@ def measure_floors(device: Device, dtype: str, seconds: float | None = None) -> 
             if taken > GEMM_CALL_S * budget / FLOOR_SECONDS:
                 break
     device.empty_cache()
-    return FloorsFigures(read_gb_s=READ_BYTES / read / 1e9, gemm_gflop_s=rate / 1e9)
+    return FloorsFigures(read_gb_s=read_bytes / read / 1e9, gemm_gflop_s=rate / 1e9)
 
 
 def _fastest(device: Device, run: Callable[[], object], budget_s: float) -> float:
@@ -255,7 +263,9 @@ BUDGET_S = 20.0  # per component; a slow device takes fewer rounds, and the sign
 
 
 def check(session: Verification) -> Outcome:
-    """Times of every component, of the whole and of decoding, beside the machine's floors."""
+    """Times of every component, of the whole and of decoding, beside the machine's floors; what a process pays once,
+    and the rates of copies to and from the device, which must arrive whole.
+    """
     full = session.context.level >= FULL_LEVEL
     loaded, inputs, parts = session.model, session.inputs, session.parts
     with Watch(loaded.device) if full else contextlib.nullcontext() as watch:
@@ -269,11 +279,19 @@ def check(session: Verification) -> Outcome:
             floor_s=None if full else QUICK_FLOOR_SECONDS,
             budget_s=BUDGET_S,
         )
+        copied = copies.measure(loaded.device, *((copies.SIZES, copies.FULL_S) if full else ()))
     signature = session.signature(n=len(figures.total.samples_ms), warmup=session.context.warmup)
     rows = references(session, figures)
     beyond = _beside([row for row in rows if row.beyond])
-    figures = structs.replace(figures, card=watch.figures if watch else None, references=rows, beyond_reference=beyond)
-    problems = of_card(figures.card)
+    figures = structs.replace(
+        figures,
+        card=watch.figures if watch else None,
+        references=rows,
+        beyond_reference=beyond,
+        first_calls=first_calls(loaded),
+        copies=copied,
+    )
+    problems = [*of_card(figures.card), *of_copies(figures.copies)]
     if beyond and session.context.gate:
         problems.append(beyond)
     if problems:
@@ -289,11 +307,26 @@ def check(session: Verification) -> Outcome:
     return passed(joined(reason, *remarks) if remarks else reason, figures, signature)
 
 
+def first_calls(loaded: Loaded) -> FirstCallFigures:
+    """What this process paid once, whichever check made it do so."""
+    took, first = startup.seconds, loaded.first_ms
+    return FirstCallFigures(
+        import_torch_s=took.get(startup.TORCH),
+        import_torch_npu_s=took.get(startup.TORCH_NPU),
+        set_device_s=took.get(startup.SET_DEVICE),
+        import_model_s=took.get(startup.MODEL),
+        compiler_s=took.get(startup.COMPILER),
+        load_s=loaded.seconds,
+        first_pass_ms=sum(first[name] for name in PASS),
+        second_pass_ms=first["end_to_end"],
+    )
+
+
 def references(session: Verification, figures: BenchmarkFigures) -> list[ReferenceTime]:
     """The times beside those of the chip's own file: of full-size weights, whatever their values, on a real device."""
     device = session.device
     chip = chip_times.of(device.name) if device.kind != "cpu" and not emulated() else None
-    if chip is None or session.checkpoint.parameters < FULL_SIZE:
+    if chip is None or session.checkpoint.parameters < FULL_SIZE or session.model.device_map is not None:
         return []
     times = {name: entry.mean_ms for name, entry in figures.components.items()} | {"total": figures.total.mean_ms}
     inputs = session.inputs

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import structs
 
 from env.language import Message, _
 from model import components, gelu, generation, layout
@@ -23,7 +24,7 @@ from model.reference import Reference
 from verify.checks.tokens import decoded, logits_bound
 from verify.reference import bounds, numerics
 from verify.reference.numerics import as_array
-from verify.reference.values import LOGITS_POINT, SPLICED, Expected
+from verify.reference.values import LOGITS_POINT, SPLICED, Expected, Noise
 from verify.run.figures.configurations import ConfigurationsFigures, Row
 from verify.run.judgement import of_configurations
 from verify.run.records import Outcome, failed, passed
@@ -82,10 +83,14 @@ class Pair:
 
 def limits(loaded: Loaded, expected: Expected) -> Mapping[str, float]:
     """The limits of the logits of a whole pass, also in a dtype whose noise `expected` does not hold."""
-    known = loaded.dtype if loaded.dtype in expected.noise_of else expected.description.dtypes[0]
-    noise = bounds.in_dtype(expected.noise_of[known].components["end_to_end"], known, loaded.dtype)
-    device = bounds.arithmetic(loaded)
-    return bounds.limits(device, loaded.dtype, "end_to_end", noise, classes=True).values
+    noise = noise_of(expected, loaded.dtype)
+    return bounds.limits(bounds.arithmetic(loaded), loaded.dtype, "end_to_end", noise, classes=True).values
+
+
+def noise_of(expected: Expected, dtype: str) -> Noise:
+    """Of the logits of a whole pass of ideal devices."""
+    known = dtype if dtype in expected.noise_of else expected.description.dtypes[0]
+    return bounds.in_dtype(expected.noise_of[known].components["end_to_end"], known, dtype)
 
 
 def judged(
@@ -288,12 +293,17 @@ def check(session: Verification) -> Outcome:
     others = [components.load(checkpoint, device, name) for name in names]
     pair = Pair(loaded, Reference(checkpoint, "float64", gelu.of(device).form), session.seed, bundled.reference)
     full = session.context.level >= FULL_FROM_LEVEL
-    rows = measure(pair, others, bundled.reference, bundled.inputs, full=full)
+    figures = ConfigurationsFigures(
+        rows=measure(pair, others, bundled.reference, bundled.inputs, full=full),
+        noise={one.dtype: noise_of(bundled.reference, one.dtype)[0] for one in (loaded, *others)},
+        scores_noise=bundled.reference.scores_noise[loaded.dtype][0],
+    )
     if full and not session.layer_by_layer:
-        rows += siblings(session.model, session.reference, session.inputs)
-    figures = ConfigurationsFigures(rows=rows)
+        rows = [*figures.rows, *siblings(session.model, session.reference, session.inputs)]
+        own, dtype = session.reference, session.model.dtype
+        figures = structs.replace(figures, rows=rows, own_dtype=dtype, own_noise=noise_of(own, dtype)[0])
     if problems := of_configurations(figures):
         return failed(problems, figures, bundled.signature())
-    count = sum(row.passed is True for row in rows)
+    count = sum(row.passed is True for row in figures.rows)
     reason = _("{count} configurations as the reference has them", count=count)
     return passed(reason, figures, bundled.signature())

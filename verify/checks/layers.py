@@ -79,6 +79,7 @@ def stack(points: Sequence[PointFigures]) -> StackFigures:
         rel_l2=[rounded(point.rel_l2) for point in points],
         expected=[float(f"{point.expected.rel_l2:.3g}") for point in points],
         excess=[rounded(point.excess) for point in points],
+        noise=[float(f"{point.noise.rel_l2:.3g}") for point in points if point.noise],
     )
 
 

@@ -81,7 +81,7 @@ def judged(actual: Any, expected: Any, limits: Limits, *, classes: bool) -> Agre
         **structs.asdict(comparison.figures),
         limits=dict(limits.values),
         limit_source=as_message(limits.source),
-        problems=problems,
+        problems=[as_message(problem) for problem in problems],
         passed=not problems,
     )
 

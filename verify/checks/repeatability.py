@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+from msgspec import UNSET, UnsetType
 
 from env.arguments import Parser
 from env.errors import DeviceError, run_main
@@ -80,7 +81,7 @@ class Repeats:
             for point, kept in self._kept.values()
         ]
 
-    def at_every_place(self, limit: float = 0.0) -> BatchFigures:
+    def at_every_place(self, limit: float = 0.0, noise: float | UnsetType = UNSET) -> BatchFigures:
         """The first row's inputs as every row of a batch: do all rows agree, and where do they first not?
 
         Bits may rightly differ here, where a kernel treats the last rows in its own way; how far the logits are from
@@ -109,6 +110,7 @@ class Repeats:
             first_difference=differing[0].name if differing else None,
             logits_rel_l2=max(numbers, default=None) if len(numbers) == len(errors) else None,
             limit=limit,
+            noise=noise,
         )
 
     def _pass(self, inputs: Inputs, see: Callable[[Point, torch.Tensor], None]) -> None:
@@ -195,7 +197,10 @@ def check(session: Verification) -> Outcome:
         other = beside.submit(in_another_process, session, limit)
         repeats = repeat(first, at_least=RUNS if deep else RUNS_FULL, seconds=0.0)
         steps = warm(loaded.device, session.parts)
-        batch = first.at_every_place(limit=2 * logits_bound(loaded, session.reference).rel_l2)
+        batch = first.at_every_place(
+            limit=2 * logits_bound(loaded, session.reference).rel_l2,
+            noise=session.reference.scores_noise[loaded.dtype][0],
+        )
         bundled = session.bundled
         sharp = repeat(Repeats(bundled.model, bundled.inputs, deep=True), at_least=RUNS_SHARP, seconds=0.0)
         digests = other.result()

@@ -7,15 +7,18 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from env import elsewhere
 from env.errors import InputError, RecordError
 from env.language import Message, _
 from env.stack import ROOT
+from model import prompts
 from model.checkpoint import Checkpoint
 from model.decoding import PROCESSOR_FILES, Decoding
 from model.signature import Signature
+from verify.checks.words import measure
+from verify.reference import words
 from verify.run import spoken
 from verify.run.damage import convert
 from verify.run.figures.speech import (
@@ -28,13 +31,14 @@ from verify.run.figures.speech import (
 from verify.run.records import Outcome, failed, passed, skipped
 from verify.run.verification import Verification
 from verify.speech import evaluation, manifest, normalisers, scores, transcripts
+from verify.speech.evaluation import Asking
 from verify.speech.manifest import Utterance
 from verify.speech.transcripts import Line, Transcripts
 
 CLIPS = ROOT / "model" / "data" / "clips"
 MANIFEST = "manifest.jsonl"
 REFERENCE = "reference.jsonl"  # eval.py's transcripts of MANIFEST on a CPU in float32
-HELD_OUT_SCORES = "scores.json"  # in the checkpoint's folder, written when it was trained
+HELD_OUT_SCORES = words.KNOWN_SCORES
 BATCH = 8
 # The texts are numbers in words, written as the clips' references are: whatever differs is an error.
 NORMALISER = "none"
@@ -43,7 +47,8 @@ NORMALISER_FOREIGN = "whisper"  # of weights that were not trained on these: the
 
 def check(session: Verification, folder: Path = CLIPS) -> Outcome:
     """Transcripts of the bundled clips, WER per language, BLEU of translations; no worse than the checkpoint is known
-    to be, and the texts of a CPU where they are known.
+    to be, and the texts of a CPU where they are known. Of weights without known scores, one clip a language is held
+    against the reference's texts (words.py).
     """
     checkpoint = session.checkpoint
     missing = [name for name in PROCESSOR_FILES if not (checkpoint.folder / name).exists()]
@@ -54,9 +59,11 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
         first = clips.problems[0]
         raise InputError(_("{path}: line {line}: {reason}", path=clips.path, line=first.line, reason=first.reason))
     reader = session.reader(Decoding(batch_size=BATCH))
-    taken_with = session.speech_signature(reader, card=True, batch=BATCH, n=len(clips.utterances))  # one process
-    lines = evaluation.transcribe(reader, clips.utterances)
-    spelled = _spelled(session, clips.utterances)
+    asking = Asking(plus=session.plus)
+    asked = [each for each in clips.utterances if not asking.plus or _of_plus(each)]
+    taken_with = session.speech_signature(reader, card=True, batch=BATCH, n=len(asked))  # one process
+    lines = evaluation.transcribe(reader, asked, asking=asking)
+    spelled = _spelled(session, asked)
     held_out = _held_out(checkpoint)
     normaliser = normalisers.load(NORMALISER if held_out else NORMALISER_FOREIGN)
     made = scores.score(Transcripts(taken_with.as_json(), tuple(lines)), normaliser)
@@ -71,10 +78,17 @@ def check(session: Verification, folder: Path = CLIPS) -> Outcome:
         },
         SpeechFigures,
     )
+    if words.needed(checkpoint):
+        figures = structs.replace(figures, words=measure(session))
     signature = Signature.from_json(made["signature"])
     if problems := spoken.judge(figures):
         return failed(problems, figures, signature)
     return passed(_reason(figures), figures, signature)
+
+
+def _of_plus(utterance: Utterance) -> bool:
+    """Whether granite_speech_plus was trained for it: it neither translates nor punctuates, and has no Japanese."""
+    return utterance.target is None and not utterance.punctuate and utterance.language in prompts.spoken(plus=True)
 
 
 def _without(name: str, missing: Sequence[str]) -> Message:
@@ -156,11 +170,22 @@ def row(line: Line, reference: Mapping[str, Line], spelled: Mapping[str, str | N
 
 
 def _reason(figures: SpeechFigures) -> Message:
-    """The scores in one line. Of weights of which no scores are known they are not judged."""
+    """The scores in one line. Of weights of which no scores are known the texts are held against the reference's, and
+    the scores, against what is said in the clips, are not judged.
+    """
     summary = _summary(figures)
-    if figures.held_out is not None:
+    if figures.words is None:
         return summary
-    return _("reported, not judged (no scores of these weights are known): {summary}", summary=summary)
+    rows, distance = figures.words.rows, figures.words.distance
+    return _(
+        "{same} of {all} texts the reference's on the CPU ({ties} differ after a tie), {distance:.1f} % of its words "
+        "differ; against what is said, not judged: {summary}",
+        same=sum(row.text == row.cpu for row in rows),
+        all=len(rows),
+        ties=sum(row.text != row.cpu for row in rows),
+        distance=distance.words or 0.0,
+        summary=summary,
+    )
 
 
 def _summary(figures: SpeechFigures) -> Message:

@@ -17,7 +17,7 @@ from env.language import _
 from model import generation
 from model.components import Inputs, Loaded
 from verify.reference import bounds, numerics
-from verify.reference.figures import Bound
+from verify.reference.figures import Bound, NoiseFigures
 from verify.reference.numerics import as_array
 from verify.reference.points import described, scores
 from verify.reference.values import LOGITS_POINT, Expected
@@ -43,6 +43,7 @@ def measure(loaded: Loaded, inputs: Inputs, expected: Expected) -> TokensFigures
         tokens=int(expected.tokens.shape[1]),
         reference=described(expected),
         expected=bound,
+        noise=NoiseFigures(*expected.scores_noise[loaded.dtype]),
         free=decoded(loaded, inputs, expected),
         forced=[forced_run(*row, bound) for row in rows],
         forced_scores=scores(forced, reference),

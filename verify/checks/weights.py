@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from env.language import Message, _
-from model import layout
+from model import device_map, layout
 from model.components import Loaded
 from model.device import runtime_errors
 from model.stored_tensors import StoredTensors
@@ -30,7 +30,9 @@ def measure(loaded: Loaded) -> WeightsFigures:
         OutOfMemoryError, DeviceError: the device failed.
     """
     stored = StoredTensors(loaded.checkpoint, loaded.torch_dtype)
-    state = {layout.stored_name(loaded.model, name): value for name, value in loaded.model.state_dict().items()}
+    state = {
+        layout.stored_name(loaded.model, name): value for name, value in device_map.state_dict(loaded.model).items()
+    }
     differing: list[TensorFigures] = []
     tensors = values = 0
     for name, expected in stored.items():

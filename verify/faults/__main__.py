@@ -17,11 +17,13 @@ from env.arguments import Parser
 from env.atomic import write_json
 from env.ending import interrupt_once, nothing_left
 from env.errors import HostError, UsageError, VerificationFailedError, run_main
-from env.language import _, translate
+from env.language import Message, _, translate
 from env.npu_emulator.__main__ import environment
 from env.npu_emulator.build import build
+from env.npu_emulator.chips import load_emulated_chips
 from env.npu_emulator.guard import real_npu
-from env.npu_emulator.options import TORCH_NPU
+from env.npu_emulator.options import TORCH_NPU, has_gelu_switch
+from env.options import Option
 from verify.report.campaign import FAULTS_FILE, SCHEMA, Campaign, FaultOutcome, Project, Summary, count
 from verify.run.engine import now
 from verify.run.provenance import project
@@ -30,6 +32,12 @@ from . import cases, clean
 from .run import Folders, Job, Row, Runner, starter
 
 QUICK_SEEDS = 1
+CHIP = Option(
+    "--chip",
+    _("the chip that is emulated (default: %(default)s)"),
+    # The others have neither bfloat16 nor a float32 product, which is what the cases are seen in.
+    {"default": "910B4", "choices": [name for name, chip in load_emulated_chips().items() if chip.family.bfloat16]},
+)
 # What the campaign has to reach, as shares; besides, every event ends in order and no clean run alarms.
 CAUGHT, NAMED = 0.98, 0.95
 
@@ -57,6 +65,7 @@ def make_parser() -> Parser:
         "--keep", action="store_true", help=_("keep the folder of every run (default: of the odd ones)")
     )
     TORCH_NPU.add(parser)
+    CHIP.add(parser)
     return parser
 
 
@@ -66,7 +75,8 @@ def chosen(options: argparse.Namespace) -> list[Job]:
     Raises:
         UsageError: there are none.
     """
-    faults = [case for case in cases.read() if case.quick or not options.quick]
+    switched = has_gelu_switch(options.torch_npu)
+    faults = [case for case in cases.read() if (case.quick or not options.quick) and (switched or not case.switch)]
     seeds = options.seeds if options.seeds is not None else QUICK_SEEDS if options.quick else clean.SEEDS
     if options.only:
         faults = [case for case in faults if fnmatchcase(case.id, options.only)]
@@ -79,7 +89,7 @@ def chosen(options: argparse.Namespace) -> list[Job]:
     return jobs
 
 
-def environments(release: str) -> dict[str, dict[str, str]]:
+def environments(release: str, chip: str) -> dict[str, dict[str, str]]:
     """What a server on each kind of device is started with; one thread each, since the models are tiny.
 
     Raises:
@@ -90,7 +100,8 @@ def environments(release: str) -> dict[str, dict[str, str]]:
         raise HostError(_("faults are planted in an emulated NPU, and none starts here: {reason}", reason=reason))
     threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
     cpu = {**os.environ, **threads}
-    return {"cpu": cpu, "npu": environment(build(sys.executable, release), cpu)}
+    shape = {**load_emulated_chips()[chip].variables, "NPU_EMU_COUNT": str(cases.CARDS)}
+    return {"cpu": cpu, "npu": environment(build(sys.executable, release), {**cpu, **shape})}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,8 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.fresh:
         for path in folders.outcomes.glob("*.json"):
             path.unlink()
-    made_with = {name: version(name) for name in ("torch", "transformers")} | {"torch-npu": options.torch_npu}
-    start = starter(environments(options.torch_npu))
+    made_with = {name: version(name) for name in ("torch", "transformers")}
+    made_with |= {"torch-npu": options.torch_npu, "chip": options.chip}
+    start = starter(environments(options.torch_npu, options.chip))
     runner = Runner(folders, start, Path(sys.prefix).name, keep=options.keep, made_with=made_with)
     started, clock = now(), time.monotonic()
     rows: dict[str, Row] = {}
@@ -128,11 +140,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         faults=faults,
         clean=runs,
         summary=count(faults, runs),
+        chip=options.chip,
     )
     write_json(folders.base / FAULTS_FILE, msgspec.to_builtins(campaign))
     screen.show(campaign)
+    print(translate(shares(campaign)))
     print(translate(_("kept in {file}", file=os.path.relpath(folders.base / FAULTS_FILE))))
     return 0 if reached(faults, campaign.summary) else VerificationFailedError.exit_code
+
+
+def shares(campaign: Campaign) -> Message:
+    """What is asked of a campaign as shares, and what it was run on."""
+    counted = [fault for fault in campaign.faults if fault.counts]
+    summary = campaign.summary
+    return _(
+        "{chip}, torch-npu {torch_npu}: {caught:.1%} caught ({least_caught:.0%} asked for), "
+        "{named:.1%} of layers named ({least_named:.0%}), {alarms} false alarms in {runs} runs (none)",
+        chip=campaign.chip,
+        torch_npu=campaign.versions["torch-npu"],
+        caught=sum(fault.caught for fault in counted) / len(counted) if counted else 1.0,
+        least_caught=CAUGHT,
+        named=summary.named / summary.single_layer if summary.single_layer else 1.0,
+        least_named=NAMED,
+        alarms=summary.false_alarms,
+        runs=summary.clean_runs,
+    )
 
 
 def reached(faults: Sequence[FaultOutcome], summary: Summary) -> bool:

@@ -15,6 +15,7 @@ from .spec import EVENTS, FaultError, parse_rows
 
 TABLE = Path(__file__).with_name("cases.toml")
 CALL = "call"
+CARDS = 4  # of the machine that has a wrong one
 CPU_DTYPE = "float32"  # on a plain CPU: the reference beside it is float64, and is left alone
 
 
@@ -32,6 +33,12 @@ class Case:
     damage: str | None = None  # what is done to the checkpoint's files (checkpoints.py)
     certain: bool = False  # changes outputs by its nature, where one pass need not show it (one in 50 is wrong)
     quick: bool = False  # in the part that runs with the tests
+    switch: bool = False  # wrong only where torch-npu has a switch for the model's own GELU: without it is as it is
+
+    @property
+    def card(self) -> int | None:
+        """The one that is wrong of CARDS cards of a machine, all verified; None where one card is all there is."""
+        return next((row["card"] for row in self.faults if "card" in row), None)
 
     @property
     def sort(self) -> Sort:
@@ -82,6 +89,7 @@ def _family(family: Mapping[str, Any]) -> list[Case]:
                     damage=family.get("damage"),
                     certain=family.get("certain", False),
                     quick=number == 0 and on == "npu" and family.get("quick", False),
+                    switch=on == "npu" and family.get("switch", False),
                 )
             )
     return planted

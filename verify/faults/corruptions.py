@@ -49,7 +49,7 @@ def corrupt(tensor: torch.Tensor, fault: Fault, call: int = 1) -> torch.Tensor:
 def _whole(tensor: torch.Tensor, fault: Fault, call: int) -> torch.Tensor:
     kind = fault.kind
     if kind == "zero":
-        return torch.zeros_like(tensor)
+        return tensor.masked_fill(_hit(tensor, fault), 0)
     if kind == "shift":
         return tensor.roll(1, fault.dim) if tensor.dim() else tensor.clone()
     if kind == "transpose":
@@ -125,15 +125,25 @@ def _several_bits(tensor: torch.Tensor, fault: Fault) -> torch.Tensor:
     chosen = torch.randperm(width, generator=_generator(fault, 0))[: fault.bits]
     mask = sum(1 << int(bit) for bit in chosen)
     mask -= (1 << width) if mask >= 1 << (width - 1) else 0  # as a signed integer
-    hit = torch.zeros(result.shape, dtype=torch.bool)
+    words = result.view(integer)
+    words[_hit(tensor, fault)] ^= mask
+    return result
+
+
+def _hit(tensor: torch.Tensor, fault: Fault) -> torch.Tensor:
+    """Which elements are: a tile, every `period`-th from `element` on, that one, or of `zero` without any of them all.
+
+    Corrupt addresses are aligned with the warps: 2, 4, 8 or 16 elements lie between them (arXiv 2605.04213).
+    """
+    hit = torch.zeros(tensor.shape, dtype=torch.bool)
     if fault.tile is not None:
         hit[..., : fault.tile, : fault.tile] = True
+    elif fault.kind == "zero" and fault.element is None and fault.period is None:
+        hit[...] = True
     else:
         first = (fault.element or 0) % hit.numel()
         hit.view(-1)[first :: fault.period or hit.numel()] = True
-    words = result.view(integer)
-    words[hit] ^= mask
-    return result
+    return hit
 
 
 def bit_number(bit: str, dtype: torch.dtype) -> int:

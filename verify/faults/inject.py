@@ -27,8 +27,8 @@ class Injection:
 
             CpuOpFaults(OpFaults(faults, self._shared_scopes()), "cpu").__enter__()  # type: ignore[no-untyped-call]
 
-    def after_torch_npu(self, interceptors: list[Any]) -> None:
-        """On the emulated NPU: the faults in its operators, by `interceptors` of its kernels, and in ACL calls."""
+    def after_torch_npu(self, kernels: Any) -> None:
+        """On the emulated NPU: the faults in its operators, by interceptors of its kernels, and in ACL calls."""
         from .events import HANG, fail_call
 
         for fault in self._faults:
@@ -40,7 +40,7 @@ class Injection:
         if faults:
             from .ops import OpFaults
 
-            interceptors.append(OpFaults(faults, self._shared_scopes()))
+            kernels.interceptors.append(OpFaults(faults, self._shared_scopes(), lambda: kernels.card))
 
     def after_model(self, module: Any) -> None:
         """In the library and the model: hooks on every instance that is built from now on, and the key-value cache."""

@@ -73,6 +73,9 @@ def of_dtype(fault: Fault, *values: Any) -> bool:
 
 def _on_device(fault: Fault, module: torch.nn.Module, *values: Any) -> bool:
     first = next(_tensors(values), None)
+    weight = next(module.parameters(), None)  # of a model over several cards, arguments come from the card before
+    if first is not None and weight is not None and weight.device.type == first.device.type:
+        first = weight
     own = list(module.parameters(recurse=False))  # an embedding's dtype is not that of its arguments
     return first is not None and is_faulty(fault, first.device) and of_dtype(fault, values, own)
 

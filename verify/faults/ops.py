@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -21,13 +21,18 @@ class OpFaults:
     overload out.
     """
 
-    def __init__(self, faults: Sequence[Fault], scopes: Scopes) -> None:
+    def __init__(self, faults: Sequence[Fault], scopes: Scopes, card: Callable[[], int] = lambda: 0) -> None:
+        """`card` is the index of the device that the op shown runs on: its tensors here are the host's."""
         self._faults = [_OpFault(fault) for fault in faults]
         self._scopes = scopes
+        self._card = card
         self._matching: list[_OpFault] = []
 
     def before(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        self._matching = [fault for fault in self._faults if fault.matches(op, self._scopes, (args, kwargs))]
+        card = self._card()
+        self._matching = [
+            fault for fault in self._faults if fault.on(card) and fault.matches(op, self._scopes, (args, kwargs))
+        ]
         for fault in self._matching:
             args, kwargs = fault.before(args, kwargs)
         return args, kwargs
@@ -47,6 +52,9 @@ class _OpFault:
         self._calls = 0
         self._due = False
 
+    def on(self, card: int) -> bool:
+        return self._fault.card in (None, card)
+
     def matches(self, op: str, scopes: Scopes, arguments: Any) -> bool:
         fault = self._fault
         if not (fnmatchcase(op, fault.target) or fnmatchcase(op.partition(".")[0], fault.target)):
@@ -63,6 +71,9 @@ class _OpFault:
         if self._fault.kind in EVENTS:
             if self._due:
                 happen(self._fault)
+        elif self._fault.kind == "keyword":
+            if self._due:
+                kwargs = kwargs | {str(self._fault.argument): self._fault.value}
         elif isinstance(self._fault.argument, int):
             key = self._fault.argument
             if key < len(args) and isinstance(args[key], torch.Tensor):

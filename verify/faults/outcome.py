@@ -9,14 +9,15 @@ from typing import Any
 
 from verify.report.campaign import CleanOutcome, FaultOutcome
 from verify.run import plan
+from verify.run.departure import layer_of
 from verify.run.records import Evidence, Record, Status, read_evidence
 from verify.run.verdict import judge
 
-from .cases import Case
+from .cases import CARDS, Case
 from .clean import CleanSeed
 
-BETWEEN = " > "  # in the name of a point between layers (model/hooks.py), which needs torch
 DOCUMENTS = ("report.en.md", "report.zh.md")
+NOT_JUDGED = "the check's figures are no JSON"  # verify/run/worker.py: a fault of the check, not one that it has seen
 EFFECT = "effect.json"  # as effect.py writes it
 PASSED = (Status.PASS, Status.SKIP)
 
@@ -26,9 +27,21 @@ def in_order(evidence: Evidence) -> list[Record]:
     return [evidence.records[check.name] for check in plan.CHECKS if check.name in evidence.records]
 
 
+def evidence_folder(case: Case, folder: Path) -> Path:
+    """Where the wrong device's records are: of several cards each has its run in a folder of its own."""
+    return folder if case.card is None else folder / f"npu-{case.card}"
+
+
+def _others_are_right(case: Case, folder: Path) -> bool:
+    """Whether every other card of the case's machine was checked and passed."""
+    cards = [card for card in range(CARDS) if card != case.card] if case.card is not None else []
+    records = [in_order(read_evidence(folder / f"npu-{card}")) for card in cards]
+    return all(every and all(record.status in PASSED for record in every) for every in records)
+
+
 def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> FaultOutcome:
     """What became of a case, from the folder of its run and the server's answer {"exit_code", "seconds"}."""
-    evidence = read_evidence(folder)
+    evidence = read_evidence(evidence_folder(case, folder))
     records = in_order(evidence)
     bad = next((place for place, record in enumerate(records) if record.status not in PASSED), None)
     first = None if bad is None else records[bad]
@@ -37,7 +50,14 @@ def of_fault(case: Case, folder: Path, answer: Mapping[str, Any]) -> FaultOutcom
     verdict = judge(evidence)
     documents = all((folder / name).exists() for name in DOCUMENTS)
     in_time = answer["exit_code"] >= 0
-    caught = first is not None and in_time and (case.sort != "event" or documents)
+    judged = not any(str(record.reason).startswith(NOT_JUDGED) for record in records)
+    caught = (
+        first is not None
+        and judged
+        and in_time
+        and (case.sort != "event" or documents)
+        and _others_are_right(case, folder)
+    )
     return FaultOutcome(
         id=case.id,
         family=case.family,
@@ -87,17 +107,6 @@ def _named_layer(records: Sequence[Record]) -> str | None:
     return None
 
 
-def _departure(data: Mapping[str, Any]) -> str | None:
-    """Of `layers` and `sharp`: where each layer is fed the reference's input an error does not travel."""
-    for mode in ("isolated", "end_to_end"):
-        reading = data.get(mode, {})
-        if reading.get("first_departure"):
-            return str(reading["first_departure"]["layer"])
-        if reading.get("missing"):
-            return str(reading["missing"][0]).partition(BETWEEN)[0]
-    return None
-
-
 def _difference(data: Mapping[str, Any]) -> str | None:
     """Of `repeatability`."""
     for runs in ("repeats", "repeats_sharp"):
@@ -120,8 +129,8 @@ def _equation(data: Mapping[str, Any]) -> str | None:
 NAMES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "definition": _equation,
     "weights": _weight,
-    "layers": _departure,
-    "sharp": _departure,
+    "layers": layer_of,
+    "sharp": layer_of,
     "repeatability": _difference,
 }
 

@@ -233,9 +233,9 @@ class Runner:
                 request = self._request(folder) | {
                     "references": str(references),
                     "phases": [EVERY if job.full else [check for check in SEEDED if check not in again]],
-                    "arguments": self._arguments(job.on, job.model, dtype, job.seed),
+                    "arguments": self._arguments(device(job.on), job.model, dtype, job.seed),
                 }
-                rows.append(outcome.of_clean(job, dtype, folder, _ran(server.answer(request), folder)))
+                rows.append(outcome.of_clean(job, dtype, folder, _ran(server.answer(request), folder, folder)))
                 if not rows[-1].alarms:
                     self._forget(folder)
         return tuple(rows)
@@ -245,7 +245,8 @@ class Runner:
         folder = self.folders.run(case)
         shutil.rmtree(folder, ignore_errors=True)
         with _emptied(self.folders.base / "checkpoints" / slug(case.id)) as place:
-            answer = _ran(server.answer(self._fault_request(case, folder, place)), folder)
+            answer = server.answer(self._fault_request(case, folder, place))
+        _ran(answer, folder, outcome.evidence_folder(case, folder))
         row = outcome.of_fault(case, folder, answer)
         if row.beyond_noise is not False and not row.caught:
             why = cases.table().get("missed", {}).get(case.id, "not explained")
@@ -266,7 +267,7 @@ class Runner:
                 return
             folder = self.folders.clean(on)
             shutil.rmtree(folder, ignore_errors=True)
-            answer = server.answer(self._request(folder) | {"prepare": self._effect(on)})
+            answer = server.answer(self._request(folder) | {"prepare": self._effect(on, device(on))})
             if answer["exit_code"] != 0:
                 raise InstallError(
                     _("the device does not compute without a fault"),
@@ -275,20 +276,21 @@ class Runner:
             self._prepared.add(on)
 
     def _request(self, folder: Path) -> dict[str, Any]:
-        return {"folder": str(folder.resolve()), "deadline": DEADLINE_S, "limit": LIMIT_S, "faults": []}
+        where = str(folder.resolve())
+        return {"folder": where, "evidence": where, "deadline": DEADLINE_S, "limit": LIMIT_S, "faults": []}
 
-    def _effect(self, on: str) -> dict[str, Any]:
+    def _effect(self, on: str, label: str) -> dict[str, Any]:
         stack = load_stack()
         return {
-            "device": device(on),
+            "device": label,
             "model_dir": str(ROOT / stack.stand_in),
             "seed": stack.seed,
             "dtypes": EFFECT_DTYPES[on],
             "clean": str(self.folders.clean(on).resolve()),
         }
 
-    def _arguments(self, on: str, model_dir: str, dtype: str, seed: int) -> list[str]:
-        run = ["--device", device(on), "--profile", self._profile, "--level", "2"]
+    def _arguments(self, label: str, model_dir: str, dtype: str, seed: int) -> list[str]:
+        run = ["--device", label, "--profile", self._profile, "--level", "2"]
         return [*run, "--model-dir", model_dir, "--dtype", dtype, "--seed", str(seed)]
 
     def _fault_request(self, case: Case, folder: Path, place: Path) -> dict[str, Any]:
@@ -300,25 +302,30 @@ class Runner:
             "faults": case.faults,
             "phases": PHASES,
             "report": case.sort != "number",
-            "arguments": self._arguments(case.on, str(model_dir), RUN_DTYPE[case.on], stack.seed),
+            "arguments": self._arguments(device(case.on), str(model_dir), RUN_DTYPE[case.on], stack.seed),
         }
+        if case.card is not None:
+            every = "npu:" + ",".join(str(card) for card in range(cases.CARDS))
+            request["arguments"] = self._arguments(every, str(model_dir), RUN_DTYPE[case.on], stack.seed)
+            request["evidence"] = str(outcome.evidence_folder(case, folder).resolve())
+            request["phases"] = PHASES[:1]  # all of them on the cards that are right
         if any(row["at"] == LIBRARY for row in case.faults):
             # What another library computed before is not there for a library that is wrong.
             request["references"] = str(place / "references")
         if case.sort == "event":
             request["limit"] = EVENT_LIMIT_S
         if case.sort == "number":
-            request["effect"] = self._effect(case.on)
+            request["effect"] = self._effect(case.on, device(case.on, case.card))
         return request
 
 
-def _ran(answer: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _ran(answer: dict[str, Any], folder: Path, evidence: Path) -> dict[str, Any]:
     """`answer`, where verify ran at all: what never ran has neither missed a fault nor kept quiet.
 
     Raises:
         InstallError: it left no record.
     """
-    if not any((folder / RECORDS).glob("*.json")):
+    if not any((evidence / RECORDS).glob("*.json")):
         log = (folder / "campaign.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise InstallError(_("verify did not run"), why="\n        ".join(log[-4:]), next="nox -s setup")
     return answer
@@ -335,8 +342,8 @@ def _emptied(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def device(on: str) -> str:
-    return "npu:0" if on == "npu" else on
+def device(on: str, card: int | None = None) -> str:
+    return f"npu:{card or 0}" if on == "npu" else on
 
 
 def starter(environments: Mapping[str, Mapping[str, str]]) -> Callable[[str, Path], Server]:

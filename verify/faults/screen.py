@@ -81,6 +81,17 @@ class Screen:
                     _("false alarm: {model}, seed {seed}, {dtype}: {reason}", model=run.model, seed=run.seed,
                       dtype=run.dtype, reason=first_line(run.reason))
                 )  # fmt: skip
+        for row in campaign.summary.measured:
+            self._print(
+                _("{name} ({share:.1f} % of measured corruption): {caught} of {beyond_noise} beyond noise caught, "
+                  "{cases} planted", name=Message(row.name), share=100 * row.share, caught=row.caught,
+                  beyond_noise=row.beyond_noise, cases=row.cases)
+            )  # fmt: skip
+        if campaign.summary.weighted is not None:
+            self._print(
+                _("weighted by these shares: {share:.1f} % of silent corruption beyond noise caught",
+                  share=100 * campaign.summary.weighted)
+            )  # fmt: skip
         self._print(sentence(campaign.summary))
 
     def _print(self, message: Message) -> None:

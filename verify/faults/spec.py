@@ -7,8 +7,8 @@ A fault says where it acts (`at`, `target`), what it does there (`kind`) and whe
 
 | at        | target: a pattern of                    | kinds                                            |
 |-----------|-----------------------------------------|--------------------------------------------------|
-| op        | aten names: addmm, masked_scatter       | corruptions (of the result, or of one argument), events |
-| module    | module names: encoder.layers.1.conv     | the same, of the output; slower                  |
+| op        | aten names: addmm, masked_scatter       | as module, but slower; keyword: `argument` is `value` |
+| module    | module names: encoder.layers.1.conv     | corruptions (of output or argument), events, slower |
 | weight    | parameters and buffers                  | corruptions                                      |
 | attribute | module names; `attribute` names what    | set, multiply, activation                        |
 | cache     | layer numbers of the key-value cache    | stale                                            |
@@ -35,7 +35,7 @@ CORRUPTIONS = frozenset(
 )  # fmt: skip
 EVENTS = frozenset({"slow", "hang", "op_error", "late_error", "cpu_fallback", "oom", "device_lost", "segfault"})
 KINDS: Mapping[str, frozenset[str]] = {
-    "op": CORRUPTIONS | EVENTS,
+    "op": CORRUPTIONS | EVENTS | {"keyword"},
     "module": CORRUPTIONS | EVENTS | {"slower"},
     "weight": CORRUPTIONS - {"stale"},
     "attribute": frozenset({"set", "multiply", "activation"}),
@@ -52,7 +52,7 @@ NEEDED = {
     "scale": ("size",), "noise": ("size",), "slow": ("size",), "slower": ("size",), "bitflip": ("bit",),
     "multibit": ("bits",),
     "set": ("attribute", "value"), "multiply": ("attribute", "size"), "activation": ("attribute", "value"),
-    "error": ("code",),
+    "error": ("code",), "keyword": ("argument", "value"),
 }  # fmt: skip
 LOST_HEARTBEAT = 507010  # ACL_ERROR_RT_LOST_HEARTBEAT
 AI_CORE_EXCEPTION = 507015  # ACL_ERROR_RT_AICORE_EXCEPTION
@@ -82,9 +82,9 @@ class Fault:
     )
     bit: str | None = None
     bits: int | None = None  # of multibit: how many of a word, drawn from `seed`
-    period: int | None = None  # of multibit: every so many elements, from `element` on
-    tile: int | None = None  # of multibit: all of a square of so many rows and columns, in the last two dimensions
-    element: int | None = None  # flat index of the one element that nan, inf and bitflip hit; None: drawn from `seed`
+    period: int | None = None  # of multibit and zero: every so many elements, from `element` on
+    tile: int | None = None  # of these: all of a square of so many rows and columns, in the last two dimensions
+    element: int | None = None  # flat index of the one that nan, inf and bitflip hit, or drawn from `seed`; of zero too
     dim: int = -1  # along which shift, transpose (with the dimension before) and swap_halves act
     start: int | None = None  # corrupt only [start, stop) along `dim`
     stop: int | None = None
@@ -165,13 +165,17 @@ def _check(fault: Fault, name: str) -> None:
         raise FaultError(f"{name}: {fault.kind} needs {', '.join(absent)}")
     if fault.kind == "bitflip" and fault.bit not in BITS:
         raise FaultError(f"{name}: unknown bit {fault.bit!r}, one of {', '.join(BITS)}")
-    if fault.kind == "multibit" and not (0 < (fault.bits or 0) <= FEWEST_BITS and (fault.period or 1) > 0):
-        raise FaultError(f"{name}: multibit flips 1 to {FEWEST_BITS} bits, every 1 or more elements")
+    if fault.kind == "multibit" and not 0 < (fault.bits or 0) <= FEWEST_BITS:
+        raise FaultError(f"{name}: multibit flips 1 to {FEWEST_BITS} bits")
+    if fault.period is not None and fault.period < 1:
+        raise FaultError(f"{name}: a period is of 1 or more elements")
     if fault.kind == "activation" and fault.value not in ACTIVATIONS:
         raise FaultError(f"{name}: unknown activation {fault.value!r}, one of {', '.join(ACTIVATIONS)}")
     if fault.nth < 1 or fault.every < 1 or fault.times < 0:
         raise FaultError(f"{name}: nth and every count from 1, times from 0")
     if fault.dtype not in (None, *DTYPES):
         raise FaultError(f"{name}: unknown dtype {fault.dtype!r}, one of {', '.join(DTYPES)}")
+    if fault.card is not None and fault.at in ("call", LIBRARY):
+        raise FaultError(f"{name}: a {fault.at} is of a process, not of a card")
     if fault.module is not None and fault.at != "op":
         raise FaultError(f"{name}: only a fault at op is limited to a module; name the module as target")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from env.arguments import DefaultsFormatter, Parser
 from env.errors import run_main
 from env.language import _, translate
 from env.options import BATCH_SIZE, DTYPE, MODEL_DIR, SEED, SEQ_LEN
+from model import clips
 from model.location import resolve_model_dir
 from model.options import batch_size
 from model.session import Session
-from verify.reference import file, values
+from verify.reference import file, values, words, words_make
 from verify.reference.make import make
+from verify.reference.words import Words
 
 
 def make_parser() -> Parser:
@@ -50,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     description = values.describe(
         session.checkpoint, session.digest, session.inputs, session.dtype, gelu=options.gelu, any_dtype=True
     )
-    file.save_somewhere(make(session.checkpoint, session.inputs, description), options.output)
+    spoken = _words(session, options.gelu) if words.needed(session.checkpoint) else None
+    expected = replace(make(session.checkpoint, session.inputs, description), words=spoken)
+    file.save_somewhere(expected, options.output)
     size = options.output.stat().st_size / 1e6
     print(
         translate(
@@ -63,7 +68,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         )
     )
+    if spoken is not None:
+        print(translate(_("with the texts of {count} clips", count=len(spoken.spoken))))
     return 0
+
+
+def _words(session: Session, gelu: str) -> Words:
+    """What the reference says to the bundled clips: nothing else is known of what these weights say.
+
+    Raises: CheckpointError.
+    """
+    spoken = clips.one_a_language()
+    inputs = [clip.inputs(session.processor) for clip in spoken]
+    run = words.describe(session.checkpoint, session.digest, spoken, inputs, session.dtype, gelu=gelu, any_dtype=True)
+    return words_make.make(session.checkpoint, spoken, inputs, session.processor, run)
 
 
 if __name__ == "__main__":

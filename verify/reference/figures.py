@@ -55,6 +55,13 @@ class Bound(Figures, frozen=True, kw_only=False):
     worst_element: Annotated[float, Meta(gt=0)]
 
 
+class NoiseFigures(Figures, frozen=True, kw_only=False):
+    """What ideal devices of the dtype are off by at a point: what its bound is made of (bounds.bound)."""
+
+    rel_l2: Size
+    worst_element: Size
+
+
 class ComparisonFigures(Figures, frozen=True, kw_only=True):
     """One tensor against another, in float64. None where either holds a NaN or an infinity, or is of another shape."""
 
@@ -93,6 +100,7 @@ class PointFigures(Figures, frozen=True, kw_only=True):
     top1: Share | None
     top1_regret: Size | None
     expected: Bound
+    noise: NoiseFigures | UnsetType = UNSET  # 0.1.0 did not write it
     excess: Size | None  # the larger of error over bound: above 1 is beyond it; None where nothing can be measured
     passed: bool
     problem: Message | UnsetType = msgspec.field(default=UNSET, name="said")  # what is wrong there, as a sentence
@@ -106,6 +114,20 @@ class OperatorFigures(Figures, frozen=True, kw_only=True):
     error: Size | None  # |actual - expected| / (|expected| + rms(expected)); None where it is not finite
     limit: Size
     departs: bool
+
+
+class CopyFigures(Figures, frozen=True, kw_only=True):
+    """Copies of one size in one direction: bytes over the median and over the shortest time of `n`, and whether all of
+    them arrived.
+    """
+
+    direction: Literal["h2d", "d2h", "d2d"]  # host to device, device to host, on the device
+    memory: Literal["pinned", "pageable"] | None  # of the host's side
+    bytes: Positive
+    n: Positive
+    gb_s: Size
+    best_gb_s: Size
+    exact: bool
 
 
 class ReferenceFigures(Figures, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from env import elsewhere
 from env.atomic import replacing
@@ -22,6 +22,7 @@ from env.language import Message, _
 from env.stack import ROOT
 from model.checkpoint import Checkpoint
 from model.components import Inputs
+from verify.reference import words
 from verify.reference.progress import say
 from verify.reference.values import MODES, SCHEMA, Description, DtypeNoise, Expected, Key, Noise
 
@@ -41,6 +42,7 @@ IDENTITY = {
     "gelu": _("form of GELU (--gelu)"),
 }
 HOW_TO_MAKE = "python -m verify.reference --help"
+Read = TypeVar("Read")
 
 
 def save(expected: Expected, path: Path) -> None:
@@ -49,13 +51,20 @@ def save(expected: Expected, path: Path) -> None:
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
+    write(*_content(expected), path)
+
+
+def write(stored: Mapping[str, torch.Tensor], metadata: Mapping[str, str], path: Path) -> None:
+    """Tensors and metadata by atomic rename.
+
+    Raises: StorageError.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    stored, metadata = _content(expected)
     with replacing(path) as temporary:
         try:
-            save_file(stored, temporary, metadata)
+            save_file(dict(stored), temporary, dict(metadata))
         except SafetensorError as error:  # the library's own error for a disk that is full: "... (os error 28)"
             if number := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
@@ -119,6 +128,9 @@ def _content(expected: Expected) -> tuple[dict[str, torch.Tensor], dict[str, str
             for dtype, noise in expected.noise_of.items()
         },
     }
+    if expected.words is not None:
+        stored |= {name: tensor.contiguous() for name, tensor in expected.words.tensors.items()}
+        content["words"] = expected.words.metadata
     return stored, {"reference": json.dumps(content)}
 
 
@@ -128,16 +140,33 @@ def read(path: Path) -> Expected:
     Raises:
         ReferenceFileError: the file is absent, damaged, of another layout, or no reference file at all.
     """
+
+    def whole(content: Mapping[str, Any]) -> None:
+        if content["about"]["schema"] != SCHEMA:
+            raise unfit(path, [_other("schema", content["about"]["schema"], SCHEMA)])
+
+    return read_with(path, "reference", whole, _expected)
+
+
+def read_with(
+    path: Path,
+    entry: str,
+    look: Callable[[Mapping[str, Any]], None],
+    build: Callable[[Mapping[str, Any], Mapping[str, torch.Tensor], str], Read],
+) -> Read:
+    """What `build` makes of the metadata's `entry`, which `look` has seen, of the tensors, and of the file's digest.
+
+    Raises: ReferenceFileError.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         os.close(elsewhere.descriptor(path))  # what is no regular file would be waited for
         with safe_open(path, framework="pt") as opened:
-            content = elsewhere.parse_json((opened.metadata() or {})["reference"])
-            if content["about"]["schema"] != SCHEMA:
-                raise _unfit(path, [_other("schema", content["about"]["schema"], SCHEMA)])
+            content = elsewhere.parse_json((opened.metadata() or {})[entry])
+            look(content)
             stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
-        return _expected(content, stored, file_sha256(path))
+        return build(content, stored, file_sha256(path))
     except FileNotFoundError as error:
         raise ReferenceFileError(_("no reference file at {path}", path=str(path)), next=HOW_TO_MAKE) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -167,7 +196,8 @@ def _expected(content: Mapping[str, Any], stored: Mapping[str, torch.Tensor], sh
         )
         for dtype, whole in content["noise"].items()
     }
-    return Expected(description, points, values, stored["tokens"], stored["scores"], noise, sha256)
+    spoken = words.from_file(content["words"], stored, sha256) if content.get("words") else None
+    return Expected(description, points, values, stored["tokens"], stored["scores"], noise, sha256, words=spoken)
 
 
 def _pair(level: list[float]) -> Noise:
@@ -191,7 +221,7 @@ def require(expected: Expected, needed: Description, path: Path) -> None:
     if needed.dtype == "float64" != there.dtype:
         wrong.append(_("values in {dtype}, float64 needed", dtype=there.dtype))
     if wrong:
-        raise _unfit(path, wrong)
+        raise unfit(path, wrong)
 
 
 def _other(field: str, there: object, here: object) -> Message:
@@ -200,7 +230,7 @@ def _other(field: str, there: object, here: object) -> Message:
     )
 
 
-def _unfit(path: Path, differences: list[Message]) -> ReferenceFileError:
+def unfit(path: Path, differences: list[Message]) -> ReferenceFileError:
     return ReferenceFileError(
         _("{file} does not fit this run: {differences}", file=path.name, differences=differences),
         why=_("it was made of another checkpoint, other inputs, or by other versions"),
@@ -229,13 +259,12 @@ def cached(checkpoint: Checkpoint, inputs: Inputs, description: Description, fol
         # The reason alone: a record names no folder of the machine.
         unkept = _("reference values could not be kept, and will be made again: {reason}", reason=error.why)
         say(unkept)
-        return replace(expected, sha256=_digest(expected), unkept=unkept)
+        return replace(expected, sha256=digest(*_content(expected)), unkept=unkept)
     return read(path)
 
 
-def _digest(expected: Expected) -> str:
+def digest(stored: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
     """SHA-256 of the file that would have been written."""
     from safetensors.torch import save as serialise
 
-    stored, metadata = _content(expected)
-    return hashlib.sha256(serialise(stored, metadata)).hexdigest()
+    return hashlib.sha256(serialise(dict(stored), dict(metadata))).hexdigest()

@@ -58,11 +58,11 @@ class IdealDevices:
         # The reference's tokens are appended: what comes before them does not see them.
         ids = torch.cat([self.inputs.input_ids, self.tokens[:, :-1]], dim=1)
         devices = [self._device(narrow, ids, "end_to_end", seed) for seed in range(DEVICES)]
-        end_to_end = {key: _largest(errors[key] for errors, _ in devices) for key in isolated}
+        end_to_end = {key: largest(errors[key] for errors, _ in devices) for key in isolated}
         steps = (self._scores(narrow, logits[:, self.inputs.positions - 1 :]) for _, logits in devices)
         whole = {"encoder": end_to_end[ENCODED], "end_to_end": end_to_end[LOGITS_POINT]}
         fed = {name: self._component(narrow, name) for name in FED}
-        return DtypeNoise({"isolated": isolated, "end_to_end": end_to_end}, _largest(steps), whole | fed)
+        return DtypeNoise({"isolated": isolated, "end_to_end": end_to_end}, largest(steps), whole | fed)
 
     def _device(
         self, narrow: Reference, ids: torch.Tensor, mode: str, seed: int | None
@@ -75,7 +75,7 @@ class IdealDevices:
                 return None
             wide = self.values[point.key]
             with _disable_current_modes():  # to compare is no operator of the device
-                errors[point.key] = _error(tensor[tuple(slice(size) for size in wide.shape)], wide)
+                errors[point.key] = error(tensor[tuple(slice(size) for size in wide.shape)], wide)
             return wide.to(torch_dtype(narrow.dtype)) if mode == "isolated" else None
 
         with Hooks(narrow.model, visit, deep=self.deep), RoundOnce(self._exact, seed):
@@ -92,7 +92,7 @@ class IdealDevices:
         for seed in range(COMPONENT_DEVICES):
             with RoundOnce(self._exact, seed):
                 output = narrow.run(component, fed)
-            errors.append(_error(output, wide))
+            errors.append(error(output, wide))
         rel, worst = (math.sqrt(fmean(x * x for x in figures)) for figures in zip(*errors, strict=True))
         return rel / STOCHASTIC_EXCESS, worst / STOCHASTIC_EXCESS
 
@@ -101,7 +101,7 @@ class IdealDevices:
         kept = torch.ones(self.scores.shape[-1], dtype=torch.bool)
         kept[never_chosen(narrow.model)] = False
         pairs = zip(logits.flatten(0, 1), self.scores.flatten(0, 1), strict=True)
-        rel, worst = zip(*(_error(ours[kept], theirs[kept]) for ours, theirs in pairs), strict=True)
+        rel, worst = zip(*(error(ours[kept], theirs[kept]) for ours, theirs in pairs), strict=True)
         return max(rel), max(worst)
 
     @property
@@ -110,12 +110,13 @@ class IdealDevices:
         return torch.float64 if self.wide.dtype == "float64" else torch.float32
 
 
-def _error(ours: torch.Tensor, theirs: torch.Tensor) -> Noise:
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> Noise:
+    """Relative L2 and worst element of one tensor against another."""
     a, r = as_array(ours), as_array(theirs)
     return relative_l2(a, r), worst_element(a, r)
 
 
-def _largest(errors: Iterable[Noise]) -> Noise:
+def largest(errors: Iterable[Noise]) -> Noise:
     """Of all devices, as if they rounded to nearest."""
     rel, worst = (max(figures) / STOCHASTIC_EXCESS for figures in zip(*errors, strict=True))
     return rel, worst

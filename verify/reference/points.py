@@ -13,9 +13,9 @@ from model.components import Inputs, Loaded
 from model.device import runtime_errors
 from model.hooks import Hooks, Point
 from verify.reference import bounds, numerics
-from verify.reference.figures import Bound, PointFigures, ReferenceFigures, ScoresFigures
+from verify.reference.figures import Bound, NoiseFigures, PointFigures, ReferenceFigures, ScoresFigures
 from verify.reference.numerics import as_array
-from verify.reference.values import Expected
+from verify.reference.values import Expected, Noise
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Reading:
     point: Point
     comparison: numerics.Comparison
     bound: Bound
+    noise: Noise  # that the bound is made of
     trouble: Message | None = None  # what cannot be measured: another shape, NaN
 
     @property
@@ -67,6 +68,7 @@ class Reading:
             kind=bounds.kind_of(self.point),
             **structs.asdict(self.comparison.figures),
             expected=self.bound,
+            noise=NoiseFigures(*self.noise),
             excess=excess if math.isfinite(excess) else None,
             passed=not self.beyond,
         )
@@ -87,7 +89,7 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
             return None
         reference = expected.values[point.key]
         bound = bounds.bound(kind, loaded.dtype, mode, bounds.kind_of(point), noise[point.key])
-        readings.append(_reading(point, tensor.detach().cpu(), reference, bound))
+        readings.append(_reading(point, tensor.detach().cpu(), reference, bound, noise[point.key]))
         if mode != "isolated" or tensor.shape != reference.shape:
             return None
         return reference.to(loaded.torch_dtype).to(tensor.device)
@@ -99,13 +101,13 @@ def read_points(loaded: Loaded, inputs: Inputs, expected: Expected, mode: str) -
     return readings
 
 
-def _reading(point: Point, here: torch.Tensor, reference: torch.Tensor, bound: Bound) -> Reading:
+def _reading(point: Point, here: torch.Tensor, reference: torch.Tensor, bound: Bound, noise: Noise) -> Reading:
     try:
         comparison = numerics.compare(as_array(here), as_array(reference))
     except ValueError:
         trouble = _("is {shape}, {expected} expected", shape=str(list(here.shape)), expected=str(list(reference.shape)))
-        return Reading(point, numerics.Comparison(finite=False, identical=False), bound, trouble)
-    return Reading(point, comparison, bound, None if comparison.finite else _("holds NaN or infinity"))
+        return Reading(point, numerics.Comparison(finite=False, identical=False), bound, noise, trouble)
+    return Reading(point, comparison, bound, noise, None if comparison.finite else _("holds NaN or infinity"))
 
 
 def described(expected: Expected) -> ReferenceFigures:

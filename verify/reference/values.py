@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from model.hooks import Point
+    from verify.reference.words import Words
 
 SCHEMA = 3  # 1: noise of one rounding a layer; 2: none of components
 TOKENS, TOKENS_FULL = 16, 4  # a full-size model's file also holds whole parts of layers only
@@ -73,6 +74,7 @@ class Expected:
     noise_of: Mapping[str, DtypeNoise]  # by dtype
     sha256: str = ""  # of the file that it came from
     unkept: Message | None = None  # why there is no such file, where they were made here
+    words: Words | None = None  # what it says to the bundled clips, where the file has that too
 
     @property
     def deep(self) -> bool:

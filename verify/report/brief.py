@@ -49,6 +49,11 @@ class Brief:
         return [row.get("same") for row in self.facts.rows("tokens", "free")]
 
     @property
+    def same_texts(self) -> int:
+        """How many clips have the reference's text."""
+        return sum(row.get("text") == row.get("cpu") for row in self.facts.rows("speech", "words", "rows"))
+
+    @property
     def not_shown(self) -> list[Message]:
         """What this run proves nothing about, whatever its verdict."""
         run, used = self.facts.evidence.run, self.facts.verdict.device.used

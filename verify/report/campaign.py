@@ -8,8 +8,9 @@ summary is counted again as it is read: a document must not show totals that its
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -20,16 +21,19 @@ from env import elsewhere
 from env.atomic import write_text
 from env.errors import RecordError
 from env.language import Message, _
+from env.toml import load_toml
 from verify.run.verdict import Word
 
 SCHEMA: Final = 1
 SCHEMA_FILE = Path(__file__).with_name("faults.schema.json")
+MEASURED = Path(__file__).with_name("measured.toml")
 FAULTS_FILE = "faults.json"  # in the folder of a run
 MADE_BY = "nox -s faults"
 LONGEST = 160  # characters of what is wrong with a file: it may quote a value of any length
 
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]  # finite: JSON has no other
+Share = Annotated[float, Meta(ge=0, le=1)]
 Time = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|\+00:00)$")]
 On = Literal["npu", "cpu"]
 Sort = Literal["number", "event", "checkpoint"]
@@ -94,6 +98,16 @@ class CleanOutcome(Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Amount
 
 
+class MeasuredClass(Struct, frozen=True, forbid_unknown_fields=True):
+    """A class of silent corruption, with how often it is measured and what of it was planted and caught."""
+
+    name: str
+    share: Annotated[Share, described("of all silent corruption (verify/report/measured.toml)")]
+    cases: Count
+    beyond_noise: Count
+    caught: Annotated[Count, described("of those beyond the noise")]
+
+
 class Summary(Struct, frozen=True, forbid_unknown_fields=True):
     """What the rows of a campaign count up to."""
 
@@ -106,6 +120,14 @@ class Summary(Struct, frozen=True, forbid_unknown_fields=True):
     named: Annotated[Count, described("of these, with the layer named right")]
     clean_runs: Count
     false_alarms: Annotated[Count, described("runs without a fault that raised an alarm, however many checks did")]
+    measured: Annotated[
+        tuple[MeasuredClass, ...],
+        described("the classes of silent corruption of which any was planted, with their measured shares"),
+    ] = ()
+    weighted: Annotated[
+        Share | None,
+        described("of the corruption beyond the noise caught, each class weighted by its share; null without any"),
+    ] = None
 
 
 class Project(Struct, frozen=True):
@@ -115,7 +137,7 @@ class Project(Struct, frozen=True):
     commit: str | None
 
 
-class Campaign(Struct, frozen=True, forbid_unknown_fields=True):
+class Campaign(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Faults planted one at a time with what verify made of each, and runs without a fault; `summary` counts both."""
 
     schema: Literal[1]
@@ -128,6 +150,7 @@ class Campaign(Struct, frozen=True, forbid_unknown_fields=True):
     faults: tuple[FaultOutcome, ...]
     clean: tuple[CleanOutcome, ...]
     summary: Summary
+    chip: Annotated[str | None, described("the chip that was emulated; absent in files of earlier versions")] = None
 
 
 class _Head(Struct):
@@ -165,6 +188,7 @@ def count(faults: Sequence[FaultOutcome], clean: Sequence[CleanOutcome]) -> Summ
     beyond = [fault for fault in faults if fault.beyond_noise]
     events = [fault for fault in faults if fault.sort == "event"]
     layered = [fault for fault in faults if fault.caught and fault.layer is not None]
+    measured = tuple(_measured(faults))
     return Summary(
         cases=len(faults),
         beyond_noise=len(beyond),
@@ -175,7 +199,26 @@ def count(faults: Sequence[FaultOutcome], clean: Sequence[CleanOutcome]) -> Summ
         named=sum(fault.named is True for fault in layered),
         clean_runs=len(clean),
         false_alarms=sum(bool(run.alarms) for run in clean),
+        measured=measured,
+        weighted=_weighted(measured),
     )
+
+
+def _measured(faults: Sequence[FaultOutcome]) -> Iterator[MeasuredClass]:
+    for row in load_toml(MEASURED)["class"]:
+        of_it = [fault for fault in faults if any(fnmatchcase(fault.family, name) for name in row["families"])]
+        beyond = [fault for fault in of_it if fault.beyond_noise]
+        if of_it:
+            caught = sum(fault.caught for fault in beyond)
+            yield MeasuredClass(row["name"], row["share"], len(of_it), len(beyond), caught)
+
+
+def _weighted(measured: Sequence[MeasuredClass]) -> float | None:
+    """The mean of what was caught of each class, by the classes' shares; classes without a case are left out."""
+    told = [row for row in measured if row.beyond_noise]
+    if not told:
+        return None
+    return round(sum(row.share * row.caught / row.beyond_noise for row in told) / sum(row.share for row in told), 4)
 
 
 def parse(text: str) -> Campaign:
@@ -196,7 +239,7 @@ def parse(text: str) -> Campaign:
     counted = count(campaign.faults, campaign.clean)
     for name in Summary.__struct_fields__:
         total, stated = getattr(counted, name), getattr(campaign.summary, name)
-        if total != stated:
+        if total != stated and stated not in ((), None):  # files of before there were weights claim none
             raise BadCampaignError(
                 _("summary.{name}: {total} required by the rows, {stated} found", name=name, total=total, stated=stated)
             )

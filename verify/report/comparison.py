@@ -22,7 +22,18 @@ TIMED = (
 )  # with the whole, prefill and a token: as many as Holm lets five runs
 # What makes times of two runs incomparable, in a benchmark's signature.
 SAME_NEEDED = (
-    *("device_name", "dtype", "attention", "batch", "seq_len", "positions", "threads", "deterministic", "emulated"),
+    *(
+        "device_name",
+        "device_map",
+        "dtype",
+        "attention",
+        "batch",
+        "seq_len",
+        "positions",
+        "threads",
+        "deterministic",
+        "emulated",
+    ),
     *("warmup", "weights_kind", "weights_sha256"),
 )
 MOVED = 1.5  # factor between the errors of one point, from which it is named

@@ -19,7 +19,7 @@ from verify.report.percentiles import NAMES, needed
 from verify.report.plots import Plots
 from verify.report.render import TEMPLATES, Formatter, context
 from verify.run.records import Evidence
-from verify.run.text import one_line
+from verify.run.text import one_line, printable
 
 REPORT_FILE = "report.html"
 NAMES_OF_LANGUAGES: Mapping[Language, str] = {"zh": "中文", "en": "English"}  # each in itself
@@ -50,6 +50,7 @@ def _environment(language: Language) -> Environment:
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         autoescape=True,
+        finalize=_shown,  # labels of plots and heads of tables too, which no filter has seen
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -58,6 +59,11 @@ def _environment(language: Language) -> Environment:
     environment.globals["_"] = formatter.sentence
     environment.filters.update(formatter.filters())
     return environment
+
+
+def _shown(value: object) -> object:
+    """What a template prints: text that is no element of ours yet has no control or direction character."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 class HtmlFormatter(Formatter):

@@ -32,6 +32,8 @@ def unfit(evidence: Evidence) -> Message | None:
         return _("its verdict is qualified: {caveat}", caveat=Message(bad.value))
     if verdict.word is not Word.VERIFIED:
         return _("its verdict is: {word}", word=Message(verdict.word.value))
+    if (record := evidence.records.get("benchmark")) and record.signature.get("device_map"):
+        return _("its model lies over several cards: {device}", device=record.signature.get("device"))
     return None
 
 

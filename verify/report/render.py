@@ -28,7 +28,7 @@ FIGURES_SHOWN = 40  # of the host, and of a check that has no section of its own
 DOCUMENTS = ("report", "evidence")  # what is published, and what stands behind it
 SECTIONS = (  # of the evidence, templates/sections/<name>.md.j2, in their order
     *("summary", "model", "environment", "preparation", "inference", "definition", "accuracy", "layers"),
-    *("configurations", "stability", "frontend", "speech", "performance", "audit", "checks", "figures"),
+    *("configurations", "stability", "frontend", "speech", "performance", "vendor", "audit", "checks", "figures"),
     *("signatures", "notes", "faults"),
 )
 

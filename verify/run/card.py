@@ -12,12 +12,12 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Protocol
 
 from env.language import Message, _
-from env.npu_smi import Chip, parse
+from env.npu_smi import Chip, Process, parse
 from env.runner import Completed, Runner, run
 from model.device import Device
 from verify.run.figures.card import CardFigures, CardSample, ErrorCounts, SpreadFigures
@@ -247,10 +247,36 @@ def _spread(samples: list[CardSample], name: str) -> SpreadFigures | None:
     )
 
 
+def busy(runner: Runner = run) -> Message | None:
+    """Whether another process is on an NPU of this machine, as far as npu-smi shows; None where none is."""
+    others = strangers(parse(runner(("npu-smi", "info"), timeout=PATIENCE_S).stdout).processes)
+    if not others:
+        return None
+    return _(
+        "the vendor's tools want the machine to themselves, and process {pid} is on NPU {npu}",
+        pid=others[0].pid,
+        npu=others[0].npu,
+    )
+
+
+def strangers(processes: Collection[Process], own: int | None = None) -> list[Process]:
+    """The processes that are not this one. In a container npu-smi may list it under the host's number for it, which is
+    not known here: where its own is not listed, a single process is taken for it.
+    """
+    mine = os.getpid() if own is None else own
+    others = [process for process in processes if process.pid != mine]
+    return [] if len(others) == len(processes) == 1 else others
+
+
+def logic_id(index: int, environ: Mapping[str, str] = os.environ) -> str:
+    """The machine's own number for torch's device, which ASCEND_RT_VISIBLE_DEVICES renumbers."""
+    visible = [part.strip() for part in environ.get("ASCEND_RT_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    return visible[index] if index < len(visible) else str(index)
+
+
 def _npu_and_chip(index: int, runner: Runner, environ: Mapping[str, str]) -> tuple[str, str, str]:
     """npu-smi's options for torch's device, by the map that `npu-smi info -m` prints."""
-    visible = [part.strip() for part in environ.get("ASCEND_RT_VISIBLE_DEVICES", "").split(",") if part.strip()]
-    logic = visible[index] if index < len(visible) else str(index)
+    logic = logic_id(index, environ)
     done = _answer(runner(("npu-smi", "info", "-m"), timeout=PATIENCE_S))
     chips = [chip for chip in parse(done.stdout).chips if chip.npu is not None and chip.name != "Mcu"]
     for place, chip in enumerate(chips):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,8 +24,9 @@ from verify.run import npu_logs
 from verify.run.context import Context
 from verify.run.damage import decode_message
 from verify.run.plan import Check
-from verify.run.records import Answer, Status
+from verify.run.records import DOING, Answer, Status
 
+DOING_LINE = json.dumps({DOING: ""}).partition(":")[0].encode()  # how a line begins that is no answer
 LOG_LINES = 40  # kept in a record that did not pass
 STACK_DUMP_S = 1.0  # how long a hanging worker gets to write where it stands
 LOOK_S = 0.5  # how often a silent worker is looked for
@@ -46,6 +49,7 @@ class Child:
         self.number = number
         self.log = log = context.run_folder / "logs" / f"worker-{number}.log"
         self._fallbacks: set[str] = set()
+        self.tell: Callable[[Message], None] = lambda message: None  # what a check does meanwhile
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             output = log.open("wb")
@@ -81,7 +85,8 @@ class Child:
             assert self._process.stdin is not None
             self._process.stdin.write(check.where.encode() + b"\n")
             self._process.stdin.flush()
-            line = self._read_line(start + limit)
+            while (line := self._read_line(start + limit)).startswith(DOING_LINE):
+                self.tell(decode_message(Message, json.loads(line)[DOING]))
         if line:
             answer = msgspec.json.decode(line, type=Answer, dec_hook=decode_message)
         else:

@@ -24,7 +24,10 @@ class Context:
     rounds: int = 11  # the fewest that bear a median (verify/report/percentiles.py)
     reference: str | None = None  # a file of reference values made elsewhere
     minutes: float = 10.0  # how long level 4 goes on
+    device_map: str | None = None  # "auto": one model split over several cards
     gate: bool = False  # a time beyond its chip's reference fails
+    stress_detect: bool = False  # the vendor's test for silent errors was asked for
+    vendor_diagnosis: bool = False  # and its tools
 
     def of_bundled(self, model_dir: str, dtype: str) -> Context:
         """The same on the bundled checkpoint in a dtype of its own, whose reference values are made here."""

@@ -20,7 +20,7 @@ from env.language import _
 from env.toml import load_toml
 from verify.reference import bounds
 from verify.reference.figures import Figures, PointFigures
-from verify.run import judgement, spoken
+from verify.run import derived, judgement, spoken, vendor
 from verify.run.figures.benchmark import BenchmarkFigures
 from verify.run.figures.components import DeterminismFigures, ParityFigures, ShapesFigures, SpliceFigures
 from verify.run.figures.configurations import ConfigurationsFigures
@@ -30,9 +30,13 @@ from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigur
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
 from verify.run.figures.speech import SpeechFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import ForcedRunFigures, FreeRunFigures, GenerateFigures, TokensFigures
+from verify.run.figures.vendor import VendorFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
+# What judging raises on figures of the right types that no check writes: a limit of no measure, a step that is no step.
+UNJUDGEABLE = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError)
 FRONTEND_LIMITS = Path(__file__).parents[1] / "checks" / "frontend.toml"
 
 
@@ -44,6 +48,7 @@ class Around:
     signature: Mapping[str, Any]
     emulated: bool
     checkpoint: CheckpointFigures | None
+    noise_due: bool = False  # whether the run's version records the noise that bounds are made of
 
     @property
     def dtype(self) -> str | None:
@@ -63,7 +68,10 @@ Judge = Callable[[Any, Around], Iterator[str]]
 
 def problems(check: str, figures: Figures, around: Around) -> list[str]:
     """Everything in a check's figures that keeps it from having passed; nothing of a check without limits."""
-    return list(JUDGES[check](figures, around)) if check in JUDGES else []
+    try:
+        return list(JUDGES[check](figures, around)) if check in JUDGES else []
+    except UNJUDGEABLE as error:
+        return [_("cannot be judged: {error}", error=str(error))]
 
 
 def _machine(figures: MachineFigures, around: Around) -> Iterator[str]:
@@ -176,6 +184,8 @@ def _layers(figures: LayersFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_layers(figures)
     for each in (figures.isolated, figures.end_to_end):
         yield from _pass(each)
+    yield from derived.of_pass(figures.isolated, "isolated", around)
+    yield from derived.of_pass(figures.end_to_end, "end_to_end", around)
     if not figures.logits.finite:
         yield _("scores hold NaN or infinity")
 
@@ -198,6 +208,7 @@ def _excess(point: PointFigures) -> float:
 
 def _tokens(figures: TokensFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_tokens(figures)
+    yield from derived.of_tokens(figures, around)
     for number, row in enumerate(figures.free):
         if not row.passed or not _followed(row, figures.expected.rel_l2):
             yield _("row {row}: {problem}", row=number, problem=_("departs from the reference"))
@@ -217,10 +228,12 @@ def _complete(row: ForcedRunFigures, tokens: int) -> bool:
 def _configurations(figures: ConfigurationsFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_configurations(figures)
     yield from (row.summary for row in figures.rows if row.passed is False)
+    yield from derived.of_configurations(figures, around)
 
 
 def _repeatability(figures: RepeatabilityFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_repeatability(figures)
+    yield from derived.of_batch(figures, around)
     each: RepeatsFigures
     for each in (figures.repeats, figures.repeats_sharp):
         if each.differing:
@@ -233,12 +246,25 @@ def _soak(figures: SoakFigures, around: Around) -> Iterator[str]:
         yield _("{differing} of {runs} runs differ", differing=len(figures.listed), runs=figures.rounds)
 
 
+def _vendor(figures: VendorFigures, around: Around) -> Iterator[str]:
+    yield from vendor.of_vendor(figures)
+    if not figures.rates and not vendor.vendor_passed(figures):
+        yield _("the vendor's tools tested nothing")
+
+
+def _stress(figures: StressFigures, around: Around) -> Iterator[str]:
+    yield from judgement.of_stress(figures)
+    if figures.code:
+        yield _("the vendor's test found the card computing wrong (code {code})", code=figures.code)
+
+
 def _speech(figures: SpeechFigures, around: Around) -> Iterator[str]:
-    yield from spoken.problems(figures, around.dtype)
+    yield from spoken.problems(figures, around.dtype, around.arithmetic)
 
 
 def _benchmark(figures: BenchmarkFigures, around: Around) -> Iterator[str]:
     yield from judgement.of_card(figures.card)
+    yield from judgement.of_copies(figures.copies)
 
 
 JUDGES: Mapping[str, Judge] = {
@@ -262,5 +288,7 @@ JUDGES: Mapping[str, Judge] = {
     "repeatability": _repeatability,
     "speech": _speech,
     "soak": _soak,
+    "vendor": _vendor,
+    "stress": _stress,
     "benchmark": _benchmark,
 }

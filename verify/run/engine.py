@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from env import npu_emulator
 from env.doctor import diagnose
 from env.ending import uninterrupted
 from env.errors import StorageError
-from env.language import _
+from env.language import Message, _
 from model.npu import BLOCKING, LATE
 from verify.run import npu_logs
 from verify.run.child import Child
 from verify.run.context import Context
-from verify.run.plan import Check, full_size
+from verify.run.plan import Check, full_size, parameters
 from verify.run.provenance import project, shown_model_dir
 from verify.run.records import DOCTOR, RUN_FILE, Answer, Record, Run, Status, write_record
 
@@ -28,10 +29,11 @@ INTERRUPTED_S = 2.0  # how long a worker that was killed may hold up a run that 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the screen is told: a check begins (`record` is None) or has ended."""
+    """What the screen is told: a check begins, tells what it is `doing`, or has ended (with its `record`)."""
 
     check: str
     record: Record | None = None
+    doing: Message | None = None  # of a check that runs, where it tells
 
 
 def now() -> str:
@@ -47,8 +49,8 @@ class Workers:
         self._child: Child | None = None
         self._started = 0
 
-    def run(self, check: Check, limit: float) -> Answer:
-        """The answer for `check` within `limit` seconds.
+    def run(self, check: Check, limit: float, tell: Callable[[Message], None] = lambda doing: None) -> Answer:
+        """The answer for `check` within `limit` seconds; `tell` hears what it does meanwhile.
 
         Raises:
             StorageError: a worker's log cannot be written.
@@ -56,6 +58,7 @@ class Workers:
         if self._child is None or not self._child.alive:
             self._started += 1
             self._child = Child(self._python, self._context, self._started)
+        self._child.tell = tell
         return self._child.run(check, limit)
 
     def close(self, limit: float | None = None) -> None:
@@ -83,14 +86,16 @@ def run_checks(
     records: list[Record] = []
     begun = (context.run_folder / RUN_FILE).exists()
     workers = Workers(python, context)
-    full = full_size(context.model_dir, context.level)
+    full, count = full_size(context.model_dir, context.level), parameters(context.model_dir)
+    positions = context.batch_size * context.seq_len
     try:
         for check in checks:
             started, clock = now(), time.monotonic()
             stopped: KeyboardInterrupt | None = None
             try:
                 progress(Progress(check.name))
-                answer = workers.run(check, check.limit_for(full=full, minutes=context.minutes))
+                limit = check.limit_for(full=full, minutes=context.minutes, parameters=count, positions=positions)
+                answer = workers.run(check, limit, partial(_tell, progress, check.name))
             except KeyboardInterrupt as interrupt:
                 stopped = interrupt
                 seconds = round(time.monotonic() - clock, 3)
@@ -110,6 +115,10 @@ def run_checks(
     finally:
         workers.close()
     return records
+
+
+def _tell(progress: Callable[[Progress], None], check: str, doing: Message) -> None:
+    progress(Progress(check, doing=doing))
 
 
 def removed(folder: Path) -> StorageError:
@@ -167,6 +176,7 @@ def new_run(run_id: str, context: Context, checks: Sequence[Check], device: str,
         model_dir=shown_model_dir(context.model_dir),
         dtype=context.dtype,
         seed=context.seed,
+        device_map=context.device_map,
         planned=tuple(check.name for check in checks),
         command=command,
         project=project(),

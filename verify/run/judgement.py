@@ -6,12 +6,15 @@ Neither torch nor numpy is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 from env.device_name import DeviceName
 from env.language import Message, _
+from env.versions import parse, public
 from model.gelu import Gelu
+from verify.reference.figures import CopyFigures
 from verify.reference.limits import Limits, beyond, judge
 from verify.run.figures.card import CardFigures
 from verify.run.figures.components import (
@@ -23,13 +26,18 @@ from verify.run.figures.components import (
 )
 from verify.run.figures.configurations import ConfigurationsFigures
 from verify.run.figures.frontend import FrontendFigures
-from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigures
+from verify.run.figures.host import DeviceFigures, GeluFigures, MachineFigures, OperationFigures, PackagesFigures
 from verify.run.figures.layers import LayersFigures, PassFigures
 from verify.run.figures.repeats import RepeatabilityFigures, RepeatsFigures, SoakFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
 from verify.run.figures.weights import WeightsFigures
 
+# torch-npu: the release of its line that pairs with CANN 9.0.0 (env/audit/compat.toml), from which on the vendor tests
+# the switch (op-plugin, test/test_base_ops/test_gelu.py).
+GELU_TESTED_SINCE = "2.9.0.post2"
 SHOWN = 3  # problems that a long list names
+ZEROS = 1.0  # rel_l2 of zeros to anything
 
 
 def of_machine(figures: MachineFigures, device: str) -> list[Message]:
@@ -69,27 +77,56 @@ def of_packages(figures: PackagesFigures) -> list[Message]:
 
 
 def of_device(figures: DeviceFigures) -> Iterator[Message]:
-    """A product that is not exact, or a GELU that is not the model's. An NPU may have the tanh form alone."""
-    label = figures.label or figures.kind
-    if figures.op.max_abs != 0:
+    """A product that is not exact, or a GELU that is not the model's, on any card. An NPU may have the tanh form alone,
+    one that does not owe the other, and every card of a split model has the same.
+    """
+    versions, kind = figures.versions, figures.kind
+    yield from _of_card(figures.label or kind, kind, figures.op, figures.gelu, versions)
+    for card in figures.others:
+        yield from _of_card(card.label, kind, card.op, card.gelu, versions)
+        if figures.gelu is not None and card.gelu.form != figures.gelu.form:
+            yield _(
+                "GELU is {form} on {device} and {other} on {card}",
+                form=figures.gelu.form,
+                device=figures.label,
+                other=card.gelu.form,
+                card=card.label,
+            )
+
+
+def _of_card(
+    label: str, kind: str, op: OperationFigures, gelu: GeluFigures | None, versions: Mapping[str, Any]
+) -> Iterator[Message]:
+    if op.max_abs != 0:
         yield _(
             "a product of whole numbers on {device} is off by {difference}",
             device=label,
-            difference=figures.op.max_abs,
+            difference=op.max_abs,
         )
-    if figures.gelu is None:
+    if gelu is None:
         return
-    erf, tanh = (
-        float("inf") if error is None else error for error in (figures.gelu.erf_error, figures.gelu.tanh_error)
-    )
-    forms = {figures.gelu.form, Gelu(erf, tanh).form}
-    if "neither" in forms or ("tanh" in forms and figures.kind != "npu"):
+    erf, tanh = (float("inf") if error is None else error for error in (gelu.erf_error, gelu.tanh_error))
+    forms = {gelu.form, Gelu(erf, tanh).form}
+    if "neither" in forms or ("tanh" in forms and kind != "npu"):
         yield _(
             "GELU on {device} is off by {erf:.1e} from the exact one and by {tanh:.1e} from its tanh form",
             device=label,
             erf=erf,
             tanh=tanh,
         )
+    elif "tanh" in forms and _owes_the_exact(gelu, versions):
+        yield _(
+            "GELU on {device} is its tanh form, off by {erf:.1e}, though torch-npu {version} has the exact one on",
+            device=label,
+            erf=erf,
+            version=versions.get("torch-npu"),
+        )
+
+
+def _owes_the_exact(gelu: GeluFigures, versions: Mapping[str, Any]) -> bool:
+    """Whether torch-npu was asked for the exact GELU, in a release of which its maker tests that."""
+    release = public(str(versions.get("torch-npu") or ""))
+    return bool(gelu.switched) and parse(release) >= parse(GELU_TESTED_SINCE)
 
 
 def of_load(parameters: int, stored: int) -> list[Message]:
@@ -172,7 +209,7 @@ def of_parity(figures: ParityFigures) -> list[Message]:
     ]
 
 
-def of_component(entry: AgreementFigures, limits: Mapping[str, float] | None = None) -> list[str]:
+def of_component(entry: AgreementFigures, limits: Mapping[str, float] | None = None) -> Sequence[str]:
     """What is wrong with one component: as it was measured, or judged anew by other `limits`."""
     if entry.problems and limits is None:
         return entry.problems
@@ -186,7 +223,16 @@ def _and(one: str, other: str) -> str:
 
 def of_layers(figures: LayersFigures) -> list[str]:
     """Why the layers are not as expected, the name of the first departure before anything else."""
-    return [*of_isolated(figures.isolated), *of_end_to_end(figures.end_to_end)]
+    passes = (figures.isolated, figures.end_to_end)
+    bounds = {point.name: point.expected.rel_l2 for each in passes for point in each.closest}
+    return [*of_isolated(figures.isolated), *of_end_to_end(figures.end_to_end), *boundless(bounds)]
+
+
+def boundless(bounds: Mapping[str, float]) -> Iterator[Message]:
+    """Bounds of rel_l2 within which a tensor of zeros is: nothing is verified by them."""
+    for name, bound in bounds.items():
+        if bound >= ZEROS:
+            yield _("{point}: within its bound, {bound:.2g}, zeros would pass", point=name, bound=bound)
 
 
 def of_isolated(figures: PassFigures) -> list[Message]:
@@ -228,7 +274,7 @@ def _missing(figures: PassFigures) -> list[Message]:
 
 def of_tokens(figures: TokensFigures) -> list[str]:
     """Every wrong token, every step whose scores are out of bound."""
-    texts: list[str] = []
+    texts: list[str] = [*boundless({_("the scores"): figures.expected.rel_l2})]
     for number, free in enumerate(figures.free):
         texts += [_in_row(number, problem) for problem in free.problems(figures.expected.rel_l2)]
     for number, forced in enumerate(figures.forced):
@@ -295,6 +341,30 @@ def of_soak(figures: SoakFigures) -> list[Message]:
             point=first.first if first else "",
         ),
     ]
+
+
+def of_copies(rows: Iterable[CopyFigures]) -> list[Message]:
+    """Copies between host and device that did not arrive whole."""
+    return [
+        _(
+            "bytes changed while {bytes} were copied ({direction}, {memory})",
+            bytes=row.bytes,
+            direction=row.direction,
+            memory=row.memory or _("on the device"),
+        )
+        for row in rows
+        if not row.exact
+    ]
+
+
+def of_stress(figures: StressFigures) -> list[Message]:
+    """Wrong bits under stress, a voltage that was not restored, and errors of the card's memory meanwhile."""
+    problems = of_card(figures.card)
+    if figures.result == "faulty":
+        problems.append(_("the vendor's test found the card computing wrong (code {code})", code=figures.code))
+    if figures.result == "voltage":
+        problems.append(_("the card's voltage was not restored after the vendor's test: reboot before it is used"))
+    return problems
 
 
 def of_card(figures: CardFigures | None) -> list[Message]:

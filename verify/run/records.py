@@ -23,7 +23,7 @@ from env.language import Message, _, joined
 from env.options import SETUP_FILE
 from model.signature import Signature
 from verify.reference.figures import Figures, Name, Positive, Size
-from verify.run import contradiction
+from verify.run import contradiction, derived
 from verify.run.damage import DamageError, convert, encode_message
 from verify.run.figures import FIGURES, DiagnosisFigures
 from verify.run.figures.weights import CheckpointFigures
@@ -33,6 +33,7 @@ RECORDS = "records"  # the folder of a run that holds its records
 RUN_FILE = "run.json"
 MOST_RECORDS = 256  # of a run; it has one for each check, and there are 20
 DOCTOR = "doctor"  # the known failures in a record's log, beside the check's own figures
+DOING = "doing"  # the key of a worker's line that is no answer yet
 
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|\+00:00)$")]  # UTC, whole seconds
 Level = Annotated[int, Meta(ge=1, le=4)]
@@ -133,6 +134,7 @@ LATER = (
     "cpu_fallback",
     "worker",
     "card",
+    "device_map",
 )  # of a record, written where there is something: earlier versions had none
 
 
@@ -152,6 +154,7 @@ class Run:
     ]  # check names, in order
     command: Name  # the command that repeats the run
     project: Mapping[str, str | None]  # version and git commit of the bundle
+    device_map: str | None = None  # the option: "auto" splits one model over several cards
     schema: Literal[1] = SCHEMA
 
 
@@ -224,7 +227,8 @@ class Evidence:
 
 
 def write_run(folder: Path, run: Run) -> None:
-    write_json(folder / RUN_FILE, msgspec.to_builtins(run))
+    value = msgspec.to_builtins(run)
+    write_json(folder / RUN_FILE, {name: each for name, each in value.items() if each is not None or name not in LATER})
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -343,10 +347,13 @@ def read_evidence(folder: Path) -> Evidence:
 def _contradicted(run: Run | None, records: Mapping[str, Record]) -> list[tuple[str, Message]]:
     """The records that claim what their own figures deny, each with the first of those."""
     checkpoint = records["checkpoint"].figures if "checkpoint" in records else None
-    contradicted = []
+    every = {name: figures for name, record in records.items() if (figures := record.figures) is not None}
+    claimed = {name: figures for name, figures in every.items() if records[name].status is Status.PASS}
+    signatures = {name: record.signature for name, record in records.items()}
+    contradicted = [(name, _denied(problem)) for name, problem in dict(derived.across(claimed, signatures)).items()]
     for name, record in records.items():
-        figures = record.figures
-        if figures is None or record.status not in (Status.PASS, Status.SKIP):
+        figures = every.get(name)
+        if figures is None or name in dict(contradicted) or record.status not in (Status.PASS, Status.SKIP):
             continue
         if record.status is Status.SKIP:
             contradicted.append((name, _("a check that was skipped leaves no figures")))
@@ -356,7 +363,12 @@ def _contradicted(run: Run | None, records: Mapping[str, Record]) -> list[tuple[
             signature=record.signature,
             emulated=record.emulated,
             checkpoint=checkpoint if isinstance(checkpoint, CheckpointFigures) else None,
+            noise_due=run is not None and run.project.get("version") != derived.WITHOUT_NOISE,
         )
         if problems := contradiction.problems(name, figures, around):
-            contradicted.append((name, _("its status is pass, its figures say: {problem}", problem=problems[0])))
+            contradicted.append((name, _denied(problems[0])))
     return contradicted
+
+
+def _denied(problem: str) -> Message:
+    return _("its status is pass, its figures say: {problem}", problem=problem)

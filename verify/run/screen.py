@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from env import terminal
-from env.language import _, translate
+from env.language import Message, _, translate
 from verify.reference.figures import ReferenceFigures
 from verify.run.engine import Progress
 from verify.run.plan import Check
@@ -34,13 +34,17 @@ class Board:
         self.checks = checks
         self.records: dict[str, Record] = {}
         self.running = ""
+        self.doing: Message = Message("")
         self.since = 0.0
 
     def take(self, progress: Progress) -> None:
         if progress.record is not None:
             self.records[progress.check] = progress.record
             self.running = ""
+        elif progress.doing is not None:
+            self.doing = progress.doing
         else:
+            self.doing = Message("")
             self.running, self.since = progress.check, time.monotonic()
 
     def __rich__(self) -> Table:
@@ -56,7 +60,11 @@ class Board:
                 style = STYLES[record.status]
                 status, seconds, reason = f"[{style}]{record.status.value}[/]", f"{record.seconds:.1f}", record.reason
             elif check.name == self.running:
-                status, seconds, reason = f"[cyan]{translate(RUNNING)}[/]", f"{time.monotonic() - self.since:.0f}", ""
+                status, seconds, reason = (
+                    f"[cyan]{translate(RUNNING)}[/]",
+                    f"{time.monotonic() - self.since:.0f}",
+                    self.doing,
+                )
             else:
                 status, seconds, reason = f"[dim]{translate(WAITING)}[/]", "", ""
             text = terminal.shown(first_line(translate(reason))).replace("[", "\\[")
@@ -79,6 +87,8 @@ def screen(checks: Sequence[Check]) -> Iterator[Callable[[Progress], None]]:
         def print_line(progress: Progress) -> None:
             if progress.record is not None:
                 print(line(progress.record), flush=True)
+            elif progress.doing is not None:
+                print(f"{progress.check:<12} {translate(RUNNING)}: {translate(progress.doing)}", flush=True)
 
         yield print_line
         return

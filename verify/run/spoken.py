@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,13 @@ from msgspec import UNSET, structs
 
 from env.language import Message, _
 from env.toml import load_toml
+from verify.reference import bounds
+from verify.reference.figures import Bound
 from verify.run.figures.speech import ScoreFigures, SpeechFigures, TranscriptFigures
+from verify.run.figures.words import DistanceFigures, WordsFigures
 
 LIMITS = Path(__file__).parents[1] / "speech" / "limits.toml"
+LOGITS = "out of GraniteSpeechForConditionalGeneration"  # their kind in bounds.toml
 ALL = "all"  # the name of the whole among the scores by language
 
 
@@ -61,7 +65,27 @@ def judge(figures: SpeechFigures) -> list[Message]:
         )
     if figures.held_out is None:
         problems += implausible(figures.transcripts)
+    if figures.words is not None:
+        problems += of_words(figures.words)
     return problems
+
+
+def of_words(figures: WordsFigures) -> list[Message]:
+    """Every clip whose text or scores are not the reference's, as far as arithmetic decides them."""
+    return [
+        _("{clip}: {problem}", clip=row.clip, problem=problem)
+        for row in figures.rows
+        for problem in row.problems(figures.expected.rel_l2)
+    ]
+
+
+def words_bound(arithmetic: str, dtype: str, noise: tuple[float, float]) -> Bound:
+    """How far the scores of any step of a clip may be from the reference's, by the noise of ideal devices on the clips.
+
+    Raises:
+        KeyError: the table has nothing for the dtype.
+    """
+    return bounds.bound(arithmetic, dtype, bounds.END_TO_END, LOGITS, noise)
 
 
 def _end(score: ScoreFigures, end: float | None) -> float:
@@ -76,9 +100,11 @@ def _end(score: ScoreFigures, end: float | None) -> float:
     return value
 
 
-def problems(figures: SpeechFigures, dtype: str | None) -> Iterator[str]:
+def problems(figures: SpeechFigures, dtype: str | None, arithmetic: str = "cpu") -> Iterator[str]:
     """What keeps a record of `speech` from having passed: judged by the limits that ship, and against its own texts."""
     yield from judge(_tightened(figures, dtype))
+    if figures.words is not None:
+        yield from _contradicted(figures.words, dtype, arithmetic)
     for text in figures.transcripts:
         if text.correct is not (text.hypothesis == text.reference):
             yield _("{clip}: whether its text is right is not so", clip=text.clip)
@@ -89,6 +115,32 @@ def problems(figures: SpeechFigures, dtype: str | None) -> Iterator[str]:
     for name, scores in figures.transcription.items():
         if not _counted(scores.wer):
             yield _("{name}: the word error rate is not that of its counts", name=name)
+
+
+def _contradicted(figures: WordsFigures, dtype: str | None, arithmetic: str) -> Iterator[str]:
+    """What in the figures of texts denies that they passed: a bound wider than its noise, choices that are missing,
+    texts that are not what their tokens say, a distance that is not that of its counts.
+    """
+    if dtype is not None:
+        noise = figures.noise.rel_l2, figures.noise.worst_element
+        bound = words_bound(arithmetic, dtype, noise).rel_l2
+        if figures.expected.rel_l2 > bound * (1 + 1e-9):
+            yield _("scores may be off by {bound:.1e}, not by {wider:.1e}", bound=bound, wider=figures.expected.rel_l2)
+    for row in figures.rows:
+        if row.followed and row.text != row.cpu:
+            yield _("{clip}: whether its text is the CPU's is not so", clip=row.clip)
+        choices = row.forced.same + row.forced.ties + len(row.forced.wrong)
+        if choices != row.tokens or len(row.rel_l2) != row.tokens:
+            yield _("{clip}: {problem}", clip=row.clip, problem=_("choices are missing"))
+    if not _distant(figures.distance, equal=all(row.text == row.cpu for row in figures.rows)):
+        yield _("the distance to the CPU's texts is not that of its counts")
+
+
+def _distant(figures: DistanceFigures, *, equal: bool) -> bool:
+    """Whether both rates are those of their counts, and 0 where all texts are `equal` and nowhere else."""
+    rates = (figures.words, figures.word_counts), (figures.characters, figures.character_counts)
+    right = all(_rated(rate, counts) for rate, counts in rates)
+    return right and (figures.characters in (0.0, None) or not equal) and (equal or figures.characters != 0.0)
 
 
 def _tightened(figures: SpeechFigures, dtype: str | None) -> SpeechFigures:
@@ -108,11 +160,16 @@ def _tightened(figures: SpeechFigures, dtype: str | None) -> SpeechFigures:
 
 def _counted(score: ScoreFigures) -> bool:
     """Whether a word error rate is that of its own counts, within what JSON keeps."""
-    if score.value is None or not score.counts:
+    return not score.counts or _rated(score.value, score.counts)
+
+
+def _rated(value: float | None, counts: Mapping[str, int]) -> bool:
+    """Whether a rate in percent is that of its edits; one without a unit is undefined."""
+    if value is None:
         return True
     hits, errors = (
-        sum(score.counts.get(name, 0) for name in names)
+        sum(counts.get(name, 0) for name in names)
         for names in (("hits",), ("substitutions", "deletions", "insertions"))
     )
-    units = hits + score.counts.get("substitutions", 0) + score.counts.get("deletions", 0)
-    return not units or abs(score.value - 100 * errors / units) < 1e-6
+    units = hits + counts.get("substitutions", 0) + counts.get("deletions", 0)
+    return not units or abs(value - 100 * errors / units) < 1e-6

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
 
-from env.device_name import DeviceName
 from env.errors import VerificationFailedError, VerificationIncompleteError
 from env.language import Language, Message, _, translate
 from env.options import SETUP_FILE
 from verify.run.plan import CHECKS
 from verify.run.records import RUN_FILE, Evidence, Record, Status
 from verify.run.text import one_line
+from verify.run.used import as_loaded, device_used, is_npu, is_on, is_split, same_device
 
 OWN_WEIGHTS = ("sharp",)  # runs on the bundled small checkpoint, whichever the run is of
 NEEDS_TRAINING = ("speech",)  # a stand-in may skip it
@@ -119,7 +119,7 @@ class Choice:
         requested = _("{device} asked", device=self.requested)
         if self.used is None:
             return translate(requested, language)
-        if self.requested is None or _same_device(self.used, self.requested):
+        if self.requested is None or same_device(self.used, self.requested):
             return self.used
         return translate(remarked(self.used, ["auto" if self.requested == "auto" else requested]), language)
 
@@ -209,29 +209,18 @@ def judge(evidence: Evidence) -> Verdict:
         word=_word(checks, notes),
         notes=notes,
         checks=checks,
-        device=Choice(device_used(evidence), run.device if run else _text(evidence.setup_data.get("device"))),
+        device=_device_choice(evidence),
         dtype=Choice(_text(evidence.data("load").get("dtype")), run.dtype if run else None),
         level=run.level if run else None,
     )
 
 
-def device_used(evidence: Evidence) -> str | None:
-    """The device that the device check computed on: "npu:0", "cpu"; None where it did not."""
-    data = evidence.data("device")
-    kind, index = _text(data.get("kind")), data.get("index")
-    name = DeviceName.parse_or_none(kind)
-    return name.card(index).label if name and isinstance(index, int) else kind
-
-
-def _same_device(one: str, other: str) -> bool:
-    """Whether two names mean one device: "npu" is "npu:0"."""
-    first, second = DeviceName.parse_or_none(one), DeviceName.parse_or_none(other)
-    return first.is_same(second) if first and second else one == other
-
-
-def _is_npu(device: str) -> bool:
-    name = DeviceName.parse_or_none(device)
-    return name is not None and name.kind == "npu"
+def _device_choice(evidence: Evidence) -> Choice:
+    used = device_used(evidence)
+    requested = evidence.run.device if evidence.run else _text(evidence.setup_data.get("device"))
+    if used and requested not in (None, "auto") and is_split(evidence) and is_on(used, requested):
+        requested = used
+    return Choice(used, requested)
 
 
 def _judged(evidence: Evidence) -> Iterator[Judged]:
@@ -306,8 +295,13 @@ def _gelu_notes(evidence: Evidence) -> Iterator[Note]:
     gelu = evidence.data("device").get("gelu")
     if isinstance(gelu, Mapping) and gelu.get("form") == "tanh":
         away = gelu.get("erf_error")
-        known = isinstance(away, float)
-        yield Note(Caveat.TANH_GELU, _("up to {error:.1e} from the published model's", error=away) if known else "")
+        if not isinstance(away, float):
+            yield Note(Caveat.TANH_GELU, "")
+        elif gelu.get("switched"):
+            asked = _("up to {error:.1e} from the published model's, which torch-npu was asked for", error=away)
+            yield Note(Caveat.TANH_GELU, asked)
+        else:
+            yield Note(Caveat.TANH_GELU, _("up to {error:.1e} from the published model's", error=away))
 
 
 def _reference_notes(evidence: Evidence) -> Iterator[Note]:
@@ -369,15 +363,18 @@ def _device_notes(evidence: Evidence, requested: str, records: list[Record]) -> 
         return
     target = used if requested == "auto" else requested
     machine = evidence.data("machine")
-    if requested == "auto" and machine.get("ascend_host") and not _is_npu(used):
+    if requested == "auto" and machine.get("ascend_host") and not is_npu(used):
         yield Note(Caveat.OTHER_DEVICE, _("an NPU is in this machine, {used} used", used=used), Word.INCOMPLETE)
-    if not _same_device(used, target):
+    split = is_split(evidence)
+    if not (is_on(used, target) if split and target != used else same_device(used, target)):
         yield Note(Caveat.OTHER_DEVICE, _("{device} asked, {used} used", device=requested, used=used), Word.INCOMPLETE)
         return
+    there = [r for r in records if isinstance(r.signature.get("device"), str)]
+    load = evidence.records.get("load")
     elsewhere = [
         _("{check} on {device}", check=r.check, device=r.signature["device"])
-        for r in records
-        if isinstance(r.signature.get("device"), str) and not _same_device(r.signature["device"], target)
+        for r in there
+        if not (as_loaded(r, load, used) if split else same_device(r.signature["device"], target))
     ]
     if elsewhere:
         yield Note(Caveat.OTHER_DEVICE, _listed(elsewhere), Word.INCOMPLETE)

@@ -6,13 +6,15 @@ from functools import cached_property
 from pathlib import Path
 
 from env.stack import load_stack
-from model import gelu
-from model.components import Loaded
+from model import clips, gelu
+from model.clips import Clip
+from model.components import Inputs, Loaded
 from model.session import Session
 from model.size import FULL_SIZE
-from verify.reference import file, values
+from verify.reference import file, values, words, words_file
 from verify.reference.figures import OperatorFigures
 from verify.reference.values import Expected
+from verify.reference.words import Words
 from verify.run.context import Context
 
 
@@ -27,6 +29,7 @@ class Verification(Session):
             seed=context.seed,
             batch_size=context.batch_size,
             seq_len=context.seq_len,
+            device_map=context.device_map,
             loaded=loaded,
         )
         self.context = context
@@ -49,6 +52,35 @@ class Verification(Session):
         return expected
 
     @cached_property
+    def clips(self) -> list[Clip]:
+        """One bundled recording of each language."""
+        return clips.one_a_language()
+
+    @cached_property
+    def clip_inputs(self) -> list[Inputs]:
+        """What the checkpoint's processor makes of each of `clips`.
+
+        Raises: CheckpointError.
+        """
+        return [clip.inputs(self.processor) for clip in self.clips]
+
+    @cached_property
+    def words(self) -> Words:
+        """What the reference says to `clips`: of the file that --reference names where that has it, else made once.
+
+        Raises:
+            ReferenceFileError: that file's words are of other weights, clips or settings, or damaged.
+        """
+        form = gelu.of(self.device).form
+        run = words.describe(self.checkpoint, self.digest, self.clips, self.clip_inputs, self.dtype, gelu=form)
+        brought = self.reference.words if self.context.reference is not None else None
+        if brought is None:
+            return words_file.cached(self.checkpoint, self.clips, self.clip_inputs, self.processor, run)
+        assert self.context.reference is not None
+        words_file.require(brought, run, self.processor, Path(self.context.reference))
+        return brought
+
+    @cached_property
     def bundled(self) -> Verification:
         """The same device with the bundled checkpoint in float32, where no rounding hides a fault of one layer.
 
@@ -57,6 +89,7 @@ class Verification(Session):
         dtype = "float16" if self.device.refusal("float32") else "float32"
         bundled = Verification(self.context.of_bundled(load_stack().stand_in, dtype))
         bundled.device = self.device
+        bundled.must_split = False
         return bundled
 
     @cached_property

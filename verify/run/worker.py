@@ -25,10 +25,12 @@ from env import ending, npu_emulator
 from env.arguments import Parser
 from env.errors import BundleError, CheckpointError, UsageError
 from env.language import Message, _
+from model import startup
 from model.device import Device
+from verify.reference import progress
 from verify.run.context import Context
 from verify.run.damage import DamageError, convert, encode_message
-from verify.run.records import Answer, Outcome, Status
+from verify.run.records import DOING, Answer, Outcome, Status
 from verify.run.verification import Verification
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -50,7 +52,8 @@ def run_check(where: str, session: Verification) -> tuple[Outcome, bool]:
     """
     module, _colon, name = where.partition(":")
     try:
-        check: Callable[[Verification], Outcome] = getattr(importlib.import_module(module), name)
+        with startup.importing(startup.TORCH):  # a check's own modules are small beside it
+            check: Callable[[Verification], Outcome] = getattr(importlib.import_module(module), name)
         return check(session), False
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -107,6 +110,11 @@ def line_of(answer: Answer) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+def progress_line(message: Message) -> str:
+    """One line of JSON that is no answer: what the check does meanwhile."""
+    return json.dumps({DOING: encode_message(message)}, ensure_ascii=False)
+
+
 def serve(functions: TextIO, results: TextIO, session: Verification) -> None:
     """Answer every function that arrives, a line each, until the parent closes the pipe."""
     for line in functions:
@@ -129,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faulthandler.register(signal.SIGUSR1)  # the parent asks where a hanging check stands
     session = Verification(Context.from_json(arguments.context))
     with os.fdopen(arguments.results_fd, "w", encoding="utf-8") as results:
+        progress.LISTENERS.append(lambda message: print(progress_line(message), file=results, flush=True))
         serve(sys.stdin, results, session)
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from env import atomic
-from env.errors import InputError
+from env.errors import InputError, UsageError
 from env.language import _, translate
 from env.stack import ROOT
 from model.console import Bar, note
@@ -107,9 +107,9 @@ def evaluate(options: argparse.Namespace) -> int:
         for text in chosen.notes(read, utterances):
             note(text)
 
-    device = _own_device(options.device, where)
     session = programs.verification(options)
-    session.device = device
+    device = session.device = _own_device(options, where)
+    asking = chosen.suited(asking, utterances, session.plus)
     with shards.joined(where, device.kind) as group:
         transcribed = _transcribe(options, session, read, utterances, asking, group)
     if transcribed is None:
@@ -131,10 +131,22 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _own_device(name: str, where: Place) -> Device:
-    """The device of this process; `auto` finds the kind, and each process then takes a card of its own."""
-    from model import device
+def _own_device(options: argparse.Namespace, where: Place) -> Device:
+    """The device of this process; `auto` finds the kind, and each process then takes a card of its own.
 
+    Raises:
+        UsageError: one model is to lie over several cards in each of several processes.
+    """
+    from model import cards, device
+
+    name: str = options.device
+    if options.device_map is not None:
+        if where.size > 1:
+            raise UsageError(
+                _("--device-map takes the cards that torchrun's {count} processes would share", count=where.size),
+                next=_("one of the two: a card for each process, or one process over all cards"),
+            )
+        return cards.resolve(name)
     own = device.resolve(shards.device_for(name, where))
     if name == "auto" and where.size > 1 and own.kind != "cpu":
         return device.resolve(shards.device_for(own.kind, where))

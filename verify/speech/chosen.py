@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from env.errors import InputError, UsageError
 from env.language import Message, _
-from model import sources
+from model import prompts, sources
 from model.files import STDIN
 from model.options import keywords
 from verify.speech import manifest
@@ -28,7 +28,7 @@ def read(options: argparse.Namespace, *, alone: bool) -> Manifest:
         )
     how = Reading(
         language=options.language,
-        task=options.task,
+        task=None if options.task in prompts.TAGGED else options.task,
         target=options.target,
         channels=sources.chosen(options.channels),
         columns=options.columns,
@@ -45,11 +45,27 @@ def asking(options: argparse.Namespace) -> Asking:
         UsageError: --ctc reads the encoder, which can be asked nothing.
     """
     names = tuple(keywords(options))
-    if options.ctc and (options.punctuate or names or options.prompt or options.task == "translate"):
+    if options.ctc and (options.punctuate or names or options.prompt or options.task not in (None, "transcribe")):
         raise UsageError(
             _("--ctc reads the encoder alone: it cannot be asked to translate, punctuate or follow a prompt")
         )
-    return Asking(options.punctuate, names, options.prompt, options.language)
+    tagged = options.task if options.task in prompts.TAGGED else None
+    if tagged and options.prompt:
+        prompts.build(tagged, prompt=options.prompt)  # which says why not
+    # Of what checkpoint is not known yet: what no checkpoint can be asked is told before it is looked at.
+    return Asking(options.punctuate, names, options.prompt, options.language, tagged, plus=tagged is not None)
+
+
+def suited(asked: Asking, kept: list[Utterance], plus: bool) -> Asking:
+    """The same for the checkpoint that is there, a granite_speech_plus or not.
+
+    Raises:
+        UsageError: it was not trained for what an utterance asks.
+    """
+    asked = replace(asked, plus=plus)
+    for utterance in kept:
+        asked.prompt_for(utterance)
+    return asked
 
 
 def utterances(read: Manifest, options: argparse.Namespace, asked: Asking) -> list[Utterance]:

@@ -39,13 +39,16 @@ class Heard:
 class Asking:
     """What the model is asked to do with every utterance, beside its task: the options of eval.py.
 
-    `prompt` is an instruction of the user's own; `language` is told to the model where an instruction has it.
+    `prompt` is an instruction of the user's own; `language` is told to the model where an instruction has it; `task`
+    takes the place of transcribing, with tags that are in no score; `plus`: the checkpoint is a granite_speech_plus.
     """
 
     punctuate: bool = False
     keywords: tuple[str, ...] = ()
     prompt: str | None = None
     language: str | None = None
+    task: str | None = None
+    plus: bool = False
 
     def prompt_for(self, utterance: Utterance) -> Prompt:
         """The prompt of one utterance; what its row says of punctuation goes before the option.
@@ -56,15 +59,22 @@ class Asking:
         spoken = None if utterance.language == UNDETERMINED else utterance.language
         punctuate = self.punctuate if utterance.punctuate is None else utterance.punctuate
         if self.prompt is not None:
-            own = prompts.build(language=spoken, prompt=self.prompt, punctuate=self.punctuate, keywords=self.keywords)
+            own = prompts.build(
+                language=spoken,
+                prompt=self.prompt,
+                punctuate=self.punctuate,
+                keywords=self.keywords,
+                plus=self.plus,
+            )
             return replace(own, target=utterance.target)
         return prompts.build(
-            utterance.task,
+            self.task if self.task and utterance.task == "transcribe" else utterance.task,
             language=spoken,
             target=utterance.target,
             punctuate=punctuate and not self.keywords if utterance.punctuate is not None else punctuate,
             keywords=self.keywords,
             tell_language=spoken is not None and spoken == self.language,
+            plus=self.plus,
         )
 
 
@@ -201,7 +211,10 @@ def transcribe_batch(
 
 
 def transcribe(
-    reader: Reader, utterances: Sequence[Utterance], limit_seconds: float = windows.LIMIT_SECONDS
+    reader: Reader,
+    utterances: Sequence[Utterance],
+    limit_seconds: float = windows.LIMIT_SECONDS,
+    asking: Asking = PLAIN,
 ) -> list[Line]:
     """The lines of all `utterances`, in their order, without a file: for a set of a few clips.
 
@@ -211,7 +224,7 @@ def transcribe(
     lines: dict[str, Line] = {}
     for batch in shards.batches(durations(utterances), reader.batch_size, limit_seconds):
         members = [utterances[index] for index in batch]
-        for line in transcribe_batch(reader, members, limit_seconds=limit_seconds):
+        for line in transcribe_batch(reader, members, limit_seconds=limit_seconds, asking=asking):
             lines[line.key] = line
     return [lines[utterance.key] for utterance in utterances]
 

@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,13 @@ from env.language import Message, _, joined
 from env.toml import load_toml
 from model import files, prompts
 from model.pieces import WHOLE, Piece
+from model.prompts import language_code
 from verify.speech import manifest_rows
-from verify.speech.manifest_folders import Row, UnusableLineError
+from verify.speech.manifest_folders import Row, UnusableLineError, likeness
 
 UNDETERMINED = "und"  # ISO 639-2, of a recording without text whose language nobody named
+HOPELESS = 10_000  # unusable rows before the first usable one: it is no manifest
+DISTINCT = 1000  # reasons that are kept apart; from there on one stands for all that are alike
 SHOWN = 3  # rows named of each kind that is left out
 # What may be done about a row that is left out, by the kind of its fault.
 NEXT: Mapping[str, Message] = {
@@ -105,20 +108,24 @@ def read(path: Path, how: Reading | None = None) -> Manifest:
     Raises:
         InputError: the file cannot be read, or has no usable row.
     """
-    how = how or Reading()
+    how, here = how or Reading(), Path.cwd()
     source = manifest_rows.read(path)
     utterances: dict[str, tuple[int, Utterance]] = {}
     problems: list[Problem] = []
+    alike: dict[tuple[str, str], str] = {}
     for row in source.rows:
         if how.limit is not None and len(utterances) >= how.limit:
             break
         try:
-            utterance = _utterance(row, how)
+            utterance = _utterance(row, how, here)
             if utterance.key in utterances:
                 first = utterances[utterance.key][0]
                 raise UnusableLineError("repeat", _("repeats line {line}: {key}", line=first, key=utterance.key))
         except UnusableLineError as error:
-            problems.append(Problem(row.line, error.reason, error.kind))
+            reason = error.reason if len(problems) < DISTINCT else alike.setdefault(likeness(error), error.reason)
+            problems.append(Problem(row.line, reason, error.kind))
+            if not utterances and len(problems) == HOPELESS:
+                break
         else:
             utterances[utterance.key] = (row.line, utterance)
     if not utterances:
@@ -143,8 +150,7 @@ def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:
     """Problems that are alike together, in the order of their first ones."""
     groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
     for problem in problems:
-        template = problem.reason.template if isinstance(problem.reason, Message) else problem.reason
-        groups[problem.kind, template].append(problem)
+        groups[likeness(problem)].append(problem)
     return list(groups.values())
 
 
@@ -168,11 +174,15 @@ class _Field:
     keys: tuple[str, ...]
     translated: tuple[str, ...]
     folders: tuple[str, ...]
-    blank: Mapping[str, list[str]]
+    blank: Mapping[str, frozenset[str]]
+    blank_anywhere: frozenset[str]
 
     def none(self, key: str, value: object) -> bool:
         """Whether a value under a key says that there is none."""
-        return isinstance(value, str) and value.strip().lower() in (*self.blank.get(key, ()), *self.blank.get("*", ()))
+        if not self.blank or not isinstance(value, str):
+            return False
+        word = value.strip().lower()
+        return word in self.blank_anywhere or word in self.blank.get(key, frozenset())
 
 
 @cache
@@ -183,15 +193,15 @@ def _tables() -> dict[str, Any]:
 @cache
 def fields() -> dict[str, _Field]:
     """What each field may be called."""
-    return {
-        row["name"]: _Field(
-            tuple(row["keys"]), tuple(row.get("translated", ())), tuple(row.get("folders", ())), row.get("blank", {})
-        )
-        for row in _tables()["field"]
-    }
+    known = {}
+    for row in _tables()["field"]:
+        blank = {key: frozenset(words) for key, words in row.get("blank", {}).items()}
+        names = (tuple(row["keys"]), tuple(row.get("translated", ())), tuple(row.get("folders", ())))
+        known[row["name"]] = _Field(*names, blank, blank.get("*", frozenset()))
+    return known
 
 
-def _utterance(row: Row, how: Reading) -> Utterance:
+def _utterance(row: Row, how: Reading, here: Path) -> Utterance:
     """One row's utterance.
 
     Raises:
@@ -209,10 +219,10 @@ def _utterance(row: Row, how: Reading) -> Utterance:
         if text is not None:
             raise UnusableLineError("language", _("has no lang"))
         language = UNDETERMINED
-    piece, duration = reader.piece(), reader.seconds("duration")
-    if reader.seconds("offset", least=0.0) is None:
-        piece = Piece(channels=piece.channels)
-    path = files.locate(audio, _folders(row.folder, Path.cwd()))
+    duration, offset = reader.seconds("duration"), reader.seconds("offset", least=0.0)
+    channels = reader.channels()
+    piece = Piece(channels=channels) if offset is None else Piece(offset, duration, channels)
+    path = files.locate(audio, _folders(row.folder, here))
     return Utterance(
         _key(audio, piece, target), audio, path, duration, text, language, task, target, piece, reader.punctuate()
     )
@@ -241,31 +251,36 @@ class _RowReader:
     def value(self, name: str, keys: tuple[str, ...] | None = None) -> tuple[str, Any]:
         """The key that the row has for a field, and its value; the field's first key and None where it has none."""
         column = self.how.columns.get(name)
-        names = (column,) if column is not None else keys or fields()[name].keys
+        own = fields()[name]
+        names = (column,) if column is not None else keys or own.keys
         for key in names:
-            value = _at(self.row, key)
-            if (
-                value is not None
-                and not fields()[name].none(key, value)
-                and not (name == "audio" and isinstance(value, Mapping))
-            ):
-                return key, value
+            value = self.row.get(key)
+            if value is None and "." in key:
+                value = _at(self.row, key)
+            if value is None or own.none(key, value) or (name == "audio" and isinstance(value, Mapping)):
+                continue
+            return key, value
         return names[0], None
 
     def string(self, name: str, keys: tuple[str, ...] | None = None) -> str | None:
+        return self.named(name, keys)[1]
+
+    def named(self, name: str, keys: tuple[str, ...] | None = None) -> tuple[str, str | None]:
+        """As `value`, of a field that is a text."""
         key, value = self.value(name, keys)
-        if value is not None and not isinstance(value, str):
+        if value is None:
+            return key, None
+        if not isinstance(value, str):
             kind = name if name in NEXT else "task"
             raise UnusableLineError(kind, _("{name} is {value}, not a text", name=key, value=repr(value)))
         try:
-            (value or "").encode()
+            value.isascii() or value.encode()
         except UnicodeEncodeError as error:
             raise UnusableLineError("syntax", _("{name} is not valid UTF-8", name=key)) from error
-        return value
+        return key, value
 
     def audio(self) -> str:
-        audio = self.string("audio")
-        key = self.value("audio")[0]
+        key, audio = self.named("audio")
         if audio is None:
             raise UnusableLineError("audio", _("has no {name}; it has {keys}", name=key, keys=", ".join(self.row)))
         if not audio.strip() or "\0" in audio:
@@ -281,8 +296,8 @@ class _RowReader:
 
     def language(self) -> str | None:
         """The code of the speech's language; --language where the row has none."""
-        written = self.string("language")
-        return None if written is None and self.how.language is None else _code(written or self.how.language or "")
+        written = self.string("language") or self.how.language
+        return None if written is None else language_code(written)
 
     def seconds(self, name: str, least: float | None = None) -> float | None:
         key, value = self.value(name)
@@ -295,17 +310,16 @@ class _RowReader:
             )
         return float(value)
 
-    def piece(self) -> Piece:
+    def channels(self) -> tuple[int, ...] | None:
         key, value = self.value("channel")
-        channels = self.how.channels
-        if value is not None:
-            numbers = value if isinstance(value, list) else [value]
-            if not numbers or not all(
-                isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in numbers
-            ):
-                raise UnusableLineError("number", _("{name} is {value}, not a channel", name=key, value=repr(value)))
-            channels = tuple(numbers)
-        return Piece(self.seconds("offset", least=0.0) or 0.0, self.seconds("duration"), channels)
+        if value is None:
+            return self.how.channels
+        numbers = value if isinstance(value, list) else [value]
+        if not numbers or not all(
+            isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in numbers
+        ):
+            raise UnusableLineError("number", _("{name} is {value}, not a channel", name=key, value=repr(value)))
+        return tuple(numbers)
 
     def punctuate(self) -> bool | None:
         key, value = self.value("punctuate")
@@ -323,7 +337,7 @@ class _RowReader:
         """The task, the speech's language and the target, checked against what the model was trained for."""
         key, named = self.value("task")
         language, target = self.language(), self.string("target")
-        target = _code(target) if target else None
+        target = language_code(target) if target else None
         name = str(named).lower() if named is not None else self.how.task
         if name is None:
             name = "translate" if target not in (None, language) else "transcribe"
@@ -347,17 +361,23 @@ class _RowReader:
         if names[name] == "translate" and target is not None and target == language and language in prompts.spoken():
             raise UnusableLineError("task", _("lang and target_lang are both {target}", target=target))
         try:
-            return names[name], language, prompts.build(names[name], language=language, target=target).target
+            return names[name], language, _target(names[name], language, target)
         except UsageError as error:
             kind = "unknown language" if language not in (None, *prompts.spoken()) else "task"
             raise UnusableLineError(kind, _as_fields(error.what)) from error
 
     def _agree(self) -> None:
         """Refuse a transcription whose two languages contradict each other."""
-        both = [(key, _code(str(self.row[key]))) for key in ("lang", "source_lang") if self.row.get(key)]
+        both = [(key, language_code(str(self.row[key]))) for key in ("lang", "source_lang") if self.row.get(key)]
         if len({code for _key, code in both}) > 1:
             reason = _("lang is {first}, source_lang is {second}", first=both[0][1], second=both[1][1])
             raise UnusableLineError("task", reason)
+
+
+@lru_cache(maxsize=1024)
+def _target(task: str, language: str | None, target: str | None) -> str | None:
+    """The target that the model is asked for. Raises: UsageError, as `prompts.build`."""
+    return prompts.build(task, language=language, target=target).target
 
 
 def _at(row: Mapping[str, Any], key: str) -> Any:
@@ -370,10 +390,6 @@ def _at(row: Mapping[str, Any], key: str) -> Any:
             return None
         value = value[part]
     return value
-
-
-def _code(written: str) -> str:
-    return prompts.language_code(written)
 
 
 def _as_fields(what: str) -> str:

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from env import elsewhere
 from env.digest import file_sha256
 from env.errors import InputError
-from env.language import _
+from env.language import Message, _
 from model.files import recordings_in
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # Hugging Face AudioFolder
@@ -25,6 +25,21 @@ class UnusableLineError(Exception):
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+
+
+class Reasoned(Protocol):
+    """A row's fault: its kind, and a message that says it."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+def likeness(fault: Reasoned) -> tuple[str, str]:
+    """What faults that are alike have in common: a message whatever its fields."""
+    return fault.kind, fault.reason.template if isinstance(fault.reason, Message) else fault.reason
 
 
 @dataclass(frozen=True)

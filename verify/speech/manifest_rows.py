@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import hashlib
 import io
 import shlex
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +32,7 @@ HEAD = "head -n 3 {path}"
 class Source:
     """A manifest before its rows are judged. `sha256` is that of the file's bytes, or of a folder's listing."""
 
-    rows: list[Row]
+    rows: Iterable[Row]  # read as they are asked for: parsed at once they would take a kilobyte each
     sha256: str
     name: str
     show: str  # the command that shows its beginning
@@ -56,8 +55,8 @@ def read(path: Path) -> Source:
     if data.startswith(b"\x1f\x8b"):
         data, name, show = _unpacked(path, data), name.removesuffix(".gz"), f"zcat {shlex.quote(str(path))} | head -n 3"
     if data.startswith(b"PAR1"):
-        return Source(list(_parquet(path, data, folder)), sha256, name, show)
-    return Source(list(_rows(path, name, _text(path, data), folder)), sha256, name, show)
+        return Source(_parquet(path, data, folder), sha256, name, show)
+    return Source(_rows(path, name, _text(path, data), folder), sha256, name, show)
 
 
 def _folder(path: Path) -> Source:
@@ -84,7 +83,11 @@ def _bytes(path: Path, standard_input: bool) -> bytes:
 
 def _unpacked(path: Path, data: bytes) -> bytes:
     try:
-        return gzip.decompress(data)
+        return elsewhere.unpacked(data, "manifest", path)
+    except elsewhere.RefusedFileError as error:
+        raise InputError(
+            _("{path}: cannot be read: {reason}", path=path, reason=error.strerror), next=f"ls -l {path}"
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             _("{path}: is a damaged gzip file: {error}", path=path, error=str(error)), next=f"gzip -t {path}"

@@ -71,7 +71,7 @@ def _inject(around: _Around, text: str) -> None:
         os._exit(2)  # as UsageError; an exception here would end in the interpreter's own traceback
     if "torch_npu" in around.after:
         kernels = "env.npu_emulator.kernels"
-        around.after["torch_npu"].append(lambda: injection.after_torch_npu(_load(kernels).interceptors))
+        around.after["torch_npu"].append(lambda: injection.after_torch_npu(_load(kernels)))
     around.after["torch"] = [injection.after_torch]
     around.after[inject.MODEL_MODULE] = [lambda: injection.after_model(sys.modules[inject.MODEL_MODULE])]
 

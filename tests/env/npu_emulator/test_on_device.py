@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -33,19 +34,25 @@ def suite(release: str, path: Path, **options: str) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("release", releases())
 def test_the_device_passes_its_own_tests(release: str) -> None:
-    done = suite(release, ON_DEVICE)
+    done = suite(release, ON_DEVICE, count="2")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) >= 100
 
 
+FAULT = {"at": "op", "target": "mul", "kind": "zero", "card": 1}
+
+
 def test_options_shape_the_device_and_children_inherit_it(tmp_path: Path) -> None:
-    child = "import torch, torch_npu; print(torch.npu.device_count(), torch.npu.get_device_name(0))"
+    """And a fault in an operator is in the card that it names."""
+    child = "import torch, torch_npu; print(torch.npu.device_count(), torch.npu.get_device_name(0), "
+    child += "[torch.ones(2, device=f'npu:{card}').mul(3).sum().item() for card in range(3)])"
     parent = tmp_path / "parent.py"
     parent.write_text(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], check=True)\n")
-    done = emulated(releases()[0], sys.executable, str(parent), count="3", soc="Ascend910_9391")
-    assert done.stdout.splitlines()[-1] == "3 Ascend910_9391", done.stderr
+    options = {"count": "3", "soc": "Ascend910_9391", "faults": json.dumps([FAULT])}
+    done = emulated(releases()[0], sys.executable, str(parent), **options)
+    assert done.stdout.splitlines()[-1] == "3 Ascend910_9391 [6.0, 0.0, 6.0]", done.stderr
 
 
 # Atlas training and inference products, by the vendor's own documents (env/npu_emulator/chips.toml).

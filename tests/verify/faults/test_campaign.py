@@ -23,6 +23,7 @@ from verify.faults.clean import CleanSeed
 from verify.faults.run import Folders, Job, Row, Runner, Server, _ran
 from verify.report.campaign import CleanOutcome, FaultOutcome, count, parse
 
+TEXT = (ROOT / "tests/data/report/emulated-faults/faults.json").read_text(encoding="utf-8")
 CASE = Case("a case", "a family", "something", "npu", ())
 
 
@@ -115,12 +116,30 @@ def test_a_campaign_fails_on_a_false_alarm() -> None:
 def test_a_run_that_never_ran_is_neither_a_miss_nor_a_clean_one(tmp_path: Path) -> None:
     (tmp_path / "campaign.log").write_text("error: the dev environment was built from another lock\n")
     with pytest.raises(InstallError, match="built from another lock"):
-        _ran({"exit_code": 15, "seconds": 0.1}, tmp_path)
+        _ran({"exit_code": 15, "seconds": 0.1}, tmp_path, tmp_path)
 
 
 def test_no_case_by_that_name_is_said() -> None:
     with pytest.raises(UsageError, match="no case matches 'nonsense'"):
         program.chosen(program.make_parser().parse_args(["--only", "nonsense"]))
+
+
+@pytest.mark.parametrize(("release", "on_npu"), [("2.9.0", 0), ("2.9.0.post2", 5)])
+def test_gelu_by_tanh_is_a_fault_of_a_torch_npu_that_has_the_exact_one(release: str, on_npu: int) -> None:
+    chosen = program.chosen(program.make_parser().parse_args(["--only", "GELU*tanh*", "--torch-npu", release]))
+    assert [job.on for job in chosen].count("npu") == on_npu
+
+
+def test_the_shares_are_told_with_what_they_are_of() -> None:
+    faults = (FAULT, replace(FAULT, id="other", caught=False), replace(FAULT, id="third", named=False))
+    versions = {"torch-npu": "2.9.0.post2"}
+    campaign = replace(
+        parse(TEXT), faults=faults, clean=(RUN,), summary=count(faults, [RUN]), chip="910B4", versions=versions
+    )
+    assert str(program.shares(campaign)) == (
+        "910B4, torch-npu 2.9.0.post2: 66.7% caught (98% asked for), 50.0% of layers named (95%), "
+        "1 false alarms in 1 runs (none)"
+    )
 
 
 def test_help_needs_no_torch() -> None:

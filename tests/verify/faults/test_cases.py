@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter
 
 import pytest
 
+from env.toml import load_toml
 from model.components import Loaded
 from verify.checks.definition import EQUATIONS
 from verify.faults import cases, checkpoints, clean, library
 from verify.faults.cases import Case
 from verify.faults.spec import BITS, EVENTS, LIBRARY, FaultError
+from verify.report import campaign
 
 READ = cases.read()
 KINDS = Counter((row["at"], row["kind"]) for case in READ for row in case.faults)
@@ -27,6 +30,17 @@ def test_there_are_enough_of_each_sort() -> None:
 @pytest.mark.parametrize("at", ["weight", "module"])
 def test_every_class_of_bit_is_flipped_in_a_weight_and_in_an_activation(at: str, bit: str) -> None:
     assert any(row["at"] == at and row.get("bit") == bit for case in READ for row in case.faults)
+
+
+def test_each_class_of_measured_corruption_is_planted_and_no_family_is_in_two() -> None:
+    rows = load_toml(campaign.MEASURED)["class"]
+    families = {case.family for case in READ}
+    for row in rows:
+        for pattern in row["families"]:
+            assert fnmatch.filter(families, pattern), pattern
+    for family in families:
+        assert sum(any(fnmatch.fnmatchcase(family, name) for name in row["families"]) for row in rows) <= 1, family
+    assert sum(row["share"] for row in rows) == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
@@ -88,3 +102,9 @@ def test_every_fault_of_the_library_is_tried() -> None:
     tried = [row["target"] for case in READ for row in case.faults if row["at"] == LIBRARY]
     assert sorted(tried) == sorted(library.FAULTS)
     assert len(tried) >= 10
+
+
+def test_one_card_of_several_is_wrong_in_some() -> None:
+    several = [case for case in READ if case.card is not None]
+    assert several
+    assert all(case.card in range(cases.CARDS) and case.on == "npu" and case.layer for case in several)

@@ -111,3 +111,15 @@ def test_the_same_bits_of_a_word_are_flipped_where_it_is_said(
     assert [i for i, bits in enumerate(flipped.tolist()) if bits] == hit
     assert len(set(flipped[hit].tolist())) == 1
     assert bin(int(flipped[hit[0]]) & (2 ** (8 * sample.element_size()) - 1)).count("1") == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "hit"),
+    [({"element": 5}, [5]), ({"element": 2, "period": 8}, [2, 10, 18]), ({"tile": 2}, [0, 1, 6, 7])],
+    ids=["one value", "a period", "a tile"],
+)
+def test_values_are_nullified_where_it_is_said(where: dict[str, int], hit: list[int]) -> None:
+    result = corrupt(SAMPLE, fault("zero", **where)).flatten()
+    assert [i for i, value in enumerate(result.tolist()) if value == 0] == hit
+    untouched = [i for i in range(SAMPLE.numel()) if i not in hit]
+    assert torch.equal(result[untouched], SAMPLE.flatten()[untouched])

@@ -146,6 +146,21 @@ def test_an_operator_can_be_faulty_inside_one_layer_only() -> None:
         assert torch.equal(net(X), 2 * right(X))
 
 
+def test_an_operator_is_faulty_on_the_named_card_alone() -> None:
+    cards = iter([0, 1, 2, 1])
+    with CpuOpFaults(OpFaults([fault("op", "mm", "zero", card=1)], Scopes(), lambda: next(cards)), "cpu"):
+        results = [X @ X.T for _ in range(4)]
+    assert [bool((result == 0).all()) for result in results] == [False, True, False, True]
+
+
+def test_an_operator_may_not_take_what_it_is_told() -> None:
+    wrong = fault("op", "gelu", "keyword", argument="approximate", value="tanh")
+    with CpuOpFaults(OpFaults([wrong], Scopes()), "cpu"), torch.no_grad():
+        result = torch.nn.functional.gelu(X)
+    assert torch.equal(result, torch.nn.functional.gelu(X, approximate="tanh"))
+    assert not torch.equal(result, torch.nn.functional.gelu(X))
+
+
 class FakeCache:
     """Keeps every position, as transformers' Cache does: [B, heads, positions, head_dim]."""
 

@@ -48,6 +48,7 @@ def merged(figures: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 def run(folder: Path, *records: tuple[str, Status, Mapping[str, Any]], effect: float | None = 30.0) -> Path:
     """A run's folder with these records, a second each."""
+    folder.mkdir(parents=True, exist_ok=True)
     planned = tuple(name for name, _, _ in records)
     write_run(folder, Run("run", NOW, 2, "npu:0", "stand-in", "auto", 42, planned, "nox", {}))
     for name, status, data in records:
@@ -126,3 +127,29 @@ def test_a_clean_run_that_did_not_end_is_an_alarm(tmp_path: Path) -> None:
     folder = run(tmp_path, ("load", Status.PASS, {}))
     row = outcome.of_clean(CleanSeed("synthetic:tiny", 3), "float16", folder, {"exit_code": -1, "seconds": 400.0})
     assert row.alarms == ("the run itself",)
+
+
+ONE_OF_FOUR = Case("one of four", "f", "w", "npu", ({"at": "module", "kind": "scale", "card": 2},), layer=LAYER)
+
+
+@pytest.mark.parametrize(
+    ("others", "caught"), [(Status.PASS, True), (Status.FAIL, False), (None, False)], ids=["right", "wrong", "absent"]
+)
+def test_of_several_cards_the_wrong_one_is_to_fail_and_no_other(
+    others: Status | None, caught: bool, tmp_path: Path
+) -> None:
+    for card in (0, 1, 3):
+        run(tmp_path / f"npu-{card}", *([("layers", others, {})] if others else []))
+    wrong = run(tmp_path / "npu-2", ("layers", Status.FAIL, departure(LAYER)))
+    (wrong / outcome.EFFECT).rename(tmp_path / outcome.EFFECT)  # measured once, beside the cards
+    row = outcome.of_fault(ONE_OF_FOUR, tmp_path, ENDED)
+    assert (row.caught, row.check, row.named_layer) == (caught, "layers", LAYER)
+
+
+def test_a_check_whose_figures_broke_has_seen_nothing(tmp_path: Path) -> None:
+    folder = run(tmp_path, ("layers", Status.FAIL, departure(LAYER)))
+    (record,) = (folder / "records").glob("*.json")
+    value = json.loads(record.read_text(encoding="utf-8"))
+    value |= {"status": "error", "data": {}, "reason": f"{outcome.NOT_JUDGED}: data.problems[0]"}
+    record.write_text(json.dumps(value), encoding="utf-8")
+    assert not outcome.of_fault(NUMBER, folder, ENDED).caught

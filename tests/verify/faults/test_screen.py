@@ -58,6 +58,8 @@ cache not updated on one step  npu  1      1             0                      
 device lost                    npu  1      0             0       2      generate 1          -            0.9
 missed: a stale cache: not explained (effect 3.0)
 false alarm: synthetic:tiny, seed 2, float16: parity: projector
+values set to zero (50.7 % of measured corruption): 3 of 3 beyond noise caught, 3 planted
+weighted by these shares: 100.0 % of silent corruption beyond noise caught
 3 of 4 wrong numbers beyond noise caught; 1 of 1 crashes and hangs ended as records and documents; \
 layer named right in 1 of 2; 1 false alarms in 2 clean runs
 """

@@ -49,6 +49,11 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ),
         ('[{"at": "call", "target": "aclrtMalloc", "kind": "error"}]', "error needs code"),
         ('[{"at": "weight", "target": "x", "kind": "hang"}]', "no 'hang' at weight"),
+        ('[{"at": "op", "target": "gelu", "kind": "keyword", "value": "tanh"}]', "keyword needs argument"),
+        (
+            '[{"at": "call", "target": "aclrtMalloc", "kind": "error", "code": 207001, "card": 1}]',
+            "a call is of a process, not of a card",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:

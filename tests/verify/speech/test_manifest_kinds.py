@@ -305,3 +305,23 @@ def test_parquet_needs_pyarrow_and_its_recordings_become_files(tmp_path: Path, m
     utterance = read(tmp_path, "set.parquet", b"PAR1....PAR1", language="en").utterances[0]
     assert utterance.path.read_bytes() == b"RIFF"
     assert (utterance.path.suffix, utterance.text) == (".wav", "hi")
+
+
+def test_a_packed_manifest_is_unpacked_as_far_as_a_plain_one_may_go(tmp_path: Path) -> None:
+    packed = gzip.compress(b"\n" * (1 << 28), 1)  # 256 MiB in one
+    with pytest.raises(InputError, match="larger than 128 MiB"):
+        read(tmp_path, "bomb.jsonl.gz", packed)
+
+
+def test_a_million_unusable_lines_are_no_manifest_and_told_by_the_first_ones(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        read(tmp_path, "a.jsonl", "x\n" * 1_000_000)
+    assert "(10000 like it)" in str(refused.value.why)
+
+
+def test_lines_that_are_alike_share_their_reason(tmp_path: Path) -> None:
+    audio(tmp_path, "a.wav")
+    line = json.dumps({"audio_filepath": "a.wav", "text": "one", "lang": "en"})
+    result = read(tmp_path, "a.jsonl", line + "\nx" * 2000)
+    assert len(result.problems) == 2000
+    assert len({id(problem.reason) for problem in result.problems}) <= 1001

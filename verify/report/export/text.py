@@ -51,7 +51,7 @@ def _rows(run: Exported) -> Iterator[list[object]]:
         signature = record.signature if record else {}
         conditions = [_cell(signature.get(name)) for name in ("device", "dtype", "n")]
         for name, value in listed or [("", None)]:
-            yield [run.name, judged.check, judged.status.value, _cell(name), _cell(value), *conditions]
+            yield [_cell(run.name), _cell(judged.check), judged.status.value, _cell(name), _cell(value), *conditions]
 
 
 def _cell(value: object) -> object:

@@ -16,7 +16,9 @@ from verify.run.figures.host import DeviceFigures, MachineFigures, PackagesFigur
 from verify.run.figures.layers import LayersFigures, SharpFigures
 from verify.run.figures.repeats import RepeatabilityFigures, SoakFigures
 from verify.run.figures.speech import SpeechFigures
+from verify.run.figures.stress import StressFigures
 from verify.run.figures.tokens import GenerateFigures, TokensFigures
+from verify.run.figures.vendor import VendorFigures
 from verify.run.figures.weights import CheckpointFigures, LoadFigures, WeightsFigures
 
 FIGURES: Mapping[str, type[Figures]] = {
@@ -40,7 +42,9 @@ FIGURES: Mapping[str, type[Figures]] = {
     "benchmark": BenchmarkFigures,
     "repeatability": RepeatabilityFigures,
     "speech": SpeechFigures,
+    "vendor": VendorFigures,
     "soak": SoakFigures,
+    "stress": StressFigures,
 }
 
 

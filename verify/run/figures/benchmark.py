@@ -8,7 +8,7 @@ from msgspec import Meta, field
 
 from env.language import Message
 from verify.reference.chip_times import ReferenceTime
-from verify.reference.figures import Count, Figures, Size
+from verify.reference.figures import CopyFigures, Count, Figures, Size
 from verify.run.figures.card import CardFigures
 
 
@@ -67,6 +67,7 @@ class MemoryFigures(Figures, frozen=True, kw_only=True):
     since: Literal["benchmark", "process start"] = "process start"
     device_before_bytes: Count | None = None  # in use on the whole device, CANN and other programs too
     device_after_bytes: Count | None = None
+    cards: dict[str, Count] = field(default_factory=dict)  # of a split model the peak of each card, which add up
 
 
 class FloorsFigures(Figures, frozen=True, kw_only=True):
@@ -74,6 +75,22 @@ class FloorsFigures(Figures, frozen=True, kw_only=True):
 
     read_gb_s: Size
     gemm_gflop_s: Size
+
+
+class FirstCallFigures(Figures, frozen=True, kw_only=True):
+    """What a process pays once, in the order in which it does; None of what this one did not do.
+
+    The first pass is the sum of the first calls of its parts in turn, the second the first call of the whole model.
+    """
+
+    import_torch_s: Size | None
+    import_torch_npu_s: Size | None
+    set_device_s: Size | None  # of a GPU: its context
+    import_model_s: Size | None  # the library's classes
+    compiler_s: Size | None  # CANN's operator compiler
+    load_s: Size
+    first_pass_ms: Size
+    second_pass_ms: Size
 
 
 class BenchmarkFigures(Figures, frozen=True, kw_only=True):
@@ -87,5 +104,7 @@ class BenchmarkFigures(Figures, frozen=True, kw_only=True):
     floors: FloorsFigures | None  # None where they were not measured
     percentiles: str = "linear interpolation"
     card: CardFigures | None = None  # None on a CPU, and below level 3
+    first_calls: FirstCallFigures | None = None  # None in records of earlier versions
+    copies: list[CopyFigures] = field(default_factory=list)  # none on a CPU: there is one memory
     references: list[ReferenceTime] = field(default_factory=list)  # none where nothing is known of the chip
     beyond_reference: Message | None = None  # those outside their bounds, as a sentence

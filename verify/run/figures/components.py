@@ -73,7 +73,7 @@ class AgreementFigures(Figures, frozen=True, kw_only=True):
     noise: Size | None = None  # rel_l2 of ideal devices, that the limits are made of
     limits: Annotated[dict[str, float], Meta(min_length=1)]  # by measure
     limit_source: Annotated[Message, Meta(extra_json_schema={"minLength": 1})]
-    problems: list[str] = field(default_factory=list)
+    problems: list[Message] = field(default_factory=list)
     passed: bool
 
     def __post_init__(self) -> None:

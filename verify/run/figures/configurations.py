@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from env.language import Message, _, as_message
 from verify.reference.figures import Figures, Size
@@ -58,6 +58,10 @@ def _within(value: float | None, limit: float) -> bool:
 
 
 class ConfigurationsFigures(Figures, frozen=True, kw_only=True):
-    """Of `configurations`."""
+    """Of `configurations`, with the noise of ideal devices that the limits are made of; 0.1.0 did not write it."""
 
     rows: Annotated[list[Row], Meta(min_length=1)]
+    noise: dict[str, Size] | UnsetType = UNSET  # by dtype, of the logits of a whole pass, rel_l2
+    scores_noise: Size | UnsetType = UNSET  # of the decoding step with the most
+    own_dtype: str | UnsetType = UNSET  # of the run's own checkpoint, where it was tried as well
+    own_noise: Size | UnsetType = UNSET

@@ -157,6 +157,17 @@ class GeluFigures(Figures, frozen=True, kw_only=True):
     form: Literal["erf", "tanh", "neither"]
     erf_error: float | None  # None where it is not finite
     tanh_error: float | None
+    switched: bool | None = None  # torch-npu's compatible implementation; None where it has none
+
+
+class CardTried(Figures, frozen=True, kw_only=True):
+    """One more card of a model that is split: what answers there, and whether it computes."""
+
+    label: str
+    name: str
+    total_memory_bytes: int | None
+    op: OperationFigures
+    gelu: GeluFigures
 
 
 class DeviceFigures(Figures, frozen=True, kw_only=True):
@@ -175,3 +186,4 @@ class DeviceFigures(Figures, frozen=True, kw_only=True):
     compiler_start_s: Size | None = None  # of an NPU: until its operator compiler was there
     operators: list[OperatorFigures] = field(default_factory=list)
     equal_maxima: Literal["first", "last", "other"] | None = None  # which of equal largest entries argmax takes
+    others: list[CardTried] = field(default_factory=list)  # the further cards of a model that is split

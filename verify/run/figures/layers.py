@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from verify.reference.figures import Count, Figures, PointFigures, Positive, ReferenceFigures, ScoresFigures, Size
 
@@ -16,6 +16,7 @@ class StackFigures(Figures, frozen=True, kw_only=True):
     rel_l2: list[Size | None]  # three digits
     expected: list[Size]  # of rel_l2
     excess: list[Size | None]
+    noise: list[Size] | UnsetType = UNSET  # of rel_l2, of ideal devices; 0.1.0 did not write it
 
 
 class PassFigures(Figures, frozen=True, kw_only=True):

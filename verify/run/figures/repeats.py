@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from verify.reference.figures import Count, Figures, Positive, Several, Size
 from verify.run.figures.card import CardFigures
@@ -34,6 +34,7 @@ class BatchFigures(Figures, frozen=True, kw_only=True):
     first_difference: str | None  # the point's name
     logits_rel_l2: Size | None  # the worst row against the first; None where one is no number
     limit: Size = 0.0
+    noise: Size | UnsetType = UNSET  # of a decoding step's scores, rel_l2, that the limit is made of; 0.1.0 wrote none
 
 
 class ProcessFigures(Figures, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from env.language import Message
 from verify.reference.figures import Count, Figures, Name, Positive, Share, Size
+from verify.run.figures.words import WordsFigures
 
 _SOURCES = {name: ["sources"] for name in ("wer_at_most", "bleu_at_least", "agreement_at_least")}
 
@@ -104,3 +105,4 @@ class SpeechFigures(Figures, frozen=True, kw_only=True):
     held_out: HeldOutFigures | None
     agreement: CpuAgreement | None
     limits: Annotated[SpeechLimits, Meta(extra_json_schema={"dependentRequired": _SOURCES})]
+    words: WordsFigures | None = None  # against the reference's texts, where no scores are known

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from env.language import Message, _
-from verify.reference.figures import Bound, Count, Figures, Positive, ReferenceFigures, ScoresFigures, Size
+from verify.reference.figures import (
+    Bound,
+    Count,
+    Figures,
+    NoiseFigures,
+    Positive,
+    ReferenceFigures,
+    ScoresFigures,
+    Size,
+)
 
 
 class GenerateFigures(Figures, frozen=True, kw_only=True):
@@ -104,6 +113,7 @@ class TokensFigures(Figures, frozen=True, kw_only=True):
     tokens: Positive  # decoded in each row
     reference: ReferenceFigures
     expected: Bound  # of the scores
+    noise: NoiseFigures | UnsetType = UNSET  # of the scores of ideal devices; 0.1.0 did not write it
     free: Annotated[list[FreeRunFigures], Meta(min_length=1)]
     forced: Annotated[list[ForcedRunFigures], Meta(min_length=1)]
     forced_scores: ScoresFigures

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import time
 
 import pytest
 import torch
 import torch_npu
+from bundle.verify.faults.events import fail_call  # type: ignore[import-not-found]
 
 MIB = 1 << 20
 npu = torch_npu.npu
@@ -16,7 +18,7 @@ npu = torch_npu.npu
 
 def test_the_device_is_named_and_marked_as_emulated() -> None:
     assert npu.is_available()
-    assert npu.device_count() == 1
+    assert npu.device_count() == int(os.environ["NPU_EMU_COUNT"])
     assert npu.get_device_name(0) == "Ascend910B4"
     assert hasattr(ctypes.CDLL(None), "npu_emulator_version")
 
@@ -108,3 +110,26 @@ def test_side_streams_and_pinned_memory_work() -> None:
         device = host.to("npu", non_blocking=True) * 2
     npu.synchronize()
     assert device.cpu().tolist() == [2.0 * number for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("code", "returned"), [(None, 0), (574006, 2), (574008, 2), (574009, 2), (207000, 1), (574000, 1)]
+)
+def test_the_vendors_test_for_silent_errors_is_torch_npus_own_over_what_the_runtime_says(
+    code: int | None, returned: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if code is not None:
+        fail_call("AmlAicoreDetectOnline", 1, 1, code)
+    free = npu.mem_get_info()[0]
+    assert npu.stress_detect() == returned
+    assert npu.mem_get_info()[0] == free  # its workspace of 10 GiB is given back
+    assert (f"error code is {code}" in capfd.readouterr().err) is (code is not None)
+
+
+def test_a_voltage_that_is_not_restored_is_an_error_and_memory_that_is_not_there_a_test_that_did_not_run() -> None:
+    fail_call("AmlAicoreDetectOnline", 1, 1, 574007)
+    with pytest.raises(RuntimeError, match=r"574007.*Voltage recovery failed"):
+        npu.stress_detect()
+    fail_call("aclrtMallocAlign32", 1, 2, 207001)
+    assert npu.stress_detect() == 1
+    assert npu.stress_detect("other") == 1

@@ -29,6 +29,7 @@ from verify.run.verdict import judge
 LABELS = ("npu:0", "npu:1")
 CARDS = Cards(started="", device="npu:all", cards=dict.fromkeys(LABELS, "npu-0"), command="nox -s verify")
 LONGEST = 1_000_000
+LONGEST_CELL = 30_000  # a character that is spelled out is six; a table of figures has the verdict in every row
 
 
 def evidence_with(value: str) -> Evidence:
@@ -81,6 +82,6 @@ def test_megabytes_in_one_value_become_no_output(value: str) -> None:
     made += [rendered("compare.md.j2", "zh", context), page_of("html/compare.html.j2", context, headline="A / B")]
     made += ["\n".join(compare.lines(context["comparison"]))]
     made += [card_document(value, "en"), "\n".join(stack_lines(value, "word"))]
-    assert [len(one) for one in made if len(one) > LONGEST] == []
-    assert len(list(csv.reader(io.StringIO(made[1])))) > 1
+    assert [len(one) for place, one in enumerate(made) if len(one) > LONGEST and place != 1] == []
+    assert max(len(cell) for row in csv.reader(io.StringIO(made[1])) for cell in row) <= LONGEST_CELL
     assert Page(made[6]).tags.count("main") == 1

@@ -40,6 +40,6 @@ def tail(lines: Iterable[str]) -> list[str]:
 
 def block(lines: Iterable[object], language: str) -> str:
     """Lines as a fenced block, printable, with a fence longer than any run of backticks inside."""
-    text = "".join(f"{printable(str(line))}\n" for line in lines)
+    text = "".join(f"{printable(clipped(str(line)))}\n" for line in lines)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
     return f"{fence}{language}\n{text}{fence}"

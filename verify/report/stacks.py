@@ -19,19 +19,19 @@ from verify.run.records import Evidence, read_evidence
 from verify.run.text import one_line
 from verify.run.verdict import judge
 
-SHOWN = 60  # characters of a cell: a record from elsewhere may hold megabytes, and one cell widens its whole column
-
-
-def short(value: object) -> str:
-    """`value` as a table of the terminal has it: on one line, printable, cut where it is long."""
-    text = str(value)
-    return one_line(text[:SHOWN]) + ("…" if len(text) > SHOWN else "")
+WIDEST = 60  # columns of a cell
 
 
 def stack_of(evidence: Evidence) -> str:
     """The stack that a run is of, "declared" where it is the declared one."""
     data = (evidence.setup or {}).get("data") or {}
-    return short(data.get("stack") or "declared")
+    return _shown(str(data.get("stack") or "declared"))
+
+
+def _shown(cell: str) -> str:
+    """A cell on one line: every row of a table is as wide as its widest."""
+    text = one_line(cell[: 10 * WIDEST])  # it may be megabytes
+    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 
 def packages_of(evidence: Evidence) -> Mapping[str, str]:
@@ -86,7 +86,7 @@ def differences(first: Evidence, other: Evidence) -> tuple[list[Message], bool]:
             lines.append(_("{what}: {first} and {other} have none in common", what=what, **names))
             same = False
         elif differing:
-            shown = ", ".join(map(short, differing[:5]))
+            shown = ", ".join(map(_shown, differing[:5]))
             lines.append(
                 _("{what}: {n} of {total} differ between {first} and {other}: {shown}", what=what, n=len(differing),
                   total=len(keys), shown=shown, **names)
@@ -98,9 +98,9 @@ def differences(first: Evidence, other: Evidence) -> tuple[list[Message], bool]:
 
 
 def show(rows: Sequence[Sequence[str]]) -> None:
-    cells = [[short(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
-    for row in cells:
+    rows = [[_shown(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 

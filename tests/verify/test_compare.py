@@ -50,7 +50,8 @@ def planted(folder: Path, seed: int, *, projector: float = 1.0, scaled: str = ""
 
     def stack(data: dict[str, Any], signature: dict[str, Any]) -> None:
         off = [name for name in LAYERS if scaled and f"{scaled}.".startswith(f"{name}.")]
-        excess = [2.3 if name in off else 0.4 for name in LAYERS]
+        excess = [0.9 if name in off else 0.4 for name in LAYERS]
+        data["isolated"]["points"] = len(LAYERS)
         data["isolated"]["stack"] = {"names": LAYERS, "rel_l2": excess, "expected": [1.0] * 4, "excess": excess}
 
     changed(folder / "records" / "benchmark.json", times)
@@ -81,8 +82,8 @@ def test_a_slow_projector_and_a_scaled_layer_are_named_and_nothing_else(sides: P
     assert (layer.name, layer.first, layer.second, layer.beyond) == (
         "language_model.model.layers.3.mlp",
         0.4,
-        2.3,
-        True,
+        0.9,
+        False,
     )
     assert comparison.incomparable == comparison.conditions == comparison.results == comparison.texts == []
     assert comparison.alarms() == {"slower": True, "differs": True, "checks": False}
@@ -202,7 +203,7 @@ def test_a_comparison_shows_every_run_and_every_layer_of_both_sides(sides: Path,
         "dot other": 4,
         "ring": 1,
     }
-    assert plots.furthest("layers")[0][1:] == (0.4, 2.3)
+    assert plots.furthest("layers")[0][1:] == (0.4, 0.9)
     assert plots.errors("sharp") is None
 
 

@@ -138,12 +138,19 @@ def _largest(faulty: Arrays, base: Path, dtype: str) -> dict[str, Any]:
 
 
 def _comparable(faulty: Array, right: Array, reference: Array) -> tuple[Array, Array, Array]:
-    """Scores [B, n, vocab] up to the first step at which another token is taken: from there on nothing compares."""
+    """Scores [B, n, vocab] up to the first step at which another token may be taken: from there on nothing compares.
+
+    Of equal scores, which bfloat16 has often, a CPU takes the first and an NPU the last: the sets are compared.
+    """
     if faulty.shape != right.shape:
         return faulty, right, reference
-    differing = (faulty.argmax(axis=-1) != right.argmax(axis=-1)).any(axis=0)
+    differing = (_largest_of(faulty) != _largest_of(right)).any(axis=(0, 2))
     steps = int(differing.argmax()) + 1 if differing.any() else right.shape[1]
     return faulty[:, :steps], right[:, :steps], reference[:, :steps]
+
+
+def _largest_of(scores: Array) -> NDArray[np.bool_]:
+    return scores == scores.max(axis=-1, keepdims=True)
 
 
 def ratio(faulty: Array, right: Array, reference: Array, dtype: str) -> float:

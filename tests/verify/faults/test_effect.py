@@ -45,6 +45,14 @@ def test_scores_are_compared_up_to_the_first_other_token() -> None:
     assert own.shape == ours.shape
 
 
+def test_scores_are_compared_up_to_the_first_tie_that_only_one_of_them_has() -> None:
+    """There a CPU goes on with the first of the two, and an NPU with the last."""
+    clean = np.array([[[1.0, 0.9], [1.0, 0.9], [1.0, 0.0]]])
+    faulty = np.array([[[1.0, 0.9], [1.0, 1.0], [9.0, 9.0]]])
+    ours, _, _ = effect._comparable(faulty, clean, clean)
+    assert ours.tolist() == [[[1.0, 0.9], [1.0, 1.0]]]
+
+
 def test_the_largest_output_is_named_and_what_is_not_finite_has_no_number(tmp_path: Path) -> None:
     effect.write(tmp_path / "clean-float32.npz", {"encoder": CLEAN, "projector": CLEAN})
     effect.write(tmp_path / "wide-float32.npz", {"encoder": REFERENCE, "projector": REFERENCE})

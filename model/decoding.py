@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 PROMPT_FILES = "chat_template.jinja, tokenizer.json, preprocessor_config.json"
 PROCESSOR_FILES = ("preprocessor_config.json", "tokenizer_config.json")
-LOADING = (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError)  # of a processor, told by its own
+# Of a processor, told by its own.
+LOADING = (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError, RuntimeError)
 LONGEST_PROMPT = 1 << 23  # characters; the longest list of keywords has half as many
 AUTO_BATCH = 16  # where `auto` starts: eight rows cost a decoding step hardly more than one
 Ended = Literal["eos", "loop", "limit"]  # by the model itself, in a repetition loop, or at the limit of new tokens
@@ -143,6 +144,8 @@ def load_processor(checkpoint: Checkpoint) -> Any:
 def prompt_text(processor: Any, prompt: Prompt) -> str:
     """The text that the model completes, by the checkpoint's own chat template."""
     template = processor.tokenizer.chat_template or processor.chat_template
+    for each in template.values() if isinstance(template, dict) else (template,):
+        library.require_bounded(each)
     turns = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
     turns += [{"role": "user", "content": prompt.content}]
     text = processor.tokenizer.apply_chat_template(

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from env.errors import BundleError, CheckpointError, report_error
@@ -19,6 +20,28 @@ from env.language import Message, _
 # What a library in Rust gives up with; no Exception. tokenizers does on a regular expression that takes too many steps.
 PANIC = "PanicException"
 PATIENCE_S = 60.0  # of a prompt, which takes milliseconds
+LARGEST_FACTOR = 10**6  # in a template
+
+
+@cache
+def require_bounded(template: str) -> None:
+    """Refuse a chat template that multiplies anything but what it spells out: a power or product of long numbers is one
+    call in C, which neither a limit of time nor Ctrl-C ends.
+
+    Raises:
+        ValueError: it multiplies something else.
+    """
+    from jinja2 import Environment
+
+    tokens = [token for token in Environment(autoescape=True).lex(template) if token[1] != "whitespace"]
+    for before, (line, kind, sign), after in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if kind == "operator" and (sign == "**" or (sign == "*" and not (_is_small(before) and _is_small(after)))):
+            raise ValueError(f"line {line} of the template multiplies by {sign} what may have any size")
+
+
+def _is_small(token: tuple[int, str, str]) -> bool:
+    _line, kind, value = token
+    return kind in ("string", "float") or (kind == "integer" and int(value.replace("_", ""), 0) <= LARGEST_FACTOR)
 
 
 @contextmanager
@@ -32,7 +55,7 @@ def own_errors(folder: Path, doing: Message, files: str, but: tuple[type[Excepti
     try:
         yield
     except (BundleError, RuntimeError, MemoryError) as error:
-        if not isinstance(error, RecursionError):
+        if not isinstance(error, (RecursionError, NotImplementedError)):
             raise
         raise _asked(folder, doing, files, error) from error
     except but:

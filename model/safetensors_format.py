@@ -25,6 +25,7 @@ ITEM_BYTES = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
 }
+NOTES = "__metadata__"  # a map from text to text
 DTYPE_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
 
 
@@ -72,7 +73,10 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise DamagedFileError(_("not a safetensors file: its header is no JSON")) from error
     if not isinstance(header, dict):
         raise DamagedFileError(_("not a safetensors file: its header is no JSON object"))
-    entries = {name: _entry(name, value) for name, value in header.items() if name != "__metadata__"}
+    notes = header.pop(NOTES, {})
+    if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+        raise DamagedFileError(_("header entry of {name} makes no sense: {entry}", name=NOTES, entry=str(notes)[:80]))
+    entries = {name: _entry(name, value) for name, value in header.items()}
     _check_ranges(entries, size - 8 - length)
     return entries
 
@@ -135,7 +139,7 @@ def write_file(
     Raises:
         OSError: the disk is full, or the file cannot be written.
     """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    header: dict[str, Any] = {NOTES: dict(metadata)}
     position = 0
     order = list(tensors)
     for name, dtype, shape in order:

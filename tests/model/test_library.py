@@ -12,7 +12,7 @@ import pytest
 from env.errors import CheckpointError, OutOfMemoryError
 from env.language import _
 from env.stack import ROOT
-from model.library import own_errors
+from model.library import own_errors, require_bounded
 
 FOLDER = Path("granite-speech")
 
@@ -37,6 +37,7 @@ def raising(error: BaseException) -> None:
         ValueError("assistant_model is required\nand more"),
         RecursionError("maximum recursion depth exceeded"),
         KeyError("evil"),
+        NotImplementedError(),
         PanicException("retry-limit-in-match over"),
     ],
     ids=lambda error: type(error).__name__,
@@ -53,6 +54,29 @@ def test_what_the_library_raises_names_the_file_that_asked_for_it(error: BaseExc
 def test_errors_of_the_bundle_of_memory_and_of_a_device_stay_what_they_are(error: BaseException) -> None:
     with pytest.raises(type(error)):
         raising(error)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 9**9**9 }}",
+        "{% set ns = namespace(x=9) %}{% for _ in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+        "{{ 'a' * messages | length }}",
+        "{{ 2000000 * 3 }}",
+        "{% if 1 %}\n{{ (1 + 1) * 2 }}{% endif %}",
+    ],
+)
+def test_a_template_that_multiplies_what_may_have_any_size_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match=r"line \d of the template multiplies by \*"):
+        require_bounded(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ '=' * 40 }}", "{{ 2 * 1_000 }}", "3 * x ** y", "{# x ** y #}", "{% for m in messages %}{{ m }}{% endfor %}"],
+)
+def test_a_template_may_multiply_what_it_spells_out(template: str) -> None:
+    require_bounded(template)
 
 
 @pytest.mark.parametrize("work", ["while True: pass", "input()"])

@@ -83,6 +83,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "header entry of a is not a tensor's",
     ),
     "entry is a number": (lambda p: with_header(p, lambda h: h.update(a=1)), "header entry of a is not a tensor's"),
+    "notes are a number": (
+        lambda p: with_header(p, lambda h: h.update(__metadata__=5)),
+        "header entry of __metadata__",
+    ),
+    "a note is a number": (
+        lambda p: with_header(p, lambda h: h.update(__metadata__={"format": 5})),
+        "header entry of __metadata__ makes no sense: {'format': 5}",
+    ),
     "negative shape": (
         lambda p: with_header(p, lambda h: h["a"].update(shape=[-2, -2])),
         "header entry of a makes no sense",

@@ -227,6 +227,7 @@ class Transcriber:
             inputs = self.processor(
                 prompt_text(self.processor, prompt), torch.from_numpy(window), device="cpu", return_tensors="pt"
             )
+        self._require_known(inputs["input_ids"])
         ids, features = loaded.on_device(inputs["input_ids"]), loaded.on_device(inputs["input_features"])
         encoded = components.encode(loaded.model, features)
         audio = components.project(loaded.model, encoded)
@@ -261,6 +262,27 @@ class Transcriber:
             spelled = _log_probabilities(loaded, encoded)
         merged = components.splice(loaded.model, ids, audio)
         return _Embedded(merged, budget, spelled, prompt.task, len(window) / SAMPLE_RATE)
+
+    def _require_known(self, ids: torch.Tensor) -> None:
+        """Hold token ids [1, positions] to the language model's table: beyond it a CPU fails, and a card need not.
+
+        Raises:
+            CheckpointError: the tokenizer is not this model's.
+        """
+        checkpoint, audio = self.loaded.checkpoint, self.loaded.model.config.audio_token_id
+        known = self.loaded.architecture.text.vocab_size
+        largest = max(ids[ids != audio].tolist(), default=0)
+        if largest >= known:
+            raise CheckpointError(
+                _(
+                    "{folder}: its tokenizer makes token {token}, its model knows {count}",
+                    folder=checkpoint.folder,
+                    token=largest,
+                    count=known,
+                ),
+                why=_("tokenizer.json and config.json are of different models"),
+                next=_("hold them against the publisher's: {files}", files=PROMPT_FILES),
+            )
 
     def _generate(self, rows: Sequence[torch.Tensor], budgets: Sequence[int]) -> torch.Tensor:
         """New token ids [batch, new] for rows [1, positions, hidden] of unequal length, padded on the left.

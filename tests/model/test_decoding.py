@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from env.errors import CheckpointError, OutOfMemoryError, UsageError
 from model import captions, checkpoint, decoding, prompts, transcribe
@@ -194,6 +195,14 @@ def test_processor_of_another_model_is_noticed(speech: Speech, monkeypatch: pyte
     monkeypatch.setattr(processor.audio_processor, "projector_downsample_rate", 3)
     with pytest.raises(CheckpointError, match="its processor makes 20 audio tokens, its model 12"):
         Transcriber(loaded, processor, Decoding(4)).decode(WINDOWS[:1], [PROMPT])
+
+
+def test_a_tokenizer_of_another_model_is_noticed_before_a_table_is_read_beyond_its_end(speech: Speech) -> None:
+    loaded, processor = speech
+    reader, known = Transcriber(loaded, processor, Decoding(4)), loaded.architecture.text.vocab_size
+    reader._require_known(torch.tensor([[known - 1, loaded.model.config.audio_token_id]]))
+    with pytest.raises(CheckpointError, match=f"its tokenizer makes token {known}, its model knows {known}"):
+        reader._require_known(torch.tensor([[0, known]]))
 
 
 def recording(folder: Path, name: str, samples: Samples) -> Path:

@@ -3,8 +3,9 @@
 Of a layer that is fed the reference's own input it is the error of the device that rounds to nearest (rounding.py). End
 to end all roundings before a point sum up along the few directions that the layers after them pass on, one device being
 several times as lucky as another: it is the largest error of several devices that round at random. A component lies
-between the two: its input is the one with which it is compared (pairs.py), the reference's in the narrow dtype, and it
-is held against the reference from that very input.
+between the two: its input is the one with which it is compared (pairs.py), made by the reference of features in the
+narrow dtype, and it is held against the reference from that very input. Some inputs are ill-conditioned, and there even
+the device that rounds to nearest may be off by twice what is usual: its error is noise as well.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class IdealDevices:
         end_to_end = {key: largest(errors[key] for errors, _ in devices) for key in isolated}
         steps = (self._scores(narrow, logits[:, self.inputs.positions - 1 :]) for _, logits in devices)
         whole = {"encoder": end_to_end[ENCODED], "end_to_end": end_to_end[LOGITS_POINT]}
-        fed = {name: self._component(narrow, name) for name in FED}
+        inputs = self._inputs(torch_dtype(narrow.dtype))
+        fed = {name: self._component(narrow, name, inputs) for name in FED}
         return DtypeNoise({"isolated": isolated, "end_to_end": end_to_end}, largest(steps), whole | fed)
 
     def _device(
@@ -83,18 +85,25 @@ class IdealDevices:
         self.progress()
         return errors, logits
 
-    def _component(self, narrow: Reference, name: str) -> Noise:
-        """The usual error of a component by itself."""
+    def _inputs(self, dtype: torch.dtype) -> dict[Key, torch.Tensor]:
+        """What components are fed where they are compared (pairs.py), in `dtype`."""
+        encoded = self.wide.encode(self.inputs.features.to(dtype))
+        spliced = self.wide.splice(self.inputs.input_ids, self.wide.project(encoded))
+        return {ENCODED: encoded.to(dtype), SPLICED: spliced.to(dtype)}
+
+    def _component(self, narrow: Reference, name: str, inputs: Mapping[Key, torch.Tensor]) -> Noise:
+        """The usual error of a component by itself, or that of the device that rounds to nearest where it is larger."""
         component, key = FED[name]
-        fed = self.values[key].to(torch_dtype(narrow.dtype))
-        wide = self.wide.run(component, fed)
-        errors = []
-        for seed in range(COMPONENT_DEVICES):
+        wide = self.wide.run(component, inputs[key])
+
+        def of_device(seed: int | None) -> Noise:
             with RoundOnce(self._exact, seed):
-                output = narrow.run(component, fed)
-            errors.append(error(output, wide))
-        rel, worst = (math.sqrt(fmean(x * x for x in figures)) for figures in zip(*errors, strict=True))
-        return rel / STOCHASTIC_EXCESS, worst / STOCHASTIC_EXCESS
+                return error(narrow.run(component, inputs[key]), wide)
+
+        usual = zip(*map(of_device, range(COMPONENT_DEVICES)), strict=True)
+        rel, worst = (math.sqrt(fmean(x * x for x in figures)) / STOCHASTIC_EXCESS for figures in usual)
+        nearest = of_device(None)
+        return max(rel, nearest[0]), max(worst, nearest[1])
 
     def _scores(self, narrow: Reference, logits: torch.Tensor) -> Noise:
         """The error of one device's `logits` [B, n, vocab] at the step where it is largest."""

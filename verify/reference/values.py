@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from model.hooks import Point
     from verify.reference.words import Words
 
-SCHEMA = 3  # 1: noise of one rounding a layer; 2: none of components
+SCHEMA = 4  # 1: noise of one rounding a layer; 2: none of components; 3: of components, from another input
 TOKENS, TOKENS_FULL = 16, 4  # a full-size model's file also holds whole parts of layers only
 MODES = ("isolated", "end_to_end")
 

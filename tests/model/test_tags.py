@@ -95,7 +95,12 @@ def test_a_decoded_text_has_no_tags_left(task: str, monkeypatch: pytest.MonkeyPa
 
 def test_the_system_turn_stands_before_the_users() -> None:
     turns: list[dict[str, str]] = []
-    template = SimpleNamespace(chat_template="there", apply_chat_template=lambda given, **_: turns.extend(given) or "")
+
+    def apply(given: list[dict[str, str]], **_: object) -> str:
+        turns.extend(given)
+        return ""
+
+    template = SimpleNamespace(chat_template="there", apply_chat_template=apply)
     prompt_text(SimpleNamespace(tokenizer=template), prompts.build(TIMESTAMPS, plus=True))
     assert [turn["role"] for turn in turns] == ["system", "user"]
     assert turns[0]["content"].startswith("Knowledge Cutoff Date: April 2024.\nToday's Date: December 19, 2024.\n")

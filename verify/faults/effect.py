@@ -150,7 +150,7 @@ def _comparable(faulty: Array, right: Array, reference: Array) -> tuple[Array, A
 
 
 def _largest_of(scores: Array) -> NDArray[np.bool_]:
-    return scores == scores.max(axis=-1, keepdims=True)
+    return np.equal(scores, scores.max(axis=-1, keepdims=True))
 
 
 def ratio(faulty: Array, right: Array, reference: Array, dtype: str) -> float:

@@ -76,7 +76,7 @@ NETWORK = {
     "/etc/hosts": ("/etc/hosts",),
     CERTIFICATES: (CERTIFICATES, "/etc/pki/tls/certs/ca-bundle.crt"),
     "/etc/pip.conf": ("~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf"),
-    "/root/.config/uv/uv.toml": ("~/.config/uv/uv.toml", "/etc/uv/uv.toml"),
+    "/etc/uv/uv.toml": ("~/.config/uv/uv.toml", "/etc/uv/uv.toml"),
 }
 PASSED_ON = ("PIP_", "UV_", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 

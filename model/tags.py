@@ -21,7 +21,7 @@ ROLLOVER = 10.0  # seconds: the tag is modulo 1000
 SILENCE = "_"
 TOLERANCE = 1.0  # seconds beyond the recording's end at which times are no longer believed
 _SPEAKER = re.compile(r"\[(Speaker \d+)\]:?")
-_TIME = re.compile(r"\[T:(\d+)\]")
+_TIME = re.compile(r"\[T:(\d{1,3})\]")  # no longer number: times would roll over to it without an end
 
 
 @dataclass(frozen=True)

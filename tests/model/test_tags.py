@@ -202,3 +202,10 @@ def test_what_the_checkpoint_was_not_trained_for_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(UsageError, match=re.escape(problem)):
         recordings.run(inference.parse(["--audio", str(recording), *words]), session(plus))
+
+
+@pytest.mark.parametrize("digits", ["9" * 13, "9" * 5000, "1000"])
+def test_a_number_that_no_time_has_is_no_tag(digits: str) -> None:
+    found = tags.read(f"hello [T:45] world [T:{digits}] again [T:82]", TIMESTAMPS, 30.0)
+    assert [word.text for word in found.words][:1] == ["hello"]
+    assert found.words[-1].end == 0.82
